@@ -1,0 +1,176 @@
+"""A query as a mixed-integer linear program: big-M ReLUs from proven bounds, the region in its native form."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from veriflow.errors import QueryError
+from veriflow.piecewise import Bounds, Graph, Relu
+from veriflow.properties import Constraint
+from veriflow.query import Query
+from veriflow.regions import Ball
+
+Vector = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class MilpModel:
+    """``row_lower ≤ matrix · v ≤ row_upper`` and ``lower ≤ v ≤ upper``, with ``v[integral]`` whole numbers.
+
+    Attributes:
+        inputs: columns of the graph's input.
+        slack: column of the violation's least slack: how far all constraints of the disjunct are met.
+        norm: column that is at least the norm of the input (for a ball or shell), to be minimised; None for a box.
+    """
+
+    matrix: sparse.csr_array
+    row_lower: Vector
+    row_upper: Vector
+    lower: Vector
+    upper: Vector
+    integral: NDArray[np.bool_]
+    inputs: Indices
+    slack: int
+    norm: int | None
+
+
+class _Builder:
+    """Columns and rows as they come; rows are kept as (row, column, value) triples."""
+
+    def __init__(self) -> None:
+        self.lower: list[float] = []
+        self.upper: list[float] = []
+        self.integral: list[bool] = []
+        self.row_lower: list[float] = []
+        self.row_upper: list[float] = []
+        self.rows: list[Indices] = []
+        self.columns: list[Indices] = []
+        self.values: list[Vector] = []
+
+    def add_columns(self, lower: Vector, upper: Vector, integral: bool = False) -> Indices:
+        start = len(self.lower)
+        self.lower += lower.tolist()
+        self.upper += upper.tolist()
+        self.integral += [integral] * len(lower)
+        return np.arange(start, start + len(lower))
+
+    def add_rows(self, lower: Vector, upper: Vector, *terms: tuple[sparse.coo_array | Vector, Indices]) -> None:
+        """Rows ``lower ≤ Σ matrix @ v[columns] ≤ upper``; a column of −1 stands for the number zero."""
+        start = len(self.row_lower)
+        for matrix, columns in terms:
+            coo = sparse.coo_array(matrix)
+            kept = columns[coo.col] >= 0
+            self.rows.append(start + coo.row[kept].astype(np.int64))
+            self.columns.append(columns[coo.col[kept]])
+            self.values.append(coo.data[kept])
+        self.row_lower += np.asarray(lower, dtype=float).tolist()
+        self.row_upper += np.asarray(upper, dtype=float).tolist()
+
+    def matrix(self) -> sparse.csr_array:
+        triples = (np.concatenate(self.values), (np.concatenate(self.rows), np.concatenate(self.columns)))
+        return sparse.csr_array(sparse.coo_array(triples, shape=(len(self.row_lower), len(self.lower))))
+
+
+def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], least_slack: float) -> MilpModel:
+    """The program whose solutions are the inputs of the region that meet one disjunct up to ``least_slack``.
+
+    ``bounds`` must hold over the region (`veriflow.piecewise.symbolic_bounds`); where those of the input are narrower than
+    the region, the program is about that part of it. Units that the bounds show to be stable need no binary. A strict constraint is taken as met with slack zero: telling the two apart is the exact replay's duty.
+
+    Raises:
+        QueryError: an L2 ball, which is not linear.
+    """
+    builder = _Builder()
+    inputs, norm = _add_region(builder, query, bounds)
+    columns = _add_graph(builder, query.graph, bounds, inputs)
+    outputs = columns[query.graph.output]
+    slack = builder.add_columns(np.array([least_slack]), np.array([np.inf]))
+    for constraint in disjunct:
+        rows = np.zeros((1, len(outputs)))
+        for index, coefficient in constraint.coefficients:
+            rows[0, index] = float(coefficient)
+        bound = np.array([float(constraint.bound)])
+        builder.add_rows(bound, np.array([np.inf]), (rows, outputs), (np.array([[-1.0]]), slack))
+    return MilpModel(
+        builder.matrix(),
+        np.array(builder.row_lower),
+        np.array(builder.row_upper),
+        np.array(builder.lower),
+        np.array(builder.upper),
+        np.array(builder.integral),
+        inputs,
+        int(slack[0]),
+        norm,
+    )
+
+
+def _add_region(builder: _Builder, query: Query, bounds: Bounds) -> tuple[Indices, int | None]:
+    region = query.region
+    inputs = builder.add_columns(bounds.lower[query.graph.input], bounds.upper[query.graph.input])
+    if not isinstance(region, Ball):
+        return inputs, None
+    if region.p == 2:
+        raise QueryError("expected a box or a ball of norm 1 or inf for the milp engine; got norm 2")
+    d, r = region.dim, region.radius
+    ones, zeros, eye = np.ones(d), np.zeros(d), sparse.eye_array(d, format="coo")
+    norm = builder.add_columns(np.array([region.inner]), np.array([r]))
+    infinite = np.full(d, np.inf)
+    if region.p == math.inf:
+        above = -np.ones((d, 1))
+        builder.add_rows(-infinite, zeros, (eye, inputs), (above, norm))
+        builder.add_rows(-infinite, zeros, (-eye, inputs), (above, norm))
+        if region.inner:
+            signs = builder.add_columns(np.zeros(2 * d), np.ones(2 * d), integral=True)
+            reach = (r + region.inner) * sparse.eye_array(d, format="coo")
+            # a sign that is 1 pushes its coordinate out to the inner radius; at least one is
+            builder.add_rows(-r * ones, infinite, (eye, inputs), (-reach, signs[:d]))
+            builder.add_rows(-r * ones, infinite, (-eye, inputs), (-reach, signs[d:]))
+            builder.add_rows(np.array([1.0]), np.array([np.inf]), (np.ones((1, 2 * d)), signs))
+    else:
+        positive, negative = builder.add_columns(zeros, r * ones), builder.add_columns(zeros, r * ones)
+        builder.add_rows(zeros, zeros, (eye, inputs), (-eye, positive), (eye, negative))
+        total = np.ones((1, d))
+        builder.add_rows(np.zeros(1), np.zeros(1), (total, positive), (total, negative), (np.array([[-1.0]]), norm))
+        if region.inner:
+            # only one of the two parts may be positive, so that their sum is the norm and not just above it
+            phase = builder.add_columns(zeros, ones, integral=True)
+            builder.add_rows(-infinite, zeros, (eye, positive), (-r * eye, phase))
+            builder.add_rows(-infinite, r * ones, (eye, negative), (r * eye, phase))
+    return inputs, int(norm[0])
+
+
+def _add_graph(builder: _Builder, graph: Graph, bounds: Bounds, inputs: Indices) -> dict[str, Indices]:
+    """Columns of every tensor, −1 where an entry is the number zero."""
+    columns = {graph.input: inputs}
+    for node in graph.nodes:
+        low, high = bounds.lower[node.output], bounds.upper[node.output]
+        if isinstance(node, Relu):
+            columns[node.output] = _add_relu(builder, columns[node.input], bounds, node)
+            continue
+        out = builder.add_columns(low, high)
+        eye = sparse.eye_array(len(out), format="coo")
+        terms = [(-sparse.coo_array(weight), columns[name]) for name, weight in node.terms]
+        builder.add_rows(node.bias, node.bias, (eye, out), *terms)
+        columns[node.output] = out
+    return columns
+
+
+def _add_relu(builder: _Builder, before: Indices, bounds: Bounds, node: Relu) -> Indices:
+    low, high = bounds.lower[node.input], bounds.upper[node.input]
+    after = np.where(low >= 0, before, -1)
+    unstable = (low < 0) & (high > 0)
+    y, low, high = before[unstable], low[unstable], high[unstable]
+    h = builder.add_columns(np.zeros(len(y)), high)
+    active = builder.add_columns(np.zeros(len(y)), np.ones(len(y)), integral=True)
+    eye, infinite = sparse.eye_array(len(y), format="coo"), np.full(len(y), np.inf)
+    builder.add_rows(np.zeros(len(y)), infinite, (eye, h), (-eye, y))
+    builder.add_rows(-infinite, np.zeros(len(y)), (eye, h), (sparse.coo_array(np.diag(-high)), active))
+    builder.add_rows(-infinite, -low, (eye, h), (-eye, y), (sparse.coo_array(np.diag(-low)), active))
+    after[unstable] = h
+    return after

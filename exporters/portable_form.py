@@ -1,0 +1,167 @@
+"""A query as boxes and comparisons of single outputs, which is all that outside verifiers agree to read.
+
+Norm balls and weighted sums of outputs become extra outputs of the network, computed exactly by further affine maps
+and ReLUs: ``S = ‖z‖_p`` with p ∈ {1, ∞}, and one output for each linear form that the property needs. Readers of
+VNN-LIB drop linear constraints without a word: vibecheck 1.1.0 reads ``(>= (+ Y_0 Y_1) 1.0)`` as nothing at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from scipy import sparse
+
+from veriflow.errors import QueryError
+from veriflow.piecewise.graph import Affine, Graph, Matrix, Node, Relu, identity
+from veriflow.properties import Constraint
+from veriflow.query import Query
+from veriflow.regions import Ball, Box
+
+from .numerals import portable_constraint
+
+Form = tuple[tuple[int, Fraction], ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``y[output] >= bound`` or ``y[output] <= bound``; the bound is a number or, an int, another output."""
+
+    output: int
+    sign: str
+    bound: Fraction | int
+
+
+@dataclass(frozen=True, eq=False)
+class PortableForm:
+    """Is there a z in ``box`` at which all comparisons of one disjunct hold of ``graph``'s outputs?
+
+    Attributes:
+        graph: the query's graph, its outputs first and the extra ones after them; no constant of it is changed.
+        box: the region's bounding box, its ends float32 numbers.
+        disjuncts: comparisons, all inside the disjuncts.
+        weakened: how many strict comparisons of the violation were made non-strict, as not all tools know strict ones.
+        notes: what each extra output is, in words.
+    """
+
+    graph: Graph
+    box: Box
+    disjuncts: tuple[tuple[Comparison, ...], ...]
+    weakened: int
+    notes: tuple[str, ...]
+
+
+def portable_form(query: Query) -> PortableForm:
+    """The portable form of a query: it has a solution where the query has one, and where a strict tie is one.
+
+    Raises:
+        QueryError: an L2 ball, which is not linear; a violation with a disjunct that always holds; property
+            coefficients that no scaling makes float32 numbers.
+    """
+    region = query.region.rounded_outward()
+    if isinstance(region, Ball) and region.p == 2:
+        raise QueryError(f"expected a region of linear constraints; got {region}")
+    rows = [[portable_constraint(constraint) for constraint in row] for row in query.violation]
+    if not all(rows):
+        raise QueryError("expected a violation that constrains outputs; got one that always holds")
+    size = query.graph.output_size
+    forms = list(dict.fromkeys(c.coefficients for row in rows for c in row if not _is_simple(c)))
+    numbers = {form: size + k for k, form in enumerate(forms)}
+    disjuncts = [tuple(_comparison(constraint, numbers) for constraint in row) for row in rows]
+    notes = [f"y[{numbers[form]}] = {_form_text(form)}" for form in forms]
+    norm = None
+    if isinstance(region, Ball) and (region.p == 1 or region.inner):
+        norm = region.p
+        disjuncts = [row + _norm_comparisons(region, size + len(forms)) for row in disjuncts]
+        notes.append(f"y[{size + len(forms)}] = the L{'1' if norm == 1 else 'inf'} norm of the input")
+    return PortableForm(
+        with_extra_outputs(query.graph, forms, norm) if notes else query.graph,
+        Box(region.lower, region.upper),
+        tuple(disjuncts),
+        sum(constraint.strict for row in rows for constraint in row),
+        tuple(notes),
+    )
+
+
+def _is_simple(constraint: Constraint) -> bool:
+    """Whether it compares one output with a number, or two outputs with each other."""
+    numbers = sorted(c for _, c in constraint.coefficients)
+    return numbers in ([1], [-1]) or (numbers == [-1, 1] and constraint.bound == 0)
+
+
+def _comparison(constraint: Constraint, numbers: dict[Form, int]) -> Comparison:
+    form, bound = constraint.coefficients, constraint.bound
+    if not _is_simple(constraint):
+        return Comparison(numbers[form], ">=", bound)
+    if len(form) == 1:
+        ((index, sign),) = form
+        return Comparison(index, ">=", bound) if sign > 0 else Comparison(index, "<=", -bound)
+    (small, _), (large, _) = sorted(form, key=lambda term: term[1])
+    return Comparison(small, "<=", large)
+
+
+def _norm_comparisons(region: Ball, output: int) -> tuple[Comparison, ...]:
+    outer = (Comparison(output, "<=", Fraction(region.radius)),) if region.p == 1 else ()
+    return outer + ((Comparison(output, ">=", Fraction(region.inner)),) if region.inner else ())
+
+
+def _form_text(form: Form) -> str:
+    return " + ".join(f"{float(c)!r} y[{i}]" for i, c in form)
+
+
+def with_extra_outputs(graph: Graph, forms: list[Form], norm: float | None) -> Graph:
+    """The graph with the linear ``forms`` of its outputs as further outputs, and last the input's norm.
+
+    Args:
+        graph: any graph; its own nodes stay as they are.
+        forms: terms ``(output, coefficient)``, the coefficients float32 numbers.
+        norm: 1 or ∞, or None for no such output.
+    """
+    size = graph.output_size
+    rows = np.array([[float(dict(form).get(i, 0)) for i in range(size)] for form in forms]).reshape(len(forms), size)
+    total = size + len(forms) + (norm is not None)
+    below = sparse.csr_array((total - size - len(forms), size))
+    terms: list[tuple[str, Matrix]] = [
+        (graph.output, sparse.csr_array(sparse.vstack([identity(size), sparse.csr_array(rows), below], format="csr")))
+    ]
+    nodes = list(graph.nodes)
+    if norm is not None:
+        nodes += _norm_nodes(graph, norm)
+        terms.append((nodes[-1].output, sparse.csr_array(([1.0], ([total - 1], [0])), shape=(total, 1))))
+    name = _fresh("outputs", graph)
+    return Graph(graph.input, graph.input_size, (*nodes, Affine(name, tuple(terms), np.zeros(total))), name)
+
+
+def _norm_nodes(graph: Graph, norm: float) -> list[Node]:
+    """Nodes that end in the norm of the input: the sum, or a tournament of maxima, of ``|z| = relu(z) + relu(−z)``."""
+    size = graph.input_size
+    signs, parts, last = (_fresh(name, graph) for name in ("norm.signs", "norm.parts", "norm"))
+    one = identity(size)
+    both = sparse.csr_array(sparse.vstack([one, -one], format="csr"))
+    nodes: list[Node] = [Affine(signs, ((graph.input, both),), np.zeros(2 * size)), Relu(parts, signs)]
+    if norm == 1:
+        return [*nodes, Affine(last, ((parts, np.ones((1, 2 * size))),), np.zeros(1))]
+    left = _fresh("norm.magnitudes", graph)
+    nodes.append(Affine(left, ((parts, sparse.csr_array(sparse.hstack([one, one], format="csr"))),), np.zeros(size)))
+    while size > 1:
+        left, size = _halved(nodes, left, size, graph)
+    return nodes
+
+
+def _halved(nodes: list[Node], left: str, size: int, graph: Graph) -> tuple[str, int]:
+    """One round of the tournament: max(a, b) = b + relu(a − b) of entries i and i + half; an odd last one passes."""
+    half, rest = size // 2, size - size // 2
+    every = identity(size)
+    ahead, gain, best = (_fresh(f"norm.{name}.{rest}", graph) for name in ("ahead", "gain", "best"))
+    nodes.append(Affine(ahead, ((left, sparse.csr_array(every[:half] - every[half : 2 * half])),), np.zeros(half)))
+    nodes.append(Relu(gain, ahead))
+    gains = sparse.csr_array(identity(rest)[:, :half])
+    nodes.append(Affine(best, ((left, sparse.csr_array(every[half:])), (gain, gains)), np.zeros(rest)))
+    return best, rest
+
+
+def _fresh(name: str, graph: Graph) -> str:
+    while name in graph.sizes:
+        name += "'"
+    return name

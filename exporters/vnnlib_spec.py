@@ -1,0 +1,60 @@
+"""A query's portable form as VNN-LIB text, versions 1.0 and 2.0 (https://www.vnnlib.org).
+
+Both state one bound per assertion on the inputs and a single assertion on the outputs, an ``or`` of ``and``s with every
+comparison inside: what all readers take the same way. Numbers are exact decimals. No comparison is strict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from .numerals import decimal_text
+from .portable_form import Comparison, PortableForm
+
+
+def to_vnnlib1(form: PortableForm, text: str = "") -> str:
+    """VNN-LIB 1.0: a satisfying assignment is an input in the box whose outputs violate the property.
+
+    Args:
+        form: the portable form; the network file that goes with the text is the one of ``form.graph``.
+        text: the property in words, for a comment.
+    """
+    size, outputs = form.graph.input_size, form.graph.output_size
+    declared = [f"(declare-const X_{i} Real)" for i in range(size)] + [
+        f"(declare-const Y_{i} Real)" for i in range(outputs)
+    ]
+    return _joined(form, text, declared, "X_{}".format, "Y_{}".format)
+
+
+def to_vnnlib2(form: PortableForm, text: str = "") -> str:
+    """VNN-LIB 2.0: the same statement about a network named N with input X ``[1, d]`` and output Y ``[1, k]``."""
+    declared = [
+        "(vnnlib-version <2.0>)",
+        "(declare-network N",
+        f"    (declare-input X float32 [1, {form.graph.input_size}])",
+        f"    (declare-output Y float32 [1, {form.graph.output_size}])",
+        ")",
+    ]
+    return _joined(form, text, declared, "X[0,{}]".format, "Y[0,{}]".format)
+
+
+def _joined(
+    form: PortableForm, text: str, declared: list[str], x: Callable[[int], str], y: Callable[[int], str]
+) -> str:
+    lines = [f"; {' '.join(note.split())}" for note in (f"can this be violated: {text}", *form.notes)]
+    if form.weakened:
+        lines.append(f"; {form.weakened} strict comparisons are written as non-strict ones")
+    lines += declared
+    for i, (low, high) in enumerate(zip(form.box.lower, form.box.upper, strict=True)):
+        lines.append(f"(assert (>= {x(i)} {decimal_text(float(low))}))")
+        lines.append(f"(assert (<= {x(i)} {decimal_text(float(high))}))")
+    rows = [" ".join(_comparison_text(comparison, y) for comparison in row) for row in form.disjuncts]
+    lines += ["(assert (or", *(f"    (and {row})" for row in rows), "))"]
+    return "\n".join(lines) + "\n"
+
+
+def _comparison_text(comparison: Comparison, y: Callable[[int], str]) -> str:
+    bound = comparison.bound
+    right = decimal_text(bound) if isinstance(bound, Fraction) else y(bound)
+    return f"({comparison.sign} {y(comparison.output)} {right})"

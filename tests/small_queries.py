@@ -1,0 +1,95 @@
+"""Small random graphs and queries with float32 constants, in the shape that flows and networks give them."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, compose, identity
+from veriflow.properties import Property, classified_as, formula_property, output_between, y
+from veriflow.query import Query
+from veriflow.regions import Ball, Box, Region
+
+
+def float32_array(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> Vector:
+    """Normal numbers, exact in float32, with all their bits in use."""
+    return (scale * rng.standard_normal(shape)).astype(np.float32).astype(np.float64)
+
+
+def random_network(rng: np.random.Generator, sizes: tuple[int, ...], start: str = "x") -> Graph:
+    """A dense ReLU network; ``sizes`` from the input to the output."""
+    nodes: list[Node] = []
+    last = start
+    for k, (n, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+        nodes.append(
+            Affine(f"a{k}", ((last, float32_array(rng, m, n, scale=n**-0.5)),), float32_array(rng, m, scale=0.2))
+        )
+        last = f"a{k}"
+        if k < len(sizes) - 1:
+            nodes.append(Relu(f"h{k}", last))
+            last = f"h{k}"
+    return Graph(start, sizes[0], tuple(nodes), last)
+
+
+def random_flow(rng: np.random.Generator, dim: int, blocks: int, width: int, depth: int = 2) -> Graph:
+    """Residual blocks ``s + V relu(… relu(W s + b)) + c`` and an affine map to the data, as a lowered flow has them."""
+    nodes: list[Node] = []
+    stream = "z"
+    for k in range(1, blocks + 1):
+        last, size = stream, dim
+        for layer in range(1, depth + 1):
+            weight = float32_array(rng, width, size, scale=size**-0.5)
+            nodes.append(Affine(f"s{k}_a{layer}", ((last, weight),), float32_array(rng, width, scale=0.3)))
+            nodes.append(Relu(f"s{k}_h{layer}", f"s{k}_a{layer}"))
+            last, size = f"s{k}_h{layer}", width
+        terms = ((stream, identity(dim)), (last, float32_array(rng, dim, width, scale=0.5 * width**-0.5)))
+        nodes.append(Affine(f"s{k}", terms, float32_array(rng, dim, scale=0.1)))
+        stream = f"s{k}"
+    nodes.append(Affine("x", ((stream, float32_array(rng, dim, dim, scale=dim**-0.5)),), float32_array(rng, dim)))
+    return Graph("z", dim, tuple(nodes), "x")
+
+
+def random_graph(seed: int, dim: int = 3, width: int = 4, outputs: int = 3, blocks: int = 2) -> Graph:
+    """A network after a flow."""
+    rng = np.random.default_rng(seed)
+    return compose(random_flow(rng, dim, blocks, width), random_network(rng, (dim, width, width, outputs)))
+
+
+REGIONS: dict[str, Region] = {
+    "L1 ball": Ball(1, 0.7, 3),
+    "L1 shell": Ball(1, 0.9, 3, 0.3),
+    "Linf ball": Ball(math.inf, 0.4, 3),
+    "Linf shell": Ball(math.inf, 0.5, 3, 0.2),
+    "box": Box(np.array([-0.3, 0.1, -1.0]), np.array([0.5, 0.2, 0.25])),
+}
+
+PROPERTIES: dict[str, Property] = {
+    "largest": classified_as(0),
+    "between": output_between(1, -0.25, 0.5),
+    "margin": classified_as(1, 0.1),
+    "mixed": formula_property(
+        (y[0] - y[1] > -0.15) & (y[2] <= 0.25) & ((2 * y[1] + 0.5 * y[0] < y[2] / 3 - Fraction(1, 7)) | (y[0] >= 0.2))
+    ),
+}
+
+
+def small_query(region: str, prop: str, seed: int = 0) -> Query:
+    """One of the regions with one of the properties over a random graph of three inputs and outputs."""
+    graph = random_graph(seed)
+    chosen = PROPERTIES[prop]
+    ends = REGIONS[region].rounded_outward()
+    return Query(graph, ends, chosen.violation(graph.output_size), chosen.text, "x")
+
+
+def points_about(region: Region, rng: np.random.Generator, count: int) -> Vector:
+    """Float32 points ``[count, dim]`` in and a little around the region's box."""
+    middle, reach = (region.lower + region.upper) / 2, 0.6 * (region.upper - region.lower)
+    points = middle + reach * rng.uniform(-1, 1, (count, region.dim))
+    return points.astype(np.float32).astype(np.float64)
+
+
+def exact(point: Vector) -> list[Fraction]:
+    """A float vector as rationals."""
+    return [Fraction(float(value)) for value in point]

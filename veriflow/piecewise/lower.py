@@ -1,0 +1,118 @@
+"""From torch modules to graphs: flows, in either direction, and sequential ReLU networks."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..bijections import AffineBijection, AffineProduct, Bijection, Chain, ResidualBijection
+from ..errors import GraphError
+from .graph import Affine, Graph, Matrix, Node, Relu, Vector, identity
+
+Direction = Literal["forward", "inverse"]
+
+
+def lower_flow(bijection: Bijection, direction: Direction = "forward") -> Graph:
+    """The graph of a bijection, z → x ("forward") or x → z ("inverse").
+
+    Weights are folded in float64 and rounded to float32 once; the rounded graph *is* the flow of a query. Blocks keep
+    their residual form, so every tensor ``s1, s2, …`` of the stream and the end ``x`` (or ``z``) has ``dim`` entries.
+
+    Raises:
+        GraphError: a bijection that is neither affine nor a residual block.
+    """
+    precise = copy.deepcopy(bijection).double()
+    parts = _affine_runs_joined(list(precise) if isinstance(precise, Chain) else [precise])
+    start, end, sign = ("z", "x", 1.0) if direction == "forward" else ("x", "z", -1.0)
+    nodes: list[Node] = []
+    stream = start
+    with torch.no_grad():
+        for number, part in enumerate(parts if direction == "forward" else reversed(parts), start=1):
+            target = end if number == len(parts) else f"s{number}"
+            if isinstance(part, ResidualBijection):
+                nodes += _lower_block(part, stream, target, sign)
+            elif isinstance(part, AffineBijection):
+                nodes.append(_lower_affine(part, stream, target, direction))
+            else:
+                raise GraphError(f"expected affine maps and residual blocks; got {type(part).__name__}")
+            stream = target
+    return _rounded(Graph(start, bijection.dim, tuple(nodes), end))
+
+
+def _affine_runs_joined(parts: list[Bijection]) -> list[Bijection]:
+    joined: list[Bijection] = []
+    for affine, run in itertools.groupby(parts, lambda part: isinstance(part, AffineBijection)):
+        members = list(run)
+        joined += [AffineProduct([p for p in members if isinstance(p, AffineBijection)])] if affine else members
+    return joined
+
+
+def _lower_block(block: ResidualBijection, stream: str, target: str, sign: float) -> list[Node]:
+    *hidden, (weight, bias) = block.residual_layers()
+    nodes: list[Node] = []
+    tensor = stream
+    for depth, (w, b) in enumerate(hidden, start=1):
+        pre, post = f"{target}_a{depth}", f"{target}_h{depth}"
+        nodes += [Affine(pre, ((tensor, _array(w)),), _array(b)), Relu(post, pre)]
+        tensor = post
+    terms = ((stream, identity(block.dim)), (tensor, sign * _array(weight)))
+    return [*nodes, Affine(target, terms, sign * _array(bias))]
+
+
+def _lower_affine(part: AffineBijection, stream: str, target: str, direction: Direction) -> Affine:
+    if direction == "forward":
+        return Affine(target, ((stream, _array(part.matrix())),), _array(part.shift()))
+    inverse = part.solve(torch.eye(part.dim, dtype=torch.float64))
+    return Affine(target, ((stream, _array(inverse)),), _array(-inverse @ part.shift()))
+
+
+def _array(tensor: Tensor) -> Vector:
+    return tensor.detach().double().cpu().numpy()
+
+
+def _rounded(graph: Graph) -> Graph:
+    def single(matrix: Matrix) -> Matrix:
+        return matrix.astype(np.float32).astype(np.float64)
+
+    nodes = tuple(
+        node
+        if isinstance(node, Relu)
+        else Affine(node.output, tuple((name, single(w)) for name, w in node.terms), single(node.bias))
+        for node in graph.nodes
+    )
+    return Graph(graph.input, graph.input_size, nodes, graph.output)
+
+
+def lower_network(module: nn.Module, input_size: int) -> Graph:
+    """The graph of a ``Sequential`` of Linear, ReLU, Flatten, Identity and Dropout layers; constants are kept exactly.
+
+    Raises:
+        GraphError: a layer of another kind, named with its place.
+    """
+    nodes: list[Node] = []
+    tensor = "x"
+    for place, layer in _layers(module, ""):
+        if isinstance(layer, nn.Linear):
+            bias = _array(layer.bias) if layer.bias is not None else np.zeros(layer.out_features)
+            nodes.append(Affine(f"a{len(nodes)}", ((tensor, _array(layer.weight)),), bias))
+        elif isinstance(layer, nn.ReLU):
+            nodes.append(Relu(f"h{len(nodes)}", tensor))
+        elif isinstance(layer, (nn.Flatten, nn.Identity, nn.Dropout)):
+            continue
+        else:
+            raise GraphError(
+                f"expected Linear, ReLU, Flatten, Identity or Dropout layers; got {type(layer).__name__} at {place!r}"
+            )
+        tensor = nodes[-1].output
+    return Graph("x", input_size, tuple(nodes), tensor)
+
+
+def _layers(module: nn.Module, place: str) -> list[tuple[str, nn.Module]]:
+    if not isinstance(module, nn.Sequential):
+        return [(place, module)]
+    return [pair for name, child in module.named_children() for pair in _layers(child, f"{place}.{name}".lstrip("."))]

@@ -1,0 +1,298 @@
+"""What must hold of a network's outputs y: linear constraints joined by and, or, not; and named constructors.
+
+In Python, ``y[1] - y[0] >= 0.5`` is a formula, and ``&``, ``|``, ``~`` join formulas (put comparisons in parentheses).
+As text the same is read by `veriflow.property_text.parse_property`. All numbers are kept as exact rationals.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from .errors import PropertyError
+
+MOST_DISJUNCTS = 4096
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """``Σ coefficients[i]·y[i] ≥ bound``, or ``> bound`` where ``strict``."""
+
+    coefficients: tuple[tuple[int, Fraction], ...]
+    bound: Fraction
+    strict: bool = False
+
+    def negated(self) -> Constraint:
+        """The constraint that holds exactly where this one fails."""
+        return Constraint(tuple((i, -c) for i, c in self.coefficients), -self.bound, not self.strict)
+
+    def slack(self, outputs: Mapping[int, Fraction] | list[Fraction]) -> Fraction:
+        """``Σ coefficients·y − bound``: not negative where the constraint holds (positive, where it is strict)."""
+        return sum((c * outputs[i] for i, c in self.coefficients), -self.bound)
+
+    def holds(self, outputs: list[Fraction]) -> bool:
+        """Whether the constraint holds at exact outputs."""
+        slack = self.slack(outputs)
+        return slack > 0 if self.strict else slack >= 0
+
+    def __str__(self) -> str:
+        text = " ".join(_term_text(c, f"y[{i}]") for i, c in self.coefficients).removeprefix("+ ") or "0"
+        return f"{text} {'>' if self.strict else '>='} {_number_text(self.bound)}"
+
+
+def _term_text(coefficient: Fraction, name: str) -> str:
+    sign = "+" if coefficient >= 0 else "-"
+    return f"{sign} {name}" if abs(coefficient) == 1 else f"{sign} {_number_text(abs(coefficient))}*{name}"
+
+
+def _number_text(value: Fraction) -> str:
+    """The shortest text that `exact` or the grammar reads as the same number."""
+    short = f"{float(value):.12g}"
+    return short if Fraction(short) == value else str(value)
+
+
+class Formula:
+    """Constraints on outputs joined by and, or, not."""
+
+    def __and__(self, other: Formula) -> Formula:
+        return Joined("and", (self, other))
+
+    def __or__(self, other: Formula) -> Formula:
+        return Joined("or", (self, other))
+
+    def __invert__(self) -> Formula:
+        raise NotImplementedError
+
+    def __bool__(self) -> bool:
+        raise PropertyError("expected & | ~ and parentheses around comparisons; got a formula used as true or false")
+
+    def disjuncts(self) -> Disjunction:
+        """The disjunctive normal form."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Atom(Formula):
+    """One constraint as a formula."""
+
+    constraint: Constraint
+
+    def __invert__(self) -> Formula:
+        return Atom(self.constraint.negated())
+
+    def disjuncts(self) -> Disjunction:
+        """One disjunct with one constraint; none or an empty one where the constraint speaks of no output."""
+        if not self.constraint.coefficients:
+            return ((),) if self.constraint.holds([]) else ()
+        return ((self.constraint,),)
+
+    def __str__(self) -> str:
+        return str(self.constraint)
+
+
+@dataclass(frozen=True)
+class Joined(Formula):
+    """Formulas joined by "and" or by "or"."""
+
+    junction: Literal["and", "or"]
+    parts: tuple[Formula, ...]
+
+    def __invert__(self) -> Formula:
+        return Joined("or" if self.junction == "and" else "and", tuple(~part for part in self.parts))
+
+    def disjuncts(self) -> Disjunction:
+        """The disjunctive normal form.
+
+        Raises:
+            PropertyError: more than 4,096 disjuncts.
+        """
+        choices = [part.disjuncts() for part in self.parts]
+        if self.junction == "or":
+            return tuple(dict.fromkeys(itertools.chain(*choices)))
+        if math.prod(map(len, choices)) > MOST_DISJUNCTS:
+            raise PropertyError(f"expected a property of at most {MOST_DISJUNCTS} cases; got more")
+        return tuple(dict.fromkeys(tuple(dict.fromkeys(itertools.chain(*rows))) for rows in itertools.product(*choices)))
+
+    def __str__(self) -> str:
+        sign = " & " if self.junction == "and" else " | "
+        return sign.join(f"({part})" if isinstance(part, Joined) else str(part) for part in self.parts)
+
+
+Disjunction = tuple[tuple[Constraint, ...], ...]
+"""Disjuncts, each a conjunction of constraints."""
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """A linear expression over outputs: ``Σ coefficients[i]·y[i] + constant``."""
+
+    coefficients: Mapping[int, Fraction]
+    constant: Fraction = Fraction(0)
+
+    def __add__(self, other: Expression | float | Fraction) -> Expression:
+        right = as_expression(other)
+        names = {**self.coefficients, **right.coefficients}
+        merged = {i: self.coefficients.get(i, Fraction(0)) + right.coefficients.get(i, Fraction(0)) for i in names}
+        return Expression({i: c for i, c in sorted(merged.items()) if c}, self.constant + right.constant)
+
+    def __mul__(self, factor: float | Fraction) -> Expression:
+        number = exact(factor)
+        return Expression({i: c * number for i, c in self.coefficients.items() if number}, self.constant * number)
+
+    def __truediv__(self, divisor: float | Fraction) -> Expression:
+        if not exact(divisor):
+            raise PropertyError("expected a divisor other than zero; got 0")
+        return self * (1 / exact(divisor))
+
+    def __neg__(self) -> Expression:
+        return self * -1
+
+    def __sub__(self, other: Expression | float | Fraction) -> Expression:
+        return self + -as_expression(other)
+
+    def __eq__(self, other: object) -> bool:
+        raise PropertyError("expected >=, <=, > or < between expressions (or == in a property's text); got ==")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __radd__(self, other: float | Fraction) -> Expression:
+        return self + other
+
+    def __rsub__(self, other: float | Fraction) -> Expression:
+        return -self + other
+
+    def __rmul__(self, other: float | Fraction) -> Expression:
+        return self * other
+
+    def __ge__(self, other: Expression | float | Fraction) -> Formula:
+        difference = self - other
+        return Atom(Constraint(tuple(difference.coefficients.items()), -difference.constant))
+
+    def __le__(self, other: Expression | float | Fraction) -> Formula:
+        return -self >= -as_expression(other)
+
+    def __gt__(self, other: Expression | float | Fraction) -> Formula:
+        return ~(self <= other)
+
+    def __lt__(self, other: Expression | float | Fraction) -> Formula:
+        return ~(self >= other)
+
+
+def as_expression(value: Expression | float | Fraction) -> Expression:
+    """A number as a constant expression; an expression as it is."""
+    return value if isinstance(value, Expression) else Expression({}, exact(value))
+
+
+def exact(value: float | Fraction) -> Fraction:
+    """The number as an exact rational.
+
+    Raises:
+        PropertyError: NaN, infinity, or not a number.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PropertyError(f"expected a finite number; got {value}")
+    try:
+        return Fraction(value) if isinstance(value, (int, Fraction)) else Fraction(float(value))
+    except (TypeError, ValueError, OverflowError):
+        raise PropertyError(f"expected a number; got {value!r}") from None
+
+
+class Outputs:
+    """The outputs of the network under test: ``y[i]`` is the i-th, counted from zero."""
+
+    def __getitem__(self, index: int) -> Expression:
+        if isinstance(index, bool) or not isinstance(index, int) or index < 0:
+            raise PropertyError(f"expected an output number from 0; got {index!r}")
+        return Expression({index: Fraction(1)})
+
+
+y = Outputs()
+
+
+@dataclass(frozen=True)
+class Property:
+    """What must hold of the outputs, as a formula that may depend on how many outputs there are.
+
+    Attributes:
+        text: the property in words or as a formula, for reports.
+        formula: from the number of outputs to the formula.
+    """
+
+    text: str
+    formula: Callable[[int], Formula]
+
+    def violation(self, outputs: int) -> Disjunction:
+        """The negation as disjuncts: the property is violated where all constraints of one of them hold.
+
+        Raises:
+            PropertyError: a formula that names an output which is not there, or that can never be violated.
+        """
+        rows = (~self.formula(outputs)).disjuncts()
+        for index in (i for row in rows for constraint in row for i, _ in constraint.coefficients):
+            _check_output(index, outputs)
+        if not rows:
+            raise PropertyError(f"expected a property that outputs could violate; got {self.text!r}, which always holds")
+        return rows
+
+
+def _check_output(index: int, outputs: int) -> None:
+    if not 0 <= index < outputs:
+        raise PropertyError(f"expected an output from y[0] to y[{outputs - 1}]; got y[{index}]")
+
+
+def formula_property(formula: Formula) -> Property:
+    """A property given by a formula over ``y``."""
+    return Property(str(formula), lambda outputs: formula)
+
+
+def classified_as(c: int, margin: float = 0.0) -> Property:
+    """Output c is the largest by more than ``margin``: y_c − y_j > margin for every other j.
+
+    A tie (at ``margin`` 0) counts as a violation; the violation, y_j − y_c ≥ −margin for some j, is not strict.
+    """
+
+    def formula(outputs: int) -> Formula:
+        _check_output(c, outputs)
+        return Joined("and", tuple(y[c] - y[j] > margin for j in range(outputs) if j != c))
+
+    return Property(f"classified as {c}" + (f" by more than {float(margin):g}" if margin else ""), formula)
+
+
+def never_confidently_wrong(c: int, probability: float) -> Property:
+    """No class other than c gets a softmax probability of ``probability`` or more against c alone.
+
+    Formula: y_j − y_c < log(q / (1 − q)) for every j ≠ c, with q the probability; exact for two classes, where it bounds
+    the softmax probability of the wrong class, and implied for more of them.
+
+    Raises:
+        PropertyError: a probability outside [1/2, 1).
+    """
+    if not 0.5 <= probability < 1:
+        raise PropertyError(f"expected a probability from 0.5 to below 1; got {probability}")
+    gap = math.log(probability / (1 - probability))
+
+    def formula(outputs: int) -> Formula:
+        _check_output(c, outputs)
+        return Joined("and", tuple(y[j] - y[c] < gap for j in range(outputs) if j != c))
+
+    return Property(f"never wrong with probability >= {float(probability):g} (class {c})", formula)
+
+
+def output_between(index: int, low: float, high: float) -> Property:
+    """low ≤ y_index ≤ high.
+
+    Raises:
+        PropertyError: low above high.
+    """
+    if not low <= high:
+        raise PropertyError(f"expected low <= high; got {low} and {high}")
+
+    def formula(outputs: int) -> Formula:
+        _check_output(index, outputs)
+        return (y[index] >= low) & (y[index] <= high)
+
+    return Property(f"{float(low):g} <= y[{index}] <= {float(high):g}", formula)

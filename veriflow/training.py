@@ -1,0 +1,242 @@
+"""Fitting a flow by maximum likelihood, or maximum a posteriori with the determinant prior."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoint
+from .data import split_rows, standardisation
+from .errors import DataError, TrainingError
+from .flow import USFlow
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train.
+
+    Attributes:
+        steps: optimiser steps at most.
+        batch_size: rows for one step; the rows are shuffled anew in every pass.
+        learning_rate: Adam's, at the start; it falls to zero along half a cosine.
+        prior_sigma: deviation of log|det| under the determinant prior; None for plain maximum likelihood.
+        validation: share of the rows that is kept for early stopping and for choosing the best step.
+        validate_every: steps between two validations.
+        patience: validations without a better NLL after which training stops.
+        clip: largest norm of the gradient.
+        seed: of the split, the shuffling and the start.
+    """
+
+    steps: int = 3000
+    batch_size: int = 256
+    learning_rate: float = 3e-3
+    prior_sigma: float | None = 1.0
+    validation: float = 0.1
+    validate_every: int = 50
+    patience: int = 20
+    clip: float = 10.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = {"steps": self.steps, "batch size": self.batch_size, "validation interval": self.validate_every}
+        positive |= {"patience": self.patience, "learning rate": self.learning_rate, "clip": self.clip}
+        if self.prior_sigma is not None:
+            positive["prior sigma"] = self.prior_sigma
+        for name, value in positive.items():
+            if not (math.isfinite(value) and value > 0):
+                raise TrainingError(f"expected a positive {name}; got {value}")
+        if not 0 < self.validation < 1:
+            raise TrainingError(f"expected a validation share between 0 and 1; got {self.validation}")
+
+
+@dataclass
+class History:
+    """What happened: the mean training NLL and the validation NLL (nats per row) at each validation."""
+
+    steps: list[int] = field(default_factory=list)
+    train_nll: list[float] = field(default_factory=list)
+    validation_nll: list[float] = field(default_factory=list)
+
+    @property
+    def best(self) -> int:
+        """Index of the best validation."""
+        return int(np.argmin(self.validation_nll))
+
+    @property
+    def best_step(self) -> int:
+        """Step at which the validation NLL was lowest: the flow is left as it was there."""
+        return self.steps[self.best]
+
+    @property
+    def best_nll(self) -> float:
+        """Lowest validation NLL, in nats per row."""
+        return self.validation_nll[self.best]
+
+
+def fit(
+    flow: USFlow,
+    data: Tensor | np.ndarray,
+    options: TrainingOptions | None = None,
+    *,
+    checkpoint: Path | None = None,
+    devices: int = 1,
+    progress: bool = True,
+) -> History:
+    """Train ``flow`` on rows ``[n, dim]`` and leave it at its best validated step, on the CPU.
+
+    The flow first takes the means and deviations of the training rows. The loss is mean NLL − log prior / n. The device
+    is chosen automatically; with ``devices`` above one, lightning-fabric spreads each batch over them. With a
+    ``checkpoint`` path the run is saved at every validation, and a later call with the same data and options goes on
+    from there, to the same result.
+
+    Raises:
+        DataError: another shape, fewer than four rows, NaN or infinity (named by row), a constant column.
+        TrainingError: options that make no sense, a loss that is not finite (named by step), a checkpoint of another run.
+    """
+    options = options or TrainingOptions()
+    rows = _checked_rows(flow, data)
+    train_index, validation_index = split_rows(len(rows), options.validation, options.seed)
+    train, validation = rows[train_index], rows[validation_index]
+    mean, deviation = standardisation(train.double().numpy())
+    flow.standardise(torch.as_tensor(mean), torch.as_tensor(deviation))
+    run = fingerprint(flow.config(), asdict(options), rows)
+    start = load_checkpoint(checkpoint, run) if checkpoint is not None and checkpoint.exists() else None
+    fabric = Fabric(devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")
+    state, history = fabric.launch(_train, flow, train, validation, options, start, checkpoint, run, progress)
+    flow.cpu().load_state_dict(state)
+    return history
+
+
+def _checked_rows(flow: USFlow, data: Tensor | np.ndarray) -> Tensor:
+    rows = torch.as_tensor(data)
+    if rows.ndim != 2 or rows.shape[1] != flow.dim:
+        raise DataError(f"expected rows of shape [n, {flow.dim}]; got {list(rows.shape)}")
+    if len(rows) < 4:
+        raise DataError(f"expected at least four rows to train and validate on; got {len(rows)}")
+    finite = rows.isfinite().all(dim=1)
+    if not finite.all():
+        raise DataError(f"expected finite numbers; got NaN or infinity in row {int(finite.logical_not().nonzero()[0, 0])}")
+    return rows.detach().cpu().to(next(flow.parameters()).dtype)
+
+
+def _train(
+    fabric: Fabric,
+    flow: USFlow,
+    train: Tensor,
+    validation: Tensor,
+    options: TrainingOptions,
+    start: Checkpoint | None,
+    checkpoint: Path | None,
+    run: str,
+    progress: bool,
+) -> tuple[dict[str, Tensor], History]:
+    """The training loop of one process; returns the best state, on the CPU, and the history."""
+    flow.to(fabric.device)
+    train, validation = train.to(fabric.device), validation.to(fabric.device)
+    model: Any = flow
+    if fabric.world_size > 1:
+        model = fabric.setup_module(flow)
+        model.mark_forward_method("log_prob")
+    if start is not None:
+        flow.load_state_dict(start.flow)
+    with _one_vector(flow) as vector:
+        optimizer = torch.optim.Adam([vector], lr=options.learning_rate, fused=True)
+        if start is not None:
+            optimizer.load_state_dict(_adam_state(optimizer, start))
+        history = History(**start.history) if start else History()
+        best = start.best if start else _snapshot(flow)
+        total = torch.zeros((), device=fabric.device)
+        hidden = not progress or fabric.global_rank > 0
+        bar = tqdm(total=options.steps, initial=history.steps[-1] if start else 0, disable=hidden, unit="step", leave=False)
+        batches = _batches(len(train), bar.n + 1, options, fabric)
+        for step in range(bar.n + 1, options.steps + 1):
+            if _is_over(history, options):
+                break
+            rate = 0.5 * options.learning_rate * (1 + math.cos(math.pi * (step - 1) / options.steps))
+            optimizer.param_groups[0]["lr"] = rate
+            nll = -model.log_prob(train[next(batches)]).mean()
+            loss = nll
+            if options.prior_sigma is not None:
+                loss = nll - flow.determinant_log_prior(options.prior_sigma) / len(train)
+            assert vector.grad is not None  # noqa: S101 - for the type checker
+            vector.grad.zero_()
+            fabric.backward(loss)
+            if not math.isfinite(loss.item()):
+                raise TrainingError(f"expected a finite loss; got {loss.item()} at step {step} (try a lower learning rate)")
+            nn.utils.clip_grad_norm_([vector], options.clip)
+            optimizer.step()
+            total += nll.detach()
+            bar.update()
+            if step % options.validate_every == 0 or step == options.steps:
+                with torch.no_grad():
+                    held_out = float(-flow.log_prob(validation).mean())
+                since = step - (history.steps[-1] if history.steps else 0)
+                history.steps.append(step)
+                history.train_nll.append(float(total) / since)
+                history.validation_nll.append(held_out if math.isfinite(held_out) else math.inf)
+                total.zero_()
+                bar.set_postfix(nll=f"{history.train_nll[-1]:.3f}", validation=f"{held_out:.3f}")
+                if history.best_step == step:
+                    best = _snapshot(flow)
+                if checkpoint is not None and fabric.global_rank == 0:
+                    adam = optimizer.state[vector]
+                    moments = {name: adam[name] for name in ("exp_avg", "exp_avg_sq", "step")}
+                    save_checkpoint(checkpoint, run, Checkpoint(_snapshot(flow), best, moments, asdict(history)))
+        bar.close()
+    return best, history
+
+
+def _is_over(history: History, options: TrainingOptions) -> bool:
+    return bool(history.steps) and len(history.steps) - 1 - history.best >= options.patience
+
+
+def _batches(rows: int, first_step: int, options: TrainingOptions, fabric: Fabric) -> Iterator[Tensor]:
+    """Row numbers of this process's share of each batch, from a step on: a function of the seed and the step alone."""
+    per_pass = max(1, rows // options.batch_size)
+    epoch, place = divmod(first_step - 1, per_pass)
+    for number in itertools.count(epoch):
+        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + number)
+        order = torch.randperm(rows, generator=generator)[: per_pass * options.batch_size]
+        order = order[: len(order) // fabric.world_size * fabric.world_size].to(fabric.device)
+        for batch in list(order.split(options.batch_size))[place:]:
+            yield batch[fabric.global_rank :: fabric.world_size]
+        place = 0
+
+
+def _snapshot(flow: USFlow) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in flow.state_dict().items()}
+
+
+def _adam_state(optimizer: torch.optim.Optimizer, start: Checkpoint) -> dict[str, Any]:
+    return {**optimizer.state_dict(), "state": {0: dict(start.moments)}}
+
+
+@contextmanager
+def _one_vector(flow: USFlow) -> Iterator[nn.Parameter]:
+    """All parameters, and their gradients, as views of one vector: the optimiser's work is then one call."""
+    parameters = [p for p in flow.parameters() if p.requires_grad]
+    vector = nn.Parameter(nn.utils.parameters_to_vector(parameters).detach().clone())
+    vector.grad = torch.zeros_like(vector)
+    place = 0
+    for parameter in parameters:
+        end = place + parameter.numel()
+        parameter.data = vector.data[place:end].view_as(parameter)
+        parameter.grad = vector.grad[place:end].view_as(parameter)
+        place = end
+    try:
+        yield vector
+    finally:
+        for parameter in parameters:
+            parameter.data = parameter.data.clone()
+            parameter.grad = None

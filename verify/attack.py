@@ -1,0 +1,143 @@
+"""Search for violations by sampling and projected gradients: no proof, but an early end where the answer is "violated"."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from veriflow.piecewise import evaluate
+from veriflow.properties import Disjunction
+from veriflow.query import Query
+from veriflow.regions import Ball, Region
+
+from .replay import replay
+from .verdict import Witness
+
+
+def violation_slack(violation: Disjunction, outputs: Tensor) -> Tensor:
+    """How far outputs ``[..., k]`` are into the violation, ``[...]``: the best disjunct's least slack; ≥ 0 where violated."""
+    disjuncts = []
+    for row in violation:
+        slacks = [
+            sum((float(c) * outputs[..., i] for i, c in constraint.coefficients), -float(constraint.bound))
+            for constraint in row
+        ]
+        tensors = [torch.as_tensor(s, dtype=outputs.dtype).expand(outputs.shape[:-1]) for s in slacks]
+        disjuncts.append(torch.stack(tensors).amin(0) if tensors else outputs.new_full(outputs.shape[:-1], math.inf))
+    return torch.stack(disjuncts).amax(0)
+
+
+def find_violation(query: Query, *, starts: int = 128, steps: int = 40, seed: int = 0) -> Witness | None:
+    """A replayed violation, or None: projected gradient ascent on the slack from random points of the region."""
+    points = climb(query, draw_points(query.region, starts, seed), steps)
+    with torch.no_grad():
+        slack = violation_slack(query.violation, evaluate(query.graph, points)[query.graph.output])
+    for place in slack.argsort(descending=True)[:4].tolist():
+        if slack[place] < 0:
+            break
+        witness = replay(query, points[place].tolist())
+        if witness is not None:
+            return witness
+    return None
+
+
+def nearest_violation(query: Query, *, seed: int = 0) -> Witness | None:
+    """A replayed violation of small norm in the query's ball, or None: attacks on balls that shrink with each success."""
+    ball = query.region
+    assert isinstance(ball, Ball)
+    best: Witness | None = None
+    misses = 0
+    for attempt in range(40):
+        found = find_violation(query, seed=seed + attempt)
+        if found is None:
+            misses += 1
+            if best is None or misses == 2:
+                break
+        else:
+            misses = 0
+            best = _drawn_in(query, found)
+        shrunk = best.norm * (0.9 if misses == 0 else 0.97)
+        if shrunk <= ball.inner:
+            break
+        query = query.at(Ball(ball.p, shrunk, ball.dim, ball.inner))
+    return best
+
+
+def _drawn_in(query: Query, witness: Witness) -> Witness:
+    """The same violation moved towards the centre as far as it stays one."""
+    z = torch.tensor([float(v) for v in witness.latent], dtype=torch.float64)
+    shares = torch.linspace(0, 1, 257, dtype=torch.float64)[1:, None]
+    with torch.no_grad():
+        slack = violation_slack(query.violation, evaluate(query.graph, shares * z)[query.graph.output])
+    for place in (slack >= 0).nonzero().flatten().tolist():
+        nearer = replay(query, (shares[place] * z).tolist())
+        if nearer is not None:
+            return nearer
+    return witness
+
+
+def draw_points(region: Region, count: int, seed: int) -> Tensor:
+    """Seeded points of a region ``[count, dim]`` in float64: the centre, then points at all distances from it."""
+    generator = torch.Generator().manual_seed(seed)
+    low, high = torch.from_numpy(region.lower), torch.from_numpy(region.upper)
+    uniform = torch.rand(count, region.dim, generator=generator, dtype=torch.float64)
+    points = low + uniform * (high - low)
+    if isinstance(region, Ball):
+        if region.p == 1:
+            points = torch.distributions.utils.probs_to_logits(uniform, is_binary=True)  # heavy tails: near-sparse rays
+        norms = torch.linalg.vector_norm(points, region.p, dim=-1, keepdim=True).clamp_min(1e-300)
+        share = torch.rand(count, 1, generator=generator, dtype=torch.float64)
+        points = points / norms * (region.inner + share * (region.radius - region.inner))
+    points[0] = project(region, (low + high)[None] / 2)[0]
+    return points
+
+
+def climb(query: Query, points: Tensor, steps: int) -> Tensor:
+    """Each point's best iterate of normalised projected gradient ascent on the slack, ``[n, dim]``."""
+    width = float((torch.from_numpy(query.region.upper) - torch.from_numpy(query.region.lower)).amax())
+    best, best_slack = points.clone(), torch.full((len(points),), -math.inf, dtype=torch.float64)
+    for step in range(steps + 1):
+        points = points.detach().requires_grad_()
+        slack = violation_slack(query.violation, evaluate(query.graph, points)[query.graph.output])
+        better = slack.detach() > best_slack
+        best[better], best_slack[better] = points.detach()[better], slack.detach()[better]
+        if bool((best_slack >= 0).any()) or step == steps:
+            break
+        (gradient,) = torch.autograd.grad(slack.sum(), points)
+        length = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp_min(1e-300)
+        stride = 0.25 * width * (1 - step / steps) + 1e-6 * width
+        points = project(query.region, points.detach() + stride * gradient / length)
+    return best
+
+
+def project(region: Region, points: Tensor) -> Tensor:
+    """The nearest points of the region ``[n, dim]`` (for the inside of a shell: the same direction, on its inner sphere)."""
+    if not isinstance(region, Ball):
+        return points.clamp(torch.from_numpy(region.lower), torch.from_numpy(region.upper))
+    if region.p == math.inf:
+        points = points.clamp(-region.radius, region.radius)
+    elif region.p == 2:
+        norms = torch.linalg.vector_norm(points, dim=-1, keepdim=True)
+        points = points * (region.radius / norms.clamp_min(1e-300)).clamp_max(1.0)
+    else:
+        points = _project_l1(points, region.radius)
+    if region.inner:
+        norms = torch.linalg.vector_norm(points, region.p, dim=-1, keepdim=True)
+        away = torch.where(norms > 0, points, torch.ones_like(points))
+        away = away / torch.linalg.vector_norm(away, region.p, dim=-1, keepdim=True)
+        points = torch.where(norms < region.inner, region.inner * away, points)
+    return points
+
+
+def _project_l1(points: Tensor, radius: float) -> Tensor:
+    """Duchi et al., *Efficient projections onto the l1-ball*, ICML 2008, figure 1, for each row."""
+    magnitudes = points.abs()
+    inside = magnitudes.sum(-1, keepdim=True) <= radius
+    ordered = magnitudes.sort(dim=-1, descending=True).values
+    excess = ordered.cumsum(-1) - radius
+    count = torch.arange(1, points.shape[-1] + 1, dtype=points.dtype)
+    last = (ordered * count > excess).sum(-1, keepdim=True).clamp_min(1)
+    threshold = excess.gather(-1, last - 1) / last
+    return torch.where(inside, points, points.sign() * (magnitudes - threshold).clamp_min(0))

@@ -1,0 +1,231 @@
+"""Radial branch and bound: the violation of least norm, by splitting latent space into boxes, nearest to the centre first.
+
+Open boxes are kept in order of their least norm, so the least among them is at any time a radius up to which the
+property is proved, and the norm of the best replayed violation one at which it is refuted. A box goes when symbolic
+bounds over (box ∩ ball of the best violation) exclude the violation, when it is no nearer than the best violation, or
+when few unstable units are left and a small program decides it exactly.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters import milp_model
+from veriflow.errors import QueryError
+from veriflow.piecewise import Bounds, backward_rows, symbolic_bounds
+from veriflow.properties import Constraint
+from veriflow.query import Query
+from veriflow.regions import Ball
+
+from .attack import find_violation
+from .milp import MARGIN_TOLERANCE, constraint_rows, slack_scale, solve_milp
+from .replay import replay
+from .verdict import Outcome, Verdict, Witness
+
+Vector = NDArray[np.float64]
+
+BATCH = 256
+LEAF_UNITS = 6
+"""Boxes with at most this many unstable units go to a mixed-integer program instead of being split again."""
+
+
+@dataclass(frozen=True, eq=False)
+class BallBoxes:
+    """A stack of boxes ``[batch, dim]``, each meant together with one ball around the centre."""
+
+    lower: Vector
+    upper: Vector
+    ball: Ball
+
+    def support(self, rows: Vector) -> Vector:
+        """Upper bounds on a·z for rows ``[batch, n, dim]``: for p = 1 the best of a few multipliers of the ball's constraint.
+
+        By weak duality max { a·z : l ≤ z ≤ u, ‖z‖₁ ≤ r } ≤ λ r + Σ max over [l, u] of (a z − λ |z|) for every λ ≥ 0, and
+        the minimum is at some λ = |a_i| or 0.
+        """
+        low, high = self.lower[:, None, :], self.upper[:, None, :]
+        best = np.maximum(rows * low, rows * high).sum(axis=-1)
+        if self.ball.p != 1:
+            return np.minimum(best, self.ball.support(rows))
+        near = np.where((low <= 0) & (high >= 0), 0.0, 1.0)
+        ends = (np.abs(low), np.abs(high))
+        for i in range(rows.shape[-1]):
+            weight = np.abs(rows[..., i : i + 1])
+            parts = np.maximum(rows * low - weight * ends[0], rows * high - weight * ends[1])
+            parts = np.maximum(parts, np.where(near > 0, -np.inf, 0.0))
+            best = np.minimum(best, weight[..., 0] * self.ball.radius + parts.sum(axis=-1))
+        return best
+
+
+def least_norms(lower: Vector, upper: Vector, p: float) -> Vector:
+    """The least p-norm in each box ``[batch, dim]``, rounded down."""
+    nearest = np.maximum(np.maximum(lower, -upper), 0.0)
+    norms = np.linalg.norm(nearest, ord=p, axis=-1)
+    return np.asarray(norms * (1 - (lower.shape[-1] + 8) * 2.0**-52))
+
+
+@dataclass
+class RadialSearch:
+    """Where a radial branch and bound stands.
+
+    Attributes:
+        proved: no violation has a smaller norm than this.
+        refuted: norm of the best replayed violation, or infinity.
+        witness: that violation.
+        boxes: how many boxes were bounded.
+        unsettled: least norm of a leaf in which a violation is only missed by less than the tolerance.
+        settled: whether the search came to its end before the deadline.
+    """
+
+    proved: float
+    refuted: float
+    witness: Witness | None
+    boxes: int = 0
+    unsettled: float = math.inf
+    settled: bool = False
+
+
+def search_radially(
+    query: Query,
+    start: Witness | None,
+    *,
+    gap: float,
+    deadline: float,
+    stop_at_witness: bool = False,
+    report: Callable[[RadialSearch], None] = lambda state: None,
+) -> RadialSearch:
+    """Find the violation of least norm in the query's ball, or prove that there is none.
+
+    Ends when the relative gap between both radii is closed, at the first violation if so asked, or at ``deadline`` (a
+    `time.monotonic` value).
+    `RadialSearch.proved` is the ball's radius where no violation is in it.
+    """
+    ball = query.region
+    assert isinstance(ball, Ball)
+    state = RadialSearch(0.0, start.norm if start else math.inf, start)
+    counter = itertools.count()
+    reach = min(ball.radius, state.refuted)
+    heap: list[tuple[float, int, Vector, Vector]] = []
+    heapq.heappush(heap, (0.0, next(counter), np.full(ball.dim, -reach), np.full(ball.dim, reach)))
+
+    def limit() -> float:
+        return min(ball.radius, state.refuted * (1 - gap))
+
+    while True:
+        nearest = heap[0][0] if heap else math.inf
+        state.proved = max(state.proved, min(nearest, state.unsettled, limit()))
+        report(state)
+        state.settled = min(nearest, state.unsettled) >= limit() or state.unsettled <= nearest
+        if state.settled or time.monotonic() > deadline or (stop_at_witness and state.witness is not None):
+            return state
+        taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
+        near = [entry for entry in taken if entry[0] < limit()]
+        lower, upper = np.stack([entry[2] for entry in near]), np.stack([entry[3] for entry in near])
+        state.boxes += len(near)
+        boxes = BallBoxes(lower, upper, Ball(ball.p, min(ball.radius, state.refuted), ball.dim))
+        children = _examine(query, boxes, state, limit, deadline)
+        if children:
+            lower, upper = np.stack([c[0] for c in children]), np.stack([c[1] for c in children])
+            for norm, low, high in zip(least_norms(lower, upper, ball.p).tolist(), lower, upper, strict=True):
+                if norm < limit():
+                    heapq.heappush(heap, (norm, next(counter), low, high))
+
+
+def _examine(
+    query: Query, boxes: BallBoxes, state: RadialSearch, limit: Callable[[], float], deadline: float
+) -> list[tuple[Vector, Vector]]:
+    """Children of the boxes that bounds do not settle; leaves are decided on the way and may improve the witness."""
+    bounds = symbolic_bounds(query.graph, boxes)
+    unstable = bounds.unstable(query.graph)
+    is_open, weights = _open_disjuncts(query, boxes, bounds)
+    children: list[tuple[Vector, Vector]] = []
+    for place in np.flatnonzero(is_open.any(axis=1)):
+        lower, upper = boxes.lower[place], boxes.upper[place]
+        if unstable[place] <= LEAF_UNITS:
+            inside = Bounds({n: v[place] for n, v in bounds.lower.items()}, {n: v[place] for n, v in bounds.upper.items()})
+            for row, row_open in zip(query.violation, is_open[place], strict=True):
+                if row_open:
+                    _decide_leaf(query, boxes.ball, inside, row, state, limit, deadline)
+            continue
+        gains = (upper - lower) * weights[place]
+        axis = int(np.argmax(gains))
+        middle = (lower[axis] + upper[axis]) / 2
+        left, right = upper.copy(), lower.copy()
+        left[axis] = right[axis] = middle
+        children += [(lower, left), (right, upper)]
+    return children
+
+
+def _open_disjuncts(query: Query, boxes: BallBoxes, bounds: Bounds) -> tuple[NDArray[np.bool_], Vector]:
+    """Which disjuncts ``[batch, disjuncts]`` bounds leave open, and how much each latent matters to them ``[batch, dim]``."""
+    output = query.graph.output
+    constraints = [constraint for row in query.violation for constraint in row]
+    rows, bound = constraint_rows(constraints, query.graph.output_size)
+    least, coefficients = backward_rows(query.graph, boxes, bounds, output, -rows)
+    possible = -least - bound >= -1e-12 * (np.abs(bound) + bounds.magnitude(output) @ np.abs(rows).T)
+    ends = np.cumsum([len(row) for row in query.violation])
+    groups = np.split(np.arange(len(constraints)), ends[:-1])
+    is_open = np.stack([possible[:, group].all(axis=1) for group in groups], axis=1)
+    return is_open, np.abs(coefficients).sum(axis=1)
+
+
+def _decide_leaf(
+    query: Query,
+    ball: Ball,
+    bounds: Bounds,
+    disjunct: tuple[Constraint, ...],
+    state: RadialSearch,
+    limit: Callable[[], float],
+    deadline: float,
+) -> None:
+    """Least norm of a violation in a box by a small program; what the tolerance leaves open goes to ``unsettled``."""
+    tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
+    here = query.at(ball)
+    model = milp_model(here, bounds, disjunct, -tolerance)
+    assert model.norm is not None
+    answer = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
+    if answer.proved >= limit():
+        return
+    for slack in (tolerance, 0.0):
+        model = milp_model(here, bounds, disjunct, slack)
+        found = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
+        witness = replay(query, found.solution[model.inputs].tolist()) if found.solution is not None else None
+        if witness is not None:
+            if witness.norm < state.refuted:
+                state.refuted, state.witness = witness.norm, witness
+            break
+    if answer.proved < limit():
+        state.unsettled = min(state.unsettled, answer.proved)
+
+
+def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
+    """Decide a query over an L1 or L∞ ball by an attack, then by radial branch and bound.
+
+    Raises:
+        QueryError: another region.
+    """
+    start = time.monotonic()
+    if not isinstance(query.region, Ball) or query.region.p == 2 or query.region.inner:
+        raise QueryError(f"expected an L1 or Linf ball for the bab engine; got {query.region}")
+
+    def verdict(outcome: Outcome, reason: str, **rest: object) -> Verdict:
+        return Verdict(outcome, reason, "bab", time.monotonic() - start, **rest)  # type: ignore[arg-type]
+
+    witness = find_violation(query)
+    if witness is None:
+        state = search_radially(query, None, gap=0.0, deadline=start + timeout, stop_at_witness=True)
+        if state.witness is None and state.proved >= query.region.radius:
+            return verdict(Outcome.HOLDS, f"{state.boxes} boxes cover the ball and exclude every violation")
+        if state.witness is None:
+            missed = "a near miss within the tolerance" if state.settled else f"the time limit of {timeout:g} s"
+            return verdict(Outcome.UNKNOWN, f"{missed} leaves norms from {state.proved:.6g} open")
+        witness = state.witness
+    return verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", witness=witness)

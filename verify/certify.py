@@ -1,0 +1,122 @@
+"""The most probable counterexample, and how much probable mass is certified."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from veriflow.errors import QueryError, RegionError, SolverError
+from veriflow.query import Query
+from veriflow.regions import Ball
+
+from .attack import nearest_violation
+from .branch_and_bound import RadialSearch, search_radially
+from .verdict import Witness
+
+GROWTH = 1.5
+"""Factor between the radii of successive searches while no violation is known."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How far out a property is proved, and the most probable violation.
+
+    Attributes:
+        property: the property in words.
+        proved_radius: no violation has a smaller latent norm.
+        refuted_radius: norm of the witness; infinity where there is none.
+        certified_mass: mass of the ball of the proved radius: the property holds on that much probable mass.
+        refuted_mass: mass of the ball of the refuted radius; 1 where there is no witness.
+        searched_mass: mass of the largest ball that was searched.
+        witness: the violation of least norm, up to the gap.
+        complete: whether the search came to its end: the gap is closed, or the largest ball is proved.
+        reason: how it ended, in a sentence.
+        seconds: wall-clock time.
+        boxes: how many boxes were bounded.
+    """
+
+    property: str
+    proved_radius: float
+    refuted_radius: float
+    certified_mass: float
+    refuted_mass: float
+    searched_mass: float
+    witness: Witness | None
+    complete: bool
+    reason: str
+    seconds: float
+    boxes: int
+
+
+def certify(
+    query: Query,
+    *,
+    gap: float = 1e-3,
+    timeout: float = 60.0,
+    report: Callable[[RadialSearch], None] = lambda state: None,
+) -> Certificate:
+    """The smallest-norm violating latent in the query's ball, which is the most probable counterexample.
+
+    An attack gives a first violation; the search then proves outwards, within the norm of the best violation known.
+    Without one it searches balls that grow, since bounds are tight only near the radius that they are made for.
+
+    Args:
+        query: on a flow, over a ball: how far out to look.
+        gap: relative difference of both radii at which the search ends.
+        timeout: seconds; what is proved by then is reported.
+        report: called with the state of the search now and then.
+
+    Raises:
+        QueryError: a query without a flow, or over a shell or an L2 ball.
+        RegionError: a flow whose density does not decrease with the norm: its balls are not level sets.
+        SolverError: a gap or time limit that is not positive.
+    """
+    ball = query.region
+    if query.flow is None or not isinstance(ball, Ball) or ball.inner or ball.p == 2:
+        raise QueryError(f"expected a query on a flow over an L1 or Linf ball; got {query.region}")
+    if not query.flow.base.law.is_decreasing:
+        raise RegionError("expected a flow whose density decreases with the latent norm; got one whose level sets are shells")
+    if not (timeout > 0 and 0 < gap < 1):
+        raise SolverError(f"expected a positive time limit and a gap between 0 and 1; got {timeout} and {gap}")
+    start = time.monotonic()
+    state = _search(query, ball, gap, start + timeout, report)
+    law = query.flow.base.law
+    complete = state.proved >= min(ball.radius, state.refuted * (1 - gap))
+    if not complete:
+        reason = "a near miss within the tolerance stays open" if state.settled else f"time limit of {timeout:g} s reached"
+    elif state.witness is None:
+        reason = "no violation in the whole ball"
+    else:
+        reason = f"both radii agree within {gap:g}"
+    return Certificate(
+        query.text,
+        state.proved,
+        state.refuted,
+        float(law.cdf(state.proved)),
+        float(law.cdf(state.refuted)) if math.isfinite(state.refuted) else 1.0,
+        float(law.cdf(ball.radius)),
+        state.witness,
+        complete,
+        reason,
+        time.monotonic() - start,
+        state.boxes,
+    )
+
+
+def _search(
+    query: Query, ball: Ball, gap: float, deadline: float, report: Callable[[RadialSearch], None]
+) -> RadialSearch:
+    witness = nearest_violation(query)
+    if witness is not None:
+        return search_radially(query, witness, gap=gap, deadline=deadline, report=report)
+    radius = ball.radius / GROWTH**12
+    boxes = 0
+    while True:
+        state = search_radially(query.at(Ball(ball.p, radius, ball.dim)), None, gap=gap, deadline=deadline, report=report)
+        boxes += state.boxes
+        state.boxes = boxes
+        if state.witness is not None or radius >= ball.radius or state.proved < radius:
+            return state
+        radius = min(radius * GROWTH, ball.radius)

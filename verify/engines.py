@@ -1,0 +1,111 @@
+"""The engines there are, and which of them are installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from veriflow.errors import SolverError
+from veriflow.query import Query
+
+from .branch_and_bound import verify_branch_and_bound
+from .milp import verify_milp
+from .smt import verify_smt
+from .verdict import Verdict
+
+Engine = Callable[..., Verdict]
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """One engine: its name, the package that it needs, what it is for and how to get it."""
+
+    name: str
+    module: str
+    package: str
+    description: str
+    install: str
+    run: Engine
+
+    @property
+    def version(self) -> str | None:
+        """The installed version, or None."""
+        if importlib.util.find_spec(self.module) is None:
+            return None
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return "unknown"
+
+
+_EXACT = "exact rational arithmetic; boxes, L1 and Linf balls and shells"
+ENGINES: dict[str, EngineInfo] = {
+    info.name: info
+    for info in (
+        EngineInfo(
+            "bab",
+            "highspy",
+            "highspy",
+            "radial branch and bound on latents, leaves by HiGHS; L1 and Linf balls",
+            "comes with veriflow",
+            verify_branch_and_bound,
+        ),
+        EngineInfo(
+            "milp",
+            "highspy",
+            "highspy",
+            "HiGHS with big-M from symbolic bounds; boxes, L1 and Linf balls and shells",
+            "comes with veriflow",
+            verify_milp,
+        ),
+        EngineInfo("smt", "z3", "z3-solver", f"Z3, {_EXACT}", "comes with veriflow", verify_smt),
+        EngineInfo(
+            "smt:cvc5",
+            "cvc5",
+            "cvc5",
+            f"cvc5, {_EXACT}",
+            "pip install 'veriflow-toolkit[solvers]'",
+            partial(verify_smt, solver="cvc5"),
+        ),
+        EngineInfo(
+            "smt:msat", "mathsat", "mathsat", f"MathSAT, {_EXACT}", "pysmt-install --msat", partial(verify_smt, solver="msat")
+        ),
+        EngineInfo(
+            "smt:yices", "yicespy", "yicespy", f"Yices 2, {_EXACT}", "pysmt-install --yices", partial(verify_smt, solver="yices")
+        ),
+    )
+}
+
+
+def engine(name: str) -> EngineInfo:
+    """The engine of that name.
+
+    Raises:
+        SolverError: an unknown name, or an engine that is not installed.
+    """
+    if name not in ENGINES:
+        raise SolverError(f"expected an engine among {', '.join(ENGINES)}; got {name!r}")
+    info = ENGINES[name]
+    if info.version is None:
+        raise SolverError(f"expected the package {info.package!r} for engine {name!r}; it is not installed ({info.install})")
+    return info
+
+
+def verify(query: Query, engine_name: str = "bab", *, timeout: float = 60.0) -> Verdict:
+    """Decide a query.
+
+    Args:
+        query: what to decide.
+        engine_name: one of `ENGINES`.
+        timeout: seconds after which the answer is UNKNOWN.
+
+    Raises:
+        SolverError: an engine that is unknown, not installed or broken, or a time limit that is not positive.
+        QueryError: a region that the engine cannot take.
+    """
+    if not timeout > 0:
+        raise SolverError(f"expected a time limit above 0 seconds; got {timeout}")
+    return engine(engine_name).run(query, timeout=timeout)

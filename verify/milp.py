@@ -1,0 +1,157 @@
+"""The milp engine: HiGHS maximises the slack of each way to violate the property."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters import MilpModel, milp_model
+from veriflow.piecewise import Bounds, linear_lower_bounds, symbolic_bounds
+from veriflow.properties import Constraint
+from veriflow.query import Query
+
+from .attack import find_violation
+from .replay import replay
+from .verdict import Outcome, Verdict
+
+Vector = NDArray[np.float64]
+
+MARGIN_TOLERANCE = 1e-6
+"""HOLDS needs every violation to miss by more than this, relative to the scale of its slack: HiGHS works in floats."""
+
+FEASIBILITY_TOLERANCE = 1e-9
+"""How far HiGHS may leave a row, a bound or an integer."""
+
+
+@dataclass(frozen=True)
+class MilpAnswer:
+    """What HiGHS found: the least objective proved possible, the best solution and its objective."""
+
+    status: Literal["optimal", "infeasible", "stopped"]
+    proved: float
+    found: float
+    solution: Vector | None
+
+
+def solve_milp(
+    model: MilpModel, minimise: tuple[int, float], *, time_limit: float, target: float = -math.inf, cutoff: float = math.inf
+) -> MilpAnswer:
+    """Minimise ``sign · v[column]`` for ``minimise = (column, sign)``.
+
+    Stops early at a solution at or below ``target``; solutions above ``cutoff`` are not of interest.
+    """
+    lp = highspy.HighsLp()
+    rows, columns = model.matrix.shape
+    lp.num_col_, lp.num_row_ = columns, rows
+    cost = np.zeros(columns)
+    cost[minimise[0]] = minimise[1]
+    lp.col_cost_ = cost
+    lp.col_lower_, lp.col_upper_ = model.lower, model.upper
+    lp.row_lower_, lp.row_upper_ = model.row_lower, model.row_upper
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_ = model.matrix.indptr
+    lp.a_matrix_.index_ = model.matrix.indices
+    lp.a_matrix_.value_ = model.matrix.data
+    kinds = {True: highspy.HighsVarType.kInteger, False: highspy.HighsVarType.kContinuous}
+    lp.integrality_ = [kinds[bool(whole)] for whole in model.integral]
+    solver = highspy.Highs()
+    options = {
+        "output_flag": False,
+        "threads": 1,
+        "random_seed": 0,
+        "time_limit": max(time_limit, 0.01),
+        "primal_feasibility_tolerance": FEASIBILITY_TOLERANCE,
+        "dual_feasibility_tolerance": FEASIBILITY_TOLERANCE,
+        "mip_feasibility_tolerance": FEASIBILITY_TOLERANCE,
+        "mip_rel_gap": 1e-6,
+        "mip_abs_gap": 1e-9,
+        "objective_target": target,
+        "objective_bound": cutoff,
+    }
+    for name, value in options.items():
+        solver.setOptionValue(name, value)
+    solver.passModel(lp)
+    solver.run()
+    status, info = solver.getModelStatus(), solver.getInfo()
+    if status == highspy.HighsModelStatus.kInfeasible:
+        return MilpAnswer("infeasible", math.inf, math.inf, None)
+    mixed = bool(model.integral.any())
+    feasible = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    found = info.objective_function_value if feasible else math.inf
+    optimal = status == highspy.HighsModelStatus.kOptimal
+    proved = info.mip_dual_bound if mixed else (found if optimal else -math.inf)
+    solution = np.array(solver.getSolution().col_value) if feasible else None
+    return MilpAnswer("optimal" if optimal else "stopped", proved, found, solution)
+
+
+def slack_scale(disjunct: tuple[Constraint, ...], bounds: Bounds, output: str) -> float:
+    """The size of numbers that meet in a disjunct's slack: what the margin tolerance is relative to."""
+    size = bounds.magnitude(output)
+    sums = [
+        abs(float(row.bound)) + sum(abs(float(c)) * float(size[i]) for i, c in row.coefficients) for row in disjunct
+    ]
+    return max([1.0, *sums])
+
+
+def constraint_rows(constraints: Sequence[Constraint], outputs: int) -> tuple[Vector, Vector]:
+    """Coefficients ``[n, outputs]`` and bounds ``[n]`` of constraints, in float64."""
+    rows = np.zeros((len(constraints), outputs))
+    for place, constraint in enumerate(constraints):
+        for index, coefficient in constraint.coefficients:
+            rows[place, index] = float(coefficient)
+    return rows, np.array([float(constraint.bound) for constraint in constraints])
+
+
+def open_disjuncts(query: Query, bounds: Bounds) -> list[tuple[Constraint, ...]]:
+    """The disjuncts that symbolic bounds over the query's region cannot exclude."""
+    output = query.graph.output
+
+    def possible(row: tuple[Constraint, ...]) -> bool:
+        rows, bound = constraint_rows(row, query.graph.output_size)
+        most = -linear_lower_bounds(query.graph, query.region, bounds, output, -rows) - bound
+        # the floats stand for the exact coefficients up to one rounding each, far inside what is asked for here
+        return bool((most >= -1e-12 * slack_scale(row, bounds, output)).all())
+
+    return [row for row in query.violation if possible(row)]
+
+
+def verify_milp(query: Query, *, timeout: float) -> Verdict:
+    """Decide a query by one program for each disjunct that neither an attack nor symbolic bounds settle."""
+    start = time.monotonic()
+
+    def verdict(outcome: Outcome, reason: str, **rest: object) -> Verdict:
+        return Verdict(outcome, reason, "milp", time.monotonic() - start, **rest)  # type: ignore[arg-type]
+
+    witness = find_violation(query)
+    if witness is not None:
+        return verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness=witness)
+    bounds = symbolic_bounds(query.graph, query.region)
+    undecided = open_disjuncts(query, bounds)
+    if not undecided:
+        return verdict(Outcome.HOLDS, "symbolic bounds exclude every violation")
+    gaps: list[str] = []
+    for disjunct in undecided:
+        tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
+        model = milp_model(query, bounds, disjunct, -tolerance)
+        left = timeout - (time.monotonic() - start)
+        answer = solve_milp(model, (model.slack, -1.0), time_limit=left, target=-10 * tolerance)
+        if answer.status == "infeasible":
+            continue
+        if answer.solution is not None:
+            witness = replay(query, answer.solution[model.inputs].tolist())
+            if witness is not None:
+                return verdict(Outcome.VIOLATED, "the program has a violation, replayed exactly", witness=witness)
+        if answer.status == "stopped" and answer.solution is None:
+            gaps.append(f"time limit of {timeout:g} s reached with a largest slack of at most {-answer.proved:.3g}")
+        else:
+            gaps.append(f"largest slack {-answer.found:.3g} is within the tolerance {tolerance:.1g} of zero")
+    if gaps:
+        return verdict(Outcome.UNKNOWN, "; ".join(dict.fromkeys(gaps)))
+    return verdict(Outcome.HOLDS, f"every violation misses by more than {MARGIN_TOLERANCE:g} of its scale")

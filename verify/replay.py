@@ -1,0 +1,72 @@
+"""A witness is believed only after it was replayed: in exact rationals, and in onnxruntime on the exported file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from exporters import graph_to_onnx, run_onnx
+from veriflow.piecewise import evaluate_exact
+from veriflow.query import Query
+from veriflow.regions import Ball
+
+from .verdict import Witness
+
+ONNX_TOLERANCE = 1e-3
+"""Largest difference between onnxruntime (float32) and exact outputs, relative to their scale, that still agrees."""
+
+
+def replay(query: Query, point: Sequence[float | Fraction]) -> Witness | None:
+    """The witness at a point that an engine proposes, or None if no rendering of the point is a violation.
+
+    Tried in turn: the point rounded to float32 (so that onnxruntime sees the same point), that point drawn in by a few
+    units in the last place if it left the region, and the point as given.
+    """
+    for candidate in _renderings(query, point):
+        if not query.region.contains(candidate):
+            continue
+        values = evaluate_exact(query.graph, candidate)
+        outputs = values[query.graph.output]
+        if query.violated_by(outputs):
+            return _witness(query, candidate, values[query.data], outputs)
+    return None
+
+
+def _renderings(query: Query, point: Sequence[float | Fraction]) -> Iterable[list[Fraction]]:
+    single = np.array([float(v) for v in point], dtype=np.float32)
+    yield [Fraction(float(v)) for v in single]
+    for shrink in (2.0**-22, 2.0**-20):
+        yield [Fraction(float(np.float32(v * (1 - shrink)))) for v in single.astype(np.float64)]
+    yield [Fraction(v) for v in point]
+
+
+def _witness(query: Query, latent: list[Fraction], data: list[Fraction], outputs: list[Fraction]) -> Witness | None:
+    region = query.region
+    p = region.p if isinstance(region, Ball) else math.inf
+    norm = norm_of(latent, p)
+    exact = np.array([float(v) for v in outputs])
+    seen = run_onnx(graph_to_onnx(query.graph), np.array([[float(v) for v in latent]], dtype=np.float32))[0]
+    deviation = float(np.abs(seen - exact).max())
+    if not deviation <= ONNX_TOLERANCE * max(1.0, float(np.abs(exact).max())):
+        return None
+    log_density = level_mass = None
+    if query.flow is not None:
+        z = torch.tensor([float(v) for v in latent], dtype=torch.float64)
+        with torch.no_grad():
+            log_density = float(query.flow.base.log_prob(z)) - query.flow.log_volume()
+        level_mass = float(query.flow.base.law.cdf(norm))
+    return Witness(
+        tuple(latent), tuple(float(v) for v in data), tuple(exact.tolist()), norm, deviation, log_density, level_mass
+    )
+
+
+def norm_of(point: Sequence[Fraction], p: float) -> float:
+    """‖point‖_p of a rational point, rounded once."""
+    magnitudes = [abs(v) for v in point]
+    if p == 2:
+        return math.sqrt(sum((v * v for v in magnitudes), Fraction(0)))
+    return float(sum(magnitudes, Fraction(0)) if p == 1 else max(magnitudes))

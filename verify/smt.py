@@ -1,0 +1,59 @@
+"""The smt engine: any solver that pySMT knows, exact, in a process that can be killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+from exporters import to_smtlib
+from veriflow.errors import SolverError
+from veriflow.piecewise import symbolic_bounds
+from veriflow.query import Query
+
+from .replay import replay
+from .verdict import Outcome, Verdict
+
+WORKER = Path(__file__).with_name("smt_worker.py")
+
+
+def verify_smt(query: Query, *, timeout: float, solver: str = "z3") -> Verdict:
+    """Decide a query by an SMT solver over exact rationals, with symbolic bounds and triangles as extra facts.
+
+    Raises:
+        QueryError: an L2 ball, which is not linear.
+        SolverError: a solver process that fails or answers in a way that cannot be read.
+    """
+    start = time.monotonic()
+    engine = f"smt:{solver}"
+    script = to_smtlib(query, symbolic_bounds(query.graph, query.region))
+
+    def verdict(outcome: Outcome, reason: str, **rest: object) -> Verdict:
+        return Verdict(outcome, reason, engine, time.monotonic() - start, **rest)  # type: ignore[arg-type]
+
+    try:
+        left = max(timeout - (time.monotonic() - start), 0.01)
+        done = subprocess.run(  # noqa: S603 - our own worker, under this interpreter
+            [sys.executable, "-I", str(WORKER), solver], input=script, capture_output=True, text=True, timeout=left, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return verdict(Outcome.UNKNOWN, f"time limit of {timeout:g} s reached")
+    try:
+        answer = json.loads(done.stdout)
+        result = answer["result"]
+        model = {name: Fraction(value) for name, value in answer.get("model", {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise SolverError(f"expected an answer from the SMT solver {solver!r}; got: {last[:200]}") from None
+    if result == "unsat":
+        return verdict(Outcome.HOLDS, f"{solver} proves that there is no violation, in exact rationals")
+    if result != "sat":
+        return verdict(Outcome.UNKNOWN, f"{solver} gave up")
+    point = [model.get(f"z_{i}", Fraction(0)) for i in range(query.graph.input_size)]
+    witness = replay(query, point)
+    if witness is None:
+        raise SolverError(f"expected {solver!r} to give a violation that replays; got one that does not")
+    return verdict(Outcome.VIOLATED, f"{solver} found a violation, replayed exactly", witness=witness)

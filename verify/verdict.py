@@ -1,0 +1,62 @@
+"""What an engine answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+
+
+class Outcome(StrEnum):
+    """The three answers."""
+
+    HOLDS = "holds"
+    VIOLATED = "violated"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Witness:
+    """An input that violates the property, replayed in exact rationals and in onnxruntime.
+
+    Attributes:
+        latent: the point in the region's space, exact.
+        data: the data point that the network saw, rounded to float64 from exact values.
+        outputs: the network's outputs there, rounded to float64 from exact values.
+        norm: norm of the latent point, in the region's norm (infinity norm for a box).
+        onnx_deviation: largest difference between the outputs of onnxruntime in float32 and the exact ones.
+        log_density: natural-log density of the data point under the flow; None without a flow.
+        level_mass: mass of the level set on whose boundary the point lies; None without a flow.
+    """
+
+    latent: tuple[Fraction, ...]
+    data: tuple[float, ...]
+    outputs: tuple[float, ...]
+    norm: float
+    onnx_deviation: float
+    log_density: float | None = None
+    level_mass: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """HOLDS, VIOLATED with a replayed witness, or UNKNOWN with the reason.
+
+    Attributes:
+        outcome: the answer.
+        reason: one sentence that says how it was reached, or why it was not.
+        engine: which engine answered.
+        seconds: wall-clock time.
+        witness: present where the outcome is VIOLATED.
+    """
+
+    outcome: Outcome
+    reason: str
+    engine: str
+    seconds: float
+    witness: Witness | None = None
+    details: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.outcome is Outcome.VIOLATED) != (self.witness is not None):
+            raise AssertionError("a verdict has a witness exactly where it says VIOLATED")

@@ -1,0 +1,52 @@
+"""How often a property is violated, by counting: under the flow and on held-out data."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from veriflow.errors import QueryError
+from veriflow.piecewise import evaluate
+from veriflow.query import Query
+from veriflow.statistics import Proportion, clopper_pearson
+
+from .attack import violation_slack
+
+_CHUNK = 8192
+
+
+def violation_probability(
+    query: Query, *, samples: int = 100_000, confidence: float = 0.95, seed: int = 0
+) -> Proportion:
+    """The share of the flow's own samples that violate the property, with its Clopper–Pearson interval.
+
+    Samples are latents of the base, run through the query's graph in float64; ``seed`` fixes them.
+
+    Raises:
+        QueryError: a query without a flow.
+    """
+    if query.flow is None:
+        raise QueryError("expected a query on a flow, to draw samples from; got one on a network alone")
+    state = torch.random.get_rng_state()
+    try:
+        torch.manual_seed(seed)
+        latents = query.flow.base.sample(torch.Size([samples])).double()
+    finally:
+        torch.random.set_rng_state(state)
+    return _share(query, query.graph.input, latents, confidence)
+
+
+def violations_in_data(query: Query, rows: Tensor, *, confidence: float = 0.95) -> Proportion:
+    """The share of data rows ``[n, dim]`` that violate the property, with its Clopper–Pearson interval."""
+    return _share(query, query.data, rows.double(), confidence)
+
+
+def _share(query: Query, tensor: str, points: Tensor, confidence: float) -> Proportion:
+    graph = query.graph if tensor == query.graph.input else query.graph.starting_at(tensor)
+    with torch.no_grad():
+        count = sum(
+            int((violation_slack(query.violation, evaluate(graph, chunk)[graph.output]) >= 0).sum())
+            for chunk in points.split(_CHUNK)
+        )
+    return clopper_pearson(count, len(points), confidence)
+
