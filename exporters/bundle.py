@@ -46,6 +46,7 @@ much probability the region has, and the SHA-256 of every file.
   smtlib/NAME.smt2        the query itself, SMT-LIB 2 (QF_LRA), exact rationals
   instances.csv           network, property, seconds: one row a query, as VNN-COMP scripts read them
 
+Equal networks are written once: manifest.json names the files of every query.
 Extra outputs of a network (see the comments in its .vnnlib) are the norm of its input and linear forms of its outputs.
 Strict comparisons are non-strict in VNN-LIB, as the manifest counts; a `sat` at a tie is then none. Replay every `sat`.
 

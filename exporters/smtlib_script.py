@@ -152,7 +152,7 @@ def _relu_units(node: Relu, k: int, y: list[FNode], bounds: Bounds | None, conju
 
 
 def _triangle(unit: FNode, before: FNode, low: float, high: float) -> list[FNode]:
-    """The bounds and the upper side, with the bounds rounded outward to short fractions, on which Z3 is twice as fast."""
+    """The bounds and the upper side; the bounds are rounded outward to short fractions, which doubles Z3's speed."""
     if not (math.isfinite(low * _GRID) and math.isfinite(high * _GRID)):
         return []
     below, above = Fraction(math.floor(low * _GRID), _GRID), Fraction(math.ceil(high * _GRID), _GRID)

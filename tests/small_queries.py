@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def random_network(rng: np.random.Generator, sizes: tuple[int, ...], start: str 
     """A dense ReLU network; ``sizes`` from the input to the output."""
     nodes: list[Node] = []
     last = start
-    for k, (n, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+    for k, (n, m) in enumerate(pairwise(sizes), start=1):
         nodes.append(
             Affine(f"a{k}", ((last, float32_array(rng, m, n, scale=n**-0.5)),), float32_array(rng, m, scale=0.2))
         )

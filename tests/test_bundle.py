@@ -15,8 +15,8 @@ import z3
 from small_queries import PROPERTIES, random_network, small_query
 
 import exporters
-from exporters import graph_to_onnx, read_onnx, write_bundle
 from exporters import bundle as bundle_module
+from exporters import graph_to_onnx, read_onnx, write_bundle
 from veriflow.errors import QueryError, StorageError
 from veriflow.query import Query, network_query
 from veriflow.regions import Ball, Box, float32_above

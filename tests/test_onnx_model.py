@@ -26,7 +26,7 @@ def outputs(graph, points):
 
 
 def float32_error(graph, points):
-    """A bound on what float32 evaluation loses: every affine row by γ_n Σ|w||x|, carried on with the rows' absolute sums."""
+    """A bound on what float32 evaluation loses: γ_n Σ|w||x| in every affine row, carried on by absolute weights."""
     size, error = {graph.input: np.abs(points)}, {graph.input: np.zeros_like(points)}
     for node in graph.nodes:
         if isinstance(node, Relu):
@@ -196,14 +196,14 @@ C = {
 }
 
 
-def model_of(nodes, shape=(1, 3), kind=TensorProto.FLOAT, output="y", opset=13, constants=C, **changes):
+def model_of(nodes, shape=(1, 3), kind=TensorProto.FLOAT, *, opset=13, constants=C, **changes):
     dtype = np.float32 if kind == TensorProto.FLOAT else np.float64
     tensors = [
         numpy_helper.from_array(value if value.dtype == np.int64 else value.astype(dtype), name)
         for name, value in constants.items()
         if any(name in node.input for node in nodes)
     ]
-    ends = [helper.make_tensor_value_info("x", kind, list(shape))], [helper.make_tensor_value_info(output, kind, None)]
+    ends = [helper.make_tensor_value_info("x", kind, list(shape))], [helper.make_tensor_value_info("y", kind, None)]
     graph = helper.make_graph(nodes, "test", changes.get("inputs", ends[0]), changes.get("outputs", ends[1]), tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     if "outputs" not in changes and not any(node.domain for node in nodes):
@@ -275,12 +275,15 @@ OPERATORS = {
 MORE = {"column1": np.array([[0.1, 0.2, -0.3, 0.4]]), "rows": np.array([2, 3], dtype=np.int64)}
 
 
-@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.DOUBLE], ids=["float", "double"])
-@pytest.mark.parametrize("case", OPERATORS)
+HOLD_FLOAT32 = {"constant node", "constant floats"}
+CASES = [(case, TensorProto.FLOAT) for case in OPERATORS] + [
+    (case, TensorProto.DOUBLE) for case in OPERATORS.keys() - HOLD_FLOAT32
+]
+
+
+@pytest.mark.parametrize(("case", "kind"), sorted(CASES))
 def test_every_operator_agrees_with_onnxruntime(case, kind, tmp_path):
     nodes, shape = OPERATORS[case]
-    if kind == TensorProto.DOUBLE and "constant" in case and "first" not in case and "moved" not in case:
-        pytest.skip("its Constant nodes hold float32")
     model = model_of(nodes, shape, kind, constants={**C, **MORE})
     onnx.save(model, tmp_path / "m.onnx")
     graph = read_onnx(tmp_path / "m.onnx")
@@ -328,7 +331,6 @@ def end(name, kind=TensorProto.FLOAT, shape=(1, 3)):
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-ABSENT = object()
 REFUSED = {
     "operator": (model_of([node("Sigmoid", "x")]), "got Sigmoid in node 'the Sigmoid'"),
     "leaky relu": (model_of([node("LeakyRelu", "x")]), "got LeakyRelu in node 'the LeakyRelu'"),
@@ -400,7 +402,7 @@ def test_a_tensor_that_claims_more_than_it_holds(tmp_path):
         del model.graph.initializer[0].dims[:]
         model.graph.initializer[0].dims.extend(dims)
         (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-        with pytest.raises(GraphError, match="expected .*"):
+        with pytest.raises(GraphError, match="expected"):
             read_onnx(tmp_path / "m.onnx")
 
 

@@ -22,16 +22,16 @@ from veriflow.regions import Ball, Box
 
 def parsed(text):
     """S-expressions as nested lists, comments dropped."""
-    tokens = re.findall(r"[()]|[^\s()]+", re.sub(r";[^\n]*", "", text))
+    words = re.findall(r"[()]|[^\s()]+", re.sub(r";[^\n]*", "", text))
     stack = [[]]
-    for token in tokens:
-        if token == "(":
+    for word in words:
+        if word == "(":
             stack.append([])
-        elif token == ")":
+        elif word == ")":
             done = stack.pop()
             stack[-1].append(done)
         else:
-            stack[-1].append(token)
+            stack[-1].append(word)
     assert len(stack) == 1
     return stack[0]
 
@@ -161,7 +161,7 @@ def violation(*constraints):
 def test_what_no_version_can_say_is_refused():
     graph = random_graph(0)
     rows = violation((((0, 1),), 0))
-    with pytest.raises(QueryError, match="linear constraints; got .*_2"):
+    with pytest.raises(QueryError, match=r"linear constraints; got .*_2"):
         portable_form(Query(graph, Ball(2, 1.0, 3), rows, "", "x"))
     with pytest.raises(QueryError, match="one that always holds"):
         portable_form(Query(graph, Ball(1, 1.0, 3), ((),), "", "x"))

@@ -191,7 +191,8 @@ class USFlow(Flow):
 
     def log_diagonals(self) -> Tensor:
         """log|u_ii| of every LU map that scales, ``[maps · dim]``: what the determinant prior speaks of."""
-        return torch.cat([part.log_diagonal for part in self.modules() if isinstance(part, LU)])
+        parts = self.bijection if isinstance(self.bijection, Chain) else [self.bijection]
+        return torch.cat([part.log_diagonal for part in parts if isinstance(part, LU)])
 
     def determinant_log_prior(self, sigma: float) -> Tensor:
         """Log density of the determinant prior, up to a constant: log|u_ii| ~ N(0, (sigma / dim)²) for every LU map.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
 from ..errors import ModelError
 from .base import Bijection
+from .coupling import CouplingBlock, run_blocks
 
 
 class Chain(Bijection):
@@ -28,15 +30,23 @@ class Chain(Bijection):
         return (part for part in self.parts if isinstance(part, Bijection))
 
     def forward_and_logdet(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        total = z.new_zeros(())
-        for part in self:
-            z, logdet = part.forward_and_logdet(z)
-            total = total + logdet
-        return z, total
+        logdets = []
+        for couplings, run in itertools.groupby(self, lambda part: isinstance(part, CouplingBlock)):
+            if couplings:
+                z = run_blocks([part for part in run if isinstance(part, CouplingBlock)], z, 1)
+                continue
+            for part in run:
+                z, logdet = part.forward_and_logdet(z)
+                logdets.append(logdet)
+        return z, sum(logdets, z.new_zeros(()))
 
     def inverse_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        total = x.new_zeros(())
-        for part in reversed(list(self)):
-            x, logdet = part.inverse_and_logdet(x)
-            total = total + logdet
-        return x, total
+        logdets = []
+        for couplings, run in itertools.groupby(reversed(list(self)), lambda part: isinstance(part, CouplingBlock)):
+            if couplings:
+                x = run_blocks([part for part in run if isinstance(part, CouplingBlock)], x, -1)
+                continue
+            for part in run:
+                x, logdet = part.inverse_and_logdet(x)
+                logdets.append(logdet)
+        return x, sum(logdets, x.new_zeros(()))

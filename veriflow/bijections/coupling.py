@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -72,64 +74,79 @@ class CouplingBlock(ResidualBijection):
         layers[-1] = (write @ weight, write @ bias)
         return layers
 
-    def _step(self, x: Tensor, sign: int) -> Tensor:
-        flat = x.reshape(-1, self.dim)
-        weights, biases = zip(*self.conditioner.layers(), strict=True)
-        out: Tensor = _ResidualStep.apply(flat, self.shear, sign, self.kept, self.changed, *weights, *biases)
-        return out.reshape(x.shape)
-
     def forward_and_logdet(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self._step(z, 1), z.new_zeros(())
+        return run_blocks([self], z, 1), z.new_zeros(())
 
     def inverse_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self._step(x, -1), x.new_zeros(())
+        return run_blocks([self], x, -1), x.new_zeros(())
 
 
-class _ResidualStep(torch.autograd.Function):
-    """x + sign · [−S; I] f(x_k + S x_c), its gradient written by hand: training time is spent here."""
+def run_blocks(blocks: Sequence[CouplingBlock], x: Tensor, sign: int) -> Tensor:
+    """``x ± g(x)`` for one block after the other, ``[..., dim]``: forward with sign 1, inverse (last block first) with −1."""
+    parameters: list[Tensor] = []
+    halves: list[tuple[slice, slice, int]] = []
+    for block in blocks:
+        layers = block.conditioner.layers()
+        halves.append((block.kept, block.changed, len(layers)))
+        parameters.append(block.shear)
+        parameters += itertools.chain.from_iterable(layers)
+    out: Tensor = _ResidualSteps.apply(x.reshape(-1, x.shape[-1]), sign, halves, *parameters)
+    return out.reshape(x.shape)
+
+
+class _ResidualSteps(torch.autograd.Function):
+    """x + sign · [−S; I] f(x_k + S x_c), block after block, its gradient written by hand: training time is spent here."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, shear: Tensor, sign: int, kept: slice, changed: slice, *parameters: Tensor) -> Tensor:
-        depth = len(parameters) // 2
-        weights, biases = parameters[:depth], parameters[depth:]
-        h = torch.addmm(x[:, kept], x[:, changed], shear.T)
-        activations = [h]
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            h = torch.addmm(bias, h, weight.T).relu_()
-            activations.append(h)
-        change = torch.addmm(biases[-1], h, weights[-1].T)
-        out = torch.empty_like(x)
-        out[:, kept] = torch.addmm(x[:, kept], change, shear.T, alpha=-sign)
-        torch.add(x[:, changed], change, alpha=sign, out=out[:, changed])
-        ctx.save_for_backward(x, shear, change, *weights, *activations)
-        ctx.sign, ctx.kept, ctx.changed = sign, kept, changed
-        return out
+    def forward(ctx: Any, x: Tensor, sign: int, halves: list[tuple[slice, slice, int]], *parameters: Tensor) -> Tensor:
+        saved: list[Tensor] = []
+        place = 0
+        for kept, changed, depth in halves:
+            shear = parameters[place]
+            x_kept, x_changed = x[:, kept], x[:, changed]
+            h = torch.addmm(x_kept, x_changed, shear.T)
+            saved += (x_changed, h)
+            for layer in range(place + 1, place + 2 * depth - 1, 2):
+                h = torch.addmm(parameters[layer + 1], h, parameters[layer].T).relu_()
+                saved.append(h)
+            place += 2 * depth + 1
+            change = torch.addmm(parameters[place - 1], h, parameters[place - 2].T)
+            saved.append(change)
+            x = torch.empty_like(x)
+            torch.addmm(x_kept, change, shear.T, alpha=-sign, out=x[:, kept])
+            torch.add(x_changed, change, alpha=sign, out=x[:, changed])
+        ctx.save_for_backward(*parameters, *saved)
+        ctx.sign, ctx.halves = sign, halves
+        return x
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = gradients
-        x, shear, change, *rest = ctx.saved_tensors
-        depth = len(rest) // 2
-        weights, activations = rest[:depth], rest[depth:]
-        grad_kept, grad_changed = grad[:, ctx.kept], grad[:, ctx.changed]
-        flowing = torch.addmm(grad_changed, grad_kept, shear, alpha=-1)
-        if ctx.sign < 0:
-            flowing = flowing.neg_()
-        grad_shear = torch.mm(grad_kept.T, change).mul_(-ctx.sign)
-        grad_weights: list[Tensor] = []
-        grad_biases: list[Tensor] = []
-        for place in reversed(range(depth)):
-            grad_weights.append(torch.mm(flowing.T, activations[place]))
-            grad_biases.append(flowing.sum(0))
-            flowing = torch.mm(flowing, weights[place])
-            if place:
-                flowing = torch.ops.aten.threshold_backward(flowing, activations[place], 0)
-        grad_shear.addmm_(flowing.T, x[:, ctx.changed])
-        grad_x = torch.empty_like(grad)
-        torch.add(grad_kept, flowing, out=grad_x[:, ctx.kept])
-        grad_x[:, ctx.changed] = torch.addmm(grad_changed, flowing, shear)
-        return grad_x, grad_shear, None, None, None, *reversed(grad_weights), *reversed(grad_biases)
+        tensors, sign = ctx.saved_tensors, ctx.sign
+        place = sum(2 * depth + 1 for _, _, depth in ctx.halves)
+        here = len(tensors)
+        results: list[Tensor | None] = [None] * place
+        for kept, changed, depth in reversed(ctx.halves):
+            place -= 2 * depth + 1
+            here -= depth + 2
+            shear, x_changed, change = tensors[place], tensors[here], tensors[here + depth + 1]
+            grad_kept, grad_changed = grad[:, kept], grad[:, changed]
+            flowing = torch.addmm(grad_changed, grad_kept, shear, beta=sign, alpha=-sign)
+            grad_shear = torch.mm(grad_kept.T, change).mul_(-sign)
+            for layer in reversed(range(depth)):
+                weight, h = place + 1 + 2 * layer, tensors[here + 1 + layer]
+                results[weight] = torch.mm(flowing.T, h)
+                results[weight + 1] = flowing.sum(0)
+                flowing = torch.mm(flowing, tensors[weight])
+                if layer:
+                    flowing = torch.ops.aten.threshold_backward(flowing, h, 0)
+            results[place] = grad_shear.addmm_(flowing.T, x_changed)
+            grad_x = torch.empty_like(grad)
+            torch.add(grad_kept, flowing, out=grad_x[:, kept])
+            torch.addmm(grad_changed, flowing, shear, out=grad_x[:, changed])
+            grad = grad_x
+        return grad, None, None, *results
 
 
 class Conjugate(ResidualBijection):

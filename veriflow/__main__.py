@@ -1,0 +1,5 @@
+"""``python -m veriflow``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,48 @@
+"""What several commands take: models and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+
+from ..data import read_table
+from ..flow import USFlow
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A flow that `veriflow fit` wrote.")]
+TableArgument = Annotated[Path, typer.Argument(metavar="TABLE", help="Rows: .csv, .parquet, .npz or .npy.")]
+DataOption = Annotated[Path | None, typer.Option("--data", metavar="TABLE", help="Rows to count on: .csv, .parquet, …")]
+LabelOption = Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="The column of classes.")]
+ClassOption = Annotated[str | None, typer.Option("--class", help="Use the rows of this class only; needs --label.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of the random numbers.")]
+
+
+def read_rows(table: Path, flow: USFlow, label: str | None = None, keep_class: str | None = None) -> Tensor:
+    """The columns of the table that the flow is about, in its order and dtype, ``[n, dim]``.
+
+    Raises:
+        DataError: as `read_table`; a column of the flow that is not there.
+    """
+    values = read_table(table, label=label, keep_class=keep_class, columns=flow.features).values
+    return torch.as_tensor(values).to(next(flow.parameters()).dtype)
+
+
+def split_list(text: str | None) -> list[str] | None:
+    """The parts of a text with commas."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def whole_numbers(parts: Iterable[str], option: str) -> tuple[int, ...]:
+    """The parts as whole numbers.
+
+    Raises:
+        typer.BadParameter: a part that is none.
+    """
+    try:
+        return tuple(int(part) for part in parts)
+    except ValueError:
+        raise typer.BadParameter(f"expected whole numbers with commas for {option}; got {','.join(parts)!r}") from None

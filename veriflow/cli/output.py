@@ -1,0 +1,88 @@
+"""How commands answer: one JSON document or tables on stdout, sentences on stderr, and an exit code."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Annotated, TypeAlias
+
+import typer
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+Document: TypeAlias = "Mapping[str, Document] | list[Document] | str | float | None"
+"""What JSON holds; infinite numbers are written as null."""
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+
+console = Console(markup=False, highlight=False, emoji=False)
+"""Standard output; names from files may hold brackets, so nothing is markup."""
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller."""
+
+    DONE = 0
+    VIOLATED = 1
+    BAD_INPUT = 2
+    UNKNOWN = 3
+    INTERRUPTED = 130
+
+
+def show(document: Mapping[str, Document], as_json: bool, *tables: RenderableType) -> None:
+    """Print the document as JSON, or else the tables."""
+    if as_json:
+        typer.echo(json.dumps(_finite(document), indent=2, allow_nan=False, ensure_ascii=False))
+    else:
+        console.print(*tables, sep="\n")
+
+
+def facts(rows: Mapping[str, object]) -> Table:
+    """Two columns: what is meant and its value. Rows whose value is None are left out."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        if value is not None:
+            table.add_row(name, cell(value))
+    return table
+
+
+def grid(*columns: str) -> Table:
+    """An empty table with these column heads."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def cell(value: object) -> str:
+    """A value for a table: numbers to six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def say(sentence: str) -> None:
+    """Print a sentence on stderr."""
+    typer.echo(sentence, err=True)
+
+
+def fail(sentence: str) -> ExitCode:
+    """Print why the input is refused, on one line."""
+    say(f"error: {' '.join(sentence.split())}")
+    return ExitCode.BAD_INPUT
+
+
+def os_error_sentence(error: OSError) -> str:
+    """What the operating system refused."""
+    what = "to read or write" if error.filename is None else f"to be able to use {str(error.filename)!r}"
+    return f"expected {what}; got {error.strerror or error}"
+
+
+def _finite(value: Document) -> Document:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list) else value
