@@ -172,16 +172,16 @@ def _mul(importer: Importer, operation: Operation, arguments: list[Constant | Te
 
 
 def _div(importer: Importer, operation: Operation, arguments: list[Constant | Tensor]) -> Tensor:
-    """Division by powers of two, whose reciprocals are exact; others would change the network."""
+    """Division as the product with the float32 nearest to 1/c: exact for powers of two, else off by one float32 rounding.
+
+    An onnxruntime that divides in float32 rounds its quotient as much.
+    """
     left, right = arguments
     divisors = _numbers(operation, right)
     if not isinstance(left, Tensor):
         raise operation.refused("a dividend that depends on the input", "a constant")
-    odd = np.abs(np.frexp(divisors)[0]) != 0.5
-    if odd.any():
-        raise operation.refused("divisors that are powers of two, which alone have exact reciprocals", divisors[odd][0])
-    with np.errstate(over="ignore"):  # infinity is refused with the other constants
-        return _scaled(importer, operation, left, 1 / divisors)
+    with np.errstate(over="ignore", divide="ignore"):  # infinity is refused with the other constants
+        return _scaled(importer, operation, left, (1 / divisors).astype(np.float32).astype(np.float64))
 
 
 def _relu(importer: Importer, operation: Operation, arguments: list[Constant | Tensor]) -> Tensor:

@@ -94,3 +94,8 @@ def points_about(region: Region, rng: np.random.Generator, count: int) -> Vector
 def exact(point: Vector) -> list[Fraction]:
     """A float vector as rationals."""
     return [Fraction(float(value)) for value in point]
+
+
+def inside_points(region: Region, rng: np.random.Generator, count: int) -> list[Vector]:
+    """Float32 points of the region, at most ``count``."""
+    return [point for point in points_about(region, rng, 50 * count) if region.contains(exact(point))][:count]

@@ -183,23 +183,29 @@ class USFlow(Flow):
             "features": list(names),
         }
 
+    @property
+    def lu(self) -> LU:
+        """A_{n+1}, the one map that scales volume apart from the standardisation."""
+        part = self._parts()[-2]
+        assert isinstance(part, LU)  # noqa: S101 - as built
+        return part
+
     def standardise(self, mean: Tensor, deviation: Tensor) -> None:
         """Let the flow begin from data of these means and standard deviations, ``[dim]`` each."""
-        for part in self.modules():
-            if isinstance(part, Standardisation):
-                part.set(mean, deviation)
+        part = self._parts()[-1]
+        assert isinstance(part, Standardisation)  # noqa: S101 - as built
+        part.set(mean, deviation)
 
-    def log_diagonals(self) -> Tensor:
-        """log|u_ii| of every LU map that scales, ``[maps · dim]``: what the determinant prior speaks of."""
-        parts = self.bijection if isinstance(self.bijection, Chain) else [self.bijection]
-        return torch.cat([part.log_diagonal for part in parts if isinstance(part, LU)])
+    def _parts(self) -> list[Bijection]:
+        assert isinstance(self.bijection, Chain)  # noqa: S101 - as built
+        return list(self.bijection)
 
     def determinant_log_prior(self, sigma: float) -> Tensor:
-        """Log density of the determinant prior, up to a constant: log|u_ii| ~ N(0, (sigma / dim)²) for every LU map.
+        """Log density of the determinant prior, up to a constant: log|u_ii| ~ N(0, (sigma / dim)²) for the LU map that scales.
 
-        Then log|det A| ~ N(0, sigma²): a log-normal prior on the determinants (arXiv 2510.09452, eq. 9).
+        Then log|det φ| ~ N(0, sigma²) before standardisation: a log-normal prior on the determinant (arXiv 2510.09452, eq. 9).
         """
-        return -0.5 * (self.log_diagonals() * (self.dim / sigma)).square().sum()
+        return self.lu.log_diagonal.square().sum() * (-0.5 * (self.dim / sigma) ** 2)
 
     def score(self, x: Tensor) -> Tensor:
         """Mass of the level set on whose boundary each point lies, ``[...]`` in float64: 0 at the mode, near 1 far out.
@@ -229,4 +235,3 @@ class USFlow(Flow):
             if isinstance(error, ModelError):
                 raise
             raise ModelError(f"expected the description of a USFlow; got one that does not fit ({error})") from None
-

@@ -374,7 +374,9 @@ class MixtureLaw(NormLaw):
     def log_profile(self, r: Tensor) -> Tensor:
         laws = self.simple_laws()
         if all(isinstance(law, GammaLaw) and law.log_shape is None for law in laws):
-            return self._exponential_profile(r, torch.stack([law.log_scale for law in laws if isinstance(law, GammaLaw)]))
+            return self._exponential_profile(
+                r, torch.stack([law.log_scale for law in laws if isinstance(law, GammaLaw)])
+            )
         profiles = torch.stack([law.log_profile(r) for law in laws], -1)
         terms = profiles + torch.log_softmax(self.logits.to(r), 0)
         total = torch.logsumexp(terms.detach(), -1)

@@ -115,7 +115,9 @@ class Joined(Formula):
             return tuple(dict.fromkeys(itertools.chain(*choices)))
         if math.prod(map(len, choices)) > MOST_DISJUNCTS:
             raise PropertyError(f"expected a property of at most {MOST_DISJUNCTS} cases; got more")
-        return tuple(dict.fromkeys(tuple(dict.fromkeys(itertools.chain(*rows))) for rows in itertools.product(*choices)))
+        return tuple(
+            dict.fromkeys(tuple(dict.fromkeys(itertools.chain(*rows))) for rows in itertools.product(*choices))
+        )
 
     def __str__(self) -> str:
         sign = " & " if self.junction == "and" else " | "
@@ -235,7 +237,9 @@ class Property:
         for index in (i for row in rows for constraint in row for i, _ in constraint.coefficients):
             _check_output(index, outputs)
         if not rows:
-            raise PropertyError(f"expected a property that outputs could violate; got {self.text!r}, which always holds")
+            raise PropertyError(
+                f"expected a property that outputs could violate; got {self.text!r}, which always holds"
+            )
         return rows
 
 

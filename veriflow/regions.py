@@ -115,7 +115,9 @@ class Box:
 
     def contains(self, point: Sequence[Fraction]) -> bool:
         """Whether the point lies in the region, in exact arithmetic."""
-        return all(Fraction(low) <= v <= Fraction(high) for low, v, high in zip(self.lower, point, self.upper, strict=True))
+        return all(
+            Fraction(low) <= v <= Fraction(high) for low, v, high in zip(self.lower, point, self.upper, strict=True)
+        )
 
     def rounded_outward(self) -> Box:
         """The least box around this one whose ends are float32 numbers."""

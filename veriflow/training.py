@@ -126,7 +126,9 @@ def _checked_rows(flow: USFlow, data: Tensor | np.ndarray) -> Tensor:
         raise DataError(f"expected at least four rows to train and validate on; got {len(rows)}")
     finite = rows.isfinite().all(dim=1)
     if not finite.all():
-        raise DataError(f"expected finite numbers; got NaN or infinity in row {int(finite.logical_not().nonzero()[0, 0])}")
+        raise DataError(
+            f"expected finite numbers; got NaN or infinity in row {int(finite.logical_not().nonzero()[0, 0])}"
+        )
     return rows.detach().cpu().to(next(flow.parameters()).dtype)
 
 
@@ -158,14 +160,16 @@ def _train(
         best = start.best if start else _snapshot(flow)
         total = torch.zeros((), device=fabric.device)
         hidden = not progress or fabric.global_rank > 0
-        bar = tqdm(total=options.steps, initial=history.steps[-1] if start else 0, disable=hidden, unit="step", leave=False)
+        bar = tqdm(
+            total=options.steps, initial=history.steps[-1] if start else 0, disable=hidden, unit="step", leave=False
+        )
         batches = _batches(len(train), bar.n + 1, options, fabric)
         for step in range(bar.n + 1, options.steps + 1):
             if _is_over(history, options):
                 break
             rate = 0.5 * options.learning_rate * (1 + math.cos(math.pi * (step - 1) / options.steps))
             optimizer.param_groups[0]["lr"] = rate
-            nll = -model.log_prob(train[next(batches)]).mean()
+            nll = -model.log_prob(train.index_select(0, next(batches))).mean()
             loss = nll
             if options.prior_sigma is not None:
                 loss = nll - flow.determinant_log_prior(options.prior_sigma) / len(train)
@@ -173,8 +177,12 @@ def _train(
             vector.grad.zero_()
             fabric.backward(loss)
             if not math.isfinite(loss.item()):
-                raise TrainingError(f"expected a finite loss; got {loss.item()} at step {step} (try a lower learning rate)")
-            nn.utils.clip_grad_norm_([vector], options.clip)
+                raise TrainingError(
+                    f"expected a finite loss; got {loss.item()} at step {step} (try a lower learning rate)"
+                )
+            length = float(torch.linalg.vector_norm(vector.grad))
+            if length > options.clip:
+                vector.grad.mul_(options.clip / length)
             optimizer.step()
             total += nll.detach()
             bar.update()

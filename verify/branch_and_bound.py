@@ -150,7 +150,9 @@ def _examine(
     for place in np.flatnonzero(is_open.any(axis=1)):
         lower, upper = boxes.lower[place], boxes.upper[place]
         if unstable[place] <= LEAF_UNITS:
-            inside = Bounds({n: v[place] for n, v in bounds.lower.items()}, {n: v[place] for n, v in bounds.upper.items()})
+            inside = Bounds(
+                {n: v[place] for n, v in bounds.lower.items()}, {n: v[place] for n, v in bounds.upper.items()}
+            )
             for row, row_open in zip(query.violation, is_open[place], strict=True):
                 if row_open:
                     _decide_leaf(query, boxes.ball, inside, row, state, limit, deadline)

@@ -77,7 +77,9 @@ def certify(
     if query.flow is None or not isinstance(ball, Ball) or ball.inner or ball.p == 2:
         raise QueryError(f"expected a query on a flow over an L1 or Linf ball; got {query.region}")
     if not query.flow.base.law.is_decreasing:
-        raise RegionError("expected a flow whose density decreases with the latent norm; got one whose level sets are shells")
+        raise RegionError(
+            "expected a flow whose density decreases with the latent norm; got one whose level sets are shells"
+        )
     if not (timeout > 0 and 0 < gap < 1):
         raise SolverError(f"expected a positive time limit and a gap between 0 and 1; got {timeout} and {gap}")
     start = time.monotonic()
@@ -85,7 +87,9 @@ def certify(
     law = query.flow.base.law
     complete = state.proved >= min(ball.radius, state.refuted * (1 - gap))
     if not complete:
-        reason = "a near miss within the tolerance stays open" if state.settled else f"time limit of {timeout:g} s reached"
+        reason = (
+            "a near miss within the tolerance stays open" if state.settled else f"time limit of {timeout:g} s reached"
+        )
     elif state.witness is None:
         reason = "no violation in the whole ball"
     else:
@@ -114,7 +118,9 @@ def _search(
     radius = ball.radius / GROWTH**12
     boxes = 0
     while True:
-        state = search_radially(query.at(Ball(ball.p, radius, ball.dim)), None, gap=gap, deadline=deadline, report=report)
+        state = search_radially(
+            query.at(Ball(ball.p, radius, ball.dim)), None, gap=gap, deadline=deadline, report=report
+        )
         boxes += state.boxes
         state.boxes = boxes
         if state.witness is not None or radius >= ball.radius or state.proved < radius:

@@ -71,10 +71,20 @@ ENGINES: dict[str, EngineInfo] = {
             partial(verify_smt, solver="cvc5"),
         ),
         EngineInfo(
-            "smt:msat", "mathsat", "mathsat", f"MathSAT, {_EXACT}", "pysmt-install --msat", partial(verify_smt, solver="msat")
+            "smt:msat",
+            "mathsat",
+            "mathsat",
+            f"MathSAT, {_EXACT}",
+            "pysmt-install --msat",
+            partial(verify_smt, solver="msat"),
         ),
         EngineInfo(
-            "smt:yices", "yicespy", "yicespy", f"Yices 2, {_EXACT}", "pysmt-install --yices", partial(verify_smt, solver="yices")
+            "smt:yices",
+            "yicespy",
+            "yicespy",
+            f"Yices 2, {_EXACT}",
+            "pysmt-install --yices",
+            partial(verify_smt, solver="yices"),
         ),
     )
 }
@@ -90,7 +100,9 @@ def engine(name: str) -> EngineInfo:
         raise SolverError(f"expected an engine among {', '.join(ENGINES)}; got {name!r}")
     info = ENGINES[name]
     if info.version is None:
-        raise SolverError(f"expected the package {info.package!r} for engine {name!r}; it is not installed ({info.install})")
+        raise SolverError(
+            f"expected the package {info.package!r} for engine {name!r}; it is not installed ({info.install})"
+        )
     return info
 
 

@@ -41,7 +41,12 @@ class MilpAnswer:
 
 
 def solve_milp(
-    model: MilpModel, minimise: tuple[int, float], *, time_limit: float, target: float = -math.inf, cutoff: float = math.inf
+    model: MilpModel,
+    minimise: tuple[int, float],
+    *,
+    time_limit: float,
+    target: float = -math.inf,
+    cutoff: float = math.inf,
 ) -> MilpAnswer:
     """Minimise ``sign · v[column]`` for ``minimise = (column, sign)``.
 

@@ -37,7 +37,12 @@ def verify_smt(query: Query, *, timeout: float, solver: str = "z3") -> Verdict:
     try:
         left = max(timeout - (time.monotonic() - start), 0.01)
         done = subprocess.run(  # noqa: S603 - our own worker, under this interpreter
-            [sys.executable, "-I", str(WORKER), solver], input=script, capture_output=True, text=True, timeout=left, check=False
+            [sys.executable, "-I", str(WORKER), solver],
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=left,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return verdict(Outcome.UNKNOWN, f"time limit of {timeout:g} s reached")

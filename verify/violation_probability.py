@@ -49,4 +49,3 @@ def _share(query: Query, tensor: str, points: Tensor, confidence: float) -> Prop
             for chunk in points.split(_CHUNK)
         )
     return clopper_pearson(count, len(points), confidence)
-

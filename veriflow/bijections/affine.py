@@ -77,6 +77,9 @@ class LU(AffineBijection):
     def solve(self, columns: Tensor) -> Tensor:
         return self._inverse_matrix() @ columns
 
+    def inverse_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x - self.offset) @ self._inverse_matrix().T, -self.logdet()
+
     def logdet(self) -> Tensor:
         return -self.log_diagonal.sum()
 
@@ -187,7 +190,9 @@ class Standardisation(AffineBijection):
             ModelError: another length, or a deviation that is not positive and finite.
         """
         if mean.shape != self.mean.shape or deviation.shape != self.deviation.shape:
-            raise ModelError(f"expected means and deviations of length {self.dim}; got {len(mean)} and {len(deviation)}")
+            raise ModelError(
+                f"expected means and deviations of length {self.dim}; got {len(mean)} and {len(deviation)}"
+            )
         if not (mean.isfinite().all() and deviation.isfinite().all() and (deviation > 0).all()):
             raise ModelError("expected finite means and positive deviations; got others")
         self.mean.copy_(mean)

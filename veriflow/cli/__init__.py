@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from typing import Any, NoReturn
 
 import typer
@@ -29,7 +30,9 @@ COMMANDS = {
 }
 """Name → summary of each command; the function of that name is in the module of that name, with _ for -."""
 
-_UsageError = typer.BadParameter.__mro__[1]  # typer has its own copy of click, in which this class has no public name
+_UsageError: type[Exception] = typer.BadParameter.__mro__[
+    1
+]  # typer has its own copy of click, in which this class has no public name
 
 
 class _LazyCommand(TyperCommand):
@@ -61,6 +64,9 @@ class _Commands(TyperGroup):
             status = fail(os_error_sentence(error))
         except typer.Abort:
             status = ExitCode.INTERRUPTED
+        except Exception:  # noqa: BLE001 - a defect: Python would exit with 1, which says that a property is violated
+            traceback.print_exc()
+            status = ExitCode.BROKEN
         sys.exit(status)
 
 
@@ -71,7 +77,8 @@ app = typer.Typer(cls=_Commands, rich_markup_mode="markdown")
 def _describe(context: typer.Context) -> None:
     """Formal verification of neural networks on the inputs that really occur.
 
-    Exit codes: 0 holds or done, 1 violated, 2 bad input, 3 unknown or out of time, 130 interrupted.
+    Exit codes: 0 holds or done, 1 violated, 2 bad input, 3 unknown or out of time, 70 a defect of veriflow,
+    130 interrupted.
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

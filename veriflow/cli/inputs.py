@@ -11,6 +11,7 @@ import typer
 from torch import Tensor
 
 from ..data import read_table
+from ..errors import ModelError
 from ..flow import USFlow
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A flow that `veriflow fit` wrote.")]
@@ -40,9 +41,9 @@ def whole_numbers(parts: Iterable[str], option: str) -> tuple[int, ...]:
     """The parts as whole numbers.
 
     Raises:
-        typer.BadParameter: a part that is none.
+        ModelError: a part that is none.
     """
     try:
         return tuple(int(part) for part in parts)
     except ValueError:
-        raise typer.BadParameter(f"expected whole numbers with commas for {option}; got {','.join(parts)!r}") from None
+        raise ModelError(f"expected whole numbers with commas for {option}; got {','.join(parts)!r}") from None

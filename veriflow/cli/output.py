@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Annotated, TypeAlias
 
@@ -12,7 +12,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-Document: TypeAlias = "Mapping[str, Document] | list[Document] | str | float | None"
+Document: TypeAlias = "Mapping[str, Document] | Sequence[Document] | str | float | None"
 """What JSON holds; infinite numbers are written as null."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
@@ -28,10 +28,11 @@ class ExitCode(IntEnum):
     VIOLATED = 1
     BAD_INPUT = 2
     UNKNOWN = 3
+    BROKEN = 70
     INTERRUPTED = 130
 
 
-def show(document: Mapping[str, Document], as_json: bool, *tables: RenderableType) -> None:
+def show(document: Document, as_json: bool, *tables: RenderableType) -> None:
     """Print the document as JSON, or else the tables."""
     if as_json:
         typer.echo(json.dumps(_finite(document), indent=2, allow_nan=False, ensure_ascii=False))
@@ -85,4 +86,4 @@ def _finite(value: Document) -> Document:
         return None
     if isinstance(value, Mapping):
         return {name: _finite(part) for name, part in value.items()}
-    return [_finite(part) for part in value] if isinstance(value, list) else value
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value

@@ -146,9 +146,7 @@ def linear_lower_bounds(graph: Graph, region: Regions, bounds: Bounds, tensor: s
     return backward_rows(graph, region, bounds, tensor, rows)[0]
 
 
-def backward_rows(
-    graph: Graph, region: Regions, bounds: Bounds, tensor: str, rows: Vector
-) -> tuple[Vector, Vector]:
+def backward_rows(graph: Graph, region: Regions, bounds: Bounds, tensor: str, rows: Vector) -> tuple[Vector, Vector]:
     """`linear_lower_bounds` together with the coefficients of the input ``[..., n, dim]`` that it ended with."""
     batch = region.lower.shape[:-1]
     shape = (*batch, len(rows))

@@ -1,0 +1,33 @@
+# make demo | test | lint: each makes .venv first, if it is not there, with the versions in constraints.txt.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test nightly lint benchmarks clean
+
+demo: $(READY)
+	$(BIN)/veriflow demo
+
+test: $(READY)
+	$(BIN)/pytest -n 2 -m "not nightly"
+
+nightly: $(READY)
+	$(BIN)/pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+benchmarks: $(READY)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(READY)
+
+clean:
+	rm -rf .venv demo-output build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,282 @@
+"""Engines against each other, against an exact solver, and against sampling: no HOLDS may be wrong."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from pysmt.shortcuts import Solver
+from small_queries import float32_array, inside_points, random_flow, random_network, small_query
+
+from exporters import query_formula
+from verify import ENGINES, Outcome, certify, engine, replay, verify, violation_probability, violations_in_data
+from verify import smt as smt_module
+from verify.attack import draw_points, project, violation_slack
+from veriflow.bases import make_base
+from veriflow.errors import QueryError, RegionError, SolverError
+from veriflow.flow import USFlow
+from veriflow.piecewise import Affine, Graph, Relu, compose, evaluate, symbolic_bounds
+from veriflow.properties import classified_as, formula_property, output_between, y
+from veriflow.query import flow_query, network_query
+from veriflow.regions import Ball, Box
+
+
+def random_query(seed):
+    """A small query whose threshold lies near the largest output, so that both answers occur and margins are small."""
+    rng = np.random.default_rng(seed)
+    dim, width = int(rng.integers(2, 4)), int(rng.integers(2, 5))
+    graph = compose(random_flow(rng, dim, 1, width, depth=1), random_network(rng, (dim, width, 2)))
+    p = 1 if seed % 2 else math.inf
+    region = Ball(p, float(rng.uniform(0.2, 1.5)), dim).rounded_outward()
+    points = torch.from_numpy(np.stack(inside_points(region, rng, 200)))
+    outputs = evaluate(graph, points)[graph.output]
+    gap = (outputs[:, 1] - outputs[:, 0]).max().item() + rng.choice([-0.3, -0.02, 0.005, 0.05, 0.5])
+    if seed % 3 == 0:
+        other = outputs[:, 0].max().item() + rng.choice([-0.1, 0.1])
+        prop = formula_property((y[1] - y[0] <= gap) & (y[0] < other))
+    else:
+        prop = formula_property(y[1] - y[0] < gap)
+    return network_query(graph, region, prop), points
+
+
+def exact_answer(query):
+    with Solver(name="z3", logic="QF_LRA") as solver:
+        solver.add_assertion(query_formula(query, symbolic_bounds(query.graph, query.region)))
+        return Outcome.VIOLATED if solver.solve() else Outcome.HOLDS
+
+
+def check_agreement(seeds):
+    seen = set()
+    for seed in seeds:
+        query, points = random_query(seed)
+        truth = exact_answer(query)
+        seen.add(truth)
+        for name in ("bab", "milp"):
+            verdict = verify(query, name, timeout=60)
+            assert verdict.outcome in (truth, Outcome.UNKNOWN), (seed, name, verdict)
+            assert verdict.outcome is truth or "toleran" in verdict.reason, (seed, name, verdict)
+        if truth is Outcome.HOLDS:
+            slack = violation_slack(query.violation, evaluate(query.graph, points)[query.graph.output])
+            assert slack.max() <= 0, seed
+    assert seen == {Outcome.HOLDS, Outcome.VIOLATED}
+
+
+@pytest.mark.parametrize("part", range(6))
+def test_engines_agree_with_exact_arithmetic_on_random_queries(part):
+    check_agreement(range(50 * part, 50 * part + 50))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("part", range(54))
+def test_engines_agree_on_many_more(part):
+    check_agreement(range(50 * (part + 6), 50 * (part + 7)))
+
+
+@pytest.mark.parametrize("solver", ["smt", "smt:cvc5"])
+@pytest.mark.parametrize("seed", range(4))
+def test_solver_processes_agree_too(solver, seed):
+    if engine_missing(solver):
+        pytest.skip(f"{solver} is not installed")
+    query, _ = random_query(seed)
+    assert verify(query, solver, timeout=60).outcome is exact_answer(query)
+
+
+def engine_missing(name):
+    return ENGINES[name].version is None
+
+
+@pytest.mark.parametrize("region", ["L1 ball", "Linf ball", "box", "L1 shell", "Linf shell"])
+@pytest.mark.parametrize("prop", ["largest", "between"])
+def test_every_region_is_decided_alike(region, prop):
+    query = small_query(region, prop, seed=2)
+    truth = exact_answer(query)
+    assert verify(query, "milp", timeout=60).outcome is truth
+    if region in ("L1 ball", "Linf ball"):
+        assert verify(query, "bab", timeout=60).outcome is truth
+
+
+def step_query(threshold, p=1, strict=False, radius=1.0):
+    """y = relu(z0) − relu(−z1) over a ball: the maximum is the radius, reached at one vertex (p = 1)."""
+    nodes = (
+        Affine("a", (("z", np.array([[1.0, 0.0], [0.0, -1.0]])),), np.zeros(2)),
+        Relu("h", "a"),
+        Affine("y", (("h", np.array([[1.0, -1.0]])),), np.zeros(1)),
+    )
+    formula = y[0] <= threshold if strict else y[0] < threshold
+    return network_query(Graph("z", 2, nodes, "y"), Ball(p, radius, 2), formula_property(formula))
+
+
+@pytest.mark.parametrize("name", ["bab", "milp", "smt"])
+@pytest.mark.parametrize(
+    ("threshold", "strict", "truth"),
+    [
+        (1.0, False, Outcome.VIOLATED),  # reached exactly, at one vertex
+        (1.0, True, Outcome.HOLDS),  # y > 1 never, but y = 1 is reached
+        (1 + 1e-12, False, Outcome.HOLDS),
+        (1 - 1e-12, True, Outcome.VIOLATED),
+        (1.25, False, Outcome.HOLDS),
+        (0.75, True, Outcome.VIOLATED),
+    ],
+)
+def test_ties_and_vertices_are_right_or_unknown(name, threshold, strict, truth):
+    outcome = verify(step_query(threshold, strict=strict), name, timeout=60).outcome
+    if name == "smt":
+        assert outcome is truth
+    else:
+        assert outcome in (truth, Outcome.UNKNOWN)
+        assert outcome is truth or abs(threshold - 1) < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_hostile_numbers_never_give_a_wrong_answer(seed):
+    """Weights over twelve orders of magnitude and nearly parallel rows."""
+    rng = np.random.default_rng(seed)
+    w = float32_array(rng, 4, 2) * 10.0 ** rng.integers(-6, 7, (4, 2))
+    w[1] = w[0] * (1 + 1e-6)
+    v = float32_array(rng, 2, 4) * 10.0 ** rng.integers(-3, 4, (2, 4))
+    single = [np.asarray(m, dtype=np.float32).astype(float) for m in (w, v)]
+    nodes = (
+        Affine("a", (("z", single[0]),), float32_array(rng, 4)),
+        Relu("h", "a"),
+        Affine("y", (("h", single[1]),), float32_array(rng, 2)),
+    )
+    query = network_query(Graph("z", 2, nodes, "y"), Ball(1, 1.0, 2), classified_as(seed % 2))
+    truth = exact_answer(query)
+    for name in ("bab", "milp"):
+        assert verify(query, name, timeout=30).outcome in (truth, Outcome.UNKNOWN)
+
+
+def test_a_witness_replays_exactly_or_not_at_all():
+    query = step_query(0.5)
+    witness = replay(query, [0.6, 0.1])
+    assert query.region.contains(witness.latent)
+    assert query.violated_by([Fraction(v) for v in witness.outputs])
+    assert witness.norm == pytest.approx(0.7)
+    assert witness.onnx_deviation < 1e-6
+    assert replay(query, [0.4, 0.0]) is None  # no violation there
+    assert replay(query, [1.5, 0.0]) is None  # outside the region
+    third = Fraction(1, 3)
+    assert replay(step_query(1 / 3 + 1e-17), [third + Fraction(1, 10**12), Fraction(0)]) is not None
+
+
+def test_an_smt_solver_past_its_time_limit_is_killed_and_a_broken_one_named(tmp_path, monkeypatch):
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(smt_module, "WORKER", slow)
+    verdict = verify(step_query(0.5), "smt", timeout=0.5)
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert "time limit" in verdict.reason
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit('out of memory')\n")
+    monkeypatch.setattr(smt_module, "WORKER", broken)
+    with pytest.raises(SolverError, match="out of memory"):
+        verify(step_query(0.5), "smt")
+    lying = tmp_path / "lying.py"
+    lying.write_text('print(\'{"result": "sat", "model": {"z_0": "1/4", "z_1": "0"}}\')\n')
+    monkeypatch.setattr(smt_module, "WORKER", lying)
+    with pytest.raises(SolverError, match="does not"):
+        verify(step_query(0.5), "smt")
+
+
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_attack_points_stay_in_the_region(p):
+    region = Ball(p, 1.5, 4, 0.5)
+    points = project(region, 3 * torch.randn(500, 4, dtype=torch.float64))
+    for cloud in (points, draw_points(region, 500, 0)):
+        norms = torch.linalg.vector_norm(cloud, p, dim=-1)
+        assert norms.max() <= 1.5 + 1e-12
+        assert norms.min() >= 0.5 - 1e-12
+    assert torch.allclose(project(Ball(p, 100.0, 4), points), points)
+
+
+def small_flow(p=1):
+    torch.manual_seed(3)
+    flow = USFlow(2, blocks=2, hidden=(6,), base=make_base("gamma-mixture", 2, p))
+    with torch.no_grad():
+        for parameter in flow.bijection.parameters():
+            parameter.add_(0.4 * torch.randn_like(parameter))
+    return flow
+
+
+def small_classifier():
+    return random_network(np.random.default_rng(5), (2, 6, 6, 2))
+
+
+@pytest.mark.parametrize("p", [1, math.inf])
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_the_certificate_is_the_least_norm_of_a_violation(p, wanted):
+    """Against bisection on the radius with an exact solver."""
+    flow, network = small_flow(p), small_classifier()
+    radius = float(flow.base.law.quantile(0.999))
+    query = flow_query(flow, network, Ball(p, radius, 2), classified_as(wanted, -0.3))
+    certificate = certify(query, gap=1e-4, timeout=120)
+    assert certificate.complete
+    assert 0 <= certificate.certified_mass <= certificate.refuted_mass <= 1
+    if certificate.witness is None:
+        assert exact_answer(query) is Outcome.HOLDS
+        assert certificate.proved_radius == query.region.radius
+        return
+    assert certificate.proved_radius >= certificate.refuted_radius * (1 - 1e-4)
+    assert certificate.witness.norm == certificate.refuted_radius
+    below = query.at(Ball(p, certificate.proved_radius * (1 - 1e-9), 2))
+    assert exact_answer(below) is Outcome.HOLDS
+    assert exact_answer(query.at(Ball(p, certificate.refuted_radius, 2))) is Outcome.VIOLATED
+    z = torch.tensor([float(v) for v in certificate.witness.latent]).double()
+    x = torch.tensor(certificate.witness.data)
+    assert torch.allclose(flow.double()(z), x.double(), atol=1e-4)
+    assert certificate.witness.level_mass == pytest.approx(certificate.refuted_mass, abs=1e-12)
+
+
+def test_a_certificate_interrupted_by_time_is_still_true():
+    flow, network = small_flow(), small_classifier()
+    query = flow_query(flow, network, Ball(1, float(flow.base.law.quantile(0.99)), 2), classified_as(0, -0.3))
+    full, short = certify(query, gap=1e-4, timeout=120), certify(query, gap=1e-4, timeout=1e-6)
+    assert short.proved_radius <= full.refuted_radius
+    assert short.refuted_radius >= full.proved_radius
+
+
+def test_violation_probabilities_count():
+    flow, network = small_flow(), small_classifier()
+    query = flow_query(flow, network, Ball(1, 5.0, 2), classified_as(0))
+    under_flow = violation_probability(query, samples=20_000, confidence=0.9999)
+    torch.manual_seed(9)
+    rows = flow.sample((20_000,))
+    in_data = violations_in_data(query, rows, confidence=0.9999)
+    assert under_flow.low < in_data.high  # intervals of confidence 0.9999 overlap
+    assert in_data.low < under_flow.high
+    outputs = evaluate(network, rows.double())[network.output]
+    assert in_data.successes == int((outputs[:, 1] >= outputs[:, 0]).sum())
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda: verify(step_query(1), "gurobi"), SolverError),
+        (lambda: verify(step_query(1), "smt:yices"), SolverError),
+        (lambda: verify(step_query(1), "milp", timeout=0), SolverError),
+        (lambda: verify(step_query(1, p=2), "milp"), QueryError),
+        (lambda: verify(step_query(1, p=2), "smt"), QueryError),
+        (lambda: verify(step_query(1, p=2), "bab"), QueryError),
+        (lambda: certify(step_query(1)), QueryError),
+        (lambda: violation_probability(step_query(1)), QueryError),
+        (lambda: network_query(small_classifier(), Box(np.zeros(3), np.ones(3)), classified_as(0)), QueryError),
+        (lambda: flow_query(USFlow(3), small_classifier(), Ball(1, 1, 3), classified_as(0)), QueryError),
+        (lambda: certify(shells_query()), RegionError),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(call, error):
+    if error is SolverError and ENGINES["smt:yices"].version is not None:
+        pytest.skip("yices is installed")
+    with pytest.raises(error, match="expected .*; (got|it is) "):
+        call()
+
+
+def shells_query():
+    flow = USFlow(2, base=make_base("lognormal", 2, 1))
+    return flow_query(flow, small_classifier(), Ball(1, 1.0, 2), output_between(0, 0, 1))
+
+
+def test_engines_say_what_they_are():
+    assert list(ENGINES)[:3] == ["bab", "milp", "smt"]
+    assert engine("milp").version

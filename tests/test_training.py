@@ -1,0 +1,148 @@
+"""Training: it learns, it repeats, it resumes, and it says what is wrong."""
+
+import numpy as np
+import pytest
+import torch
+
+from veriflow.errors import DataError, StorageError, TrainingError, VeriflowError
+from veriflow.flow import USFlow
+from veriflow.training import TrainingOptions, fit
+
+QUICK = TrainingOptions(steps=120, batch_size=64, validate_every=20, learning_rate=5e-3)
+
+
+def blobs(rows=400, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, 2))
+    x[: rows // 2] = 0.3 * x[: rows // 2] + [3, 1]
+    return rng.permutation(x)
+
+
+def trained(options=QUICK, data=None, **rest):
+    torch.manual_seed(0)
+    flow = USFlow(2, blocks=2, hidden=(16,))
+    history = fit(flow, blobs() if data is None else data, options, progress=False, **rest)
+    return flow, history
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_training_improves_and_leaves_the_best_step():
+    flow, history = trained()
+    assert history.validation_nll[-1] < history.validation_nll[0]
+    assert history.best_nll == min(history.validation_nll)
+    assert history.steps == list(range(20, 121, 20))
+    data = torch.as_tensor(blobs(), dtype=torch.float32)
+    fresh = USFlow(2)
+    fresh.standardise(data.mean(0), data.std(0))
+    assert flow.log_prob(data).mean() > fresh.log_prob(data).mean() + 0.2
+
+
+def test_the_same_seed_gives_the_same_bits():
+    assert same(trained()[0], trained()[0])
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    whole, history = trained()
+
+    class Interrupted(Exception):
+        pass
+
+    log_prob, calls = USFlow.log_prob, 0
+
+    def failing(self, value):
+        nonlocal calls
+        calls += 1
+        if calls == 75:
+            raise Interrupted
+        return log_prob(self, value)
+
+    USFlow.log_prob = failing
+    try:
+        with pytest.raises(Interrupted):
+            trained(checkpoint=path)
+    finally:
+        USFlow.log_prob = log_prob
+    resumed, resumed_history = trained(checkpoint=path)
+    assert same(whole, resumed)
+    assert resumed_history == history
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    trained(checkpoint=path)
+    with pytest.raises(TrainingError, match="another run"):
+        trained(data=blobs(seed=1), checkpoint=path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(StorageError):
+        trained(checkpoint=path)
+
+
+def test_early_stopping_stops():
+    options = TrainingOptions(steps=5000, validate_every=5, patience=3, learning_rate=0.05, batch_size=64)
+    _, history = trained(options, data=blobs(60))
+    assert history.steps[-1] < 5000
+    assert len(history.steps) - 1 - history.best == 3
+
+
+def test_the_determinant_prior_pulls_the_determinant_to_one():
+    data = blobs() * [1, 5]
+    strong, _ = trained(TrainingOptions(steps=120, prior_sigma=1e-3, validate_every=20), data=data)
+    free, _ = trained(TrainingOptions(steps=120, prior_sigma=None, validate_every=20), data=data)
+    assert strong.lu.log_diagonal.abs().max() < 0.3 * free.lu.log_diagonal.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_dtype_of_the_flow_is_kept(dtype):
+    flow = USFlow(2, blocks=1).to(dtype)
+    fit(flow, blobs(), TrainingOptions(steps=5, validate_every=5), progress=False)
+    assert {p.dtype for p in flow.parameters()} == {dtype}
+    assert all(p.grad is None for p in flow.parameters())
+
+
+def with_nan():
+    data = blobs()
+    data[17, 1] = np.nan
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "words"),
+    [
+        (with_nan(), DataError, "row 17"),
+        (blobs()[:, :1], DataError, r"\[n, 2\]; got \[400, 1\]"),
+        (blobs()[:3], DataError, "got 3"),
+        (blobs() * [1, 0], DataError, "got 0.0 in column 1"),
+    ],
+)
+def test_bad_data_is_named(data, error, words):
+    with pytest.raises(error, match=words):
+        trained(data=data)
+
+
+def test_a_loss_that_is_not_finite_is_named_by_its_step():
+    data = blobs()
+    flow = USFlow(2, blocks=1)
+    with torch.no_grad():
+        flow.lu.offset.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="nan at step 1"):
+        fit(flow, data, QUICK, progress=False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 0},
+        {"batch_size": -1},
+        {"learning_rate": float("nan")},
+        {"validation": 1.0},
+        {"prior_sigma": 0.0},
+        {"clip": 0},
+    ],
+)
+def test_absurd_options_are_refused(options):
+    with pytest.raises(VeriflowError, match="expected .*; got "):
+        TrainingOptions(**options)

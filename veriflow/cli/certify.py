@@ -1,0 +1,101 @@
+"""``veriflow certify``: how far out a property holds, and the most probable counterexample."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console, RenderableType
+
+from verify import Certificate, RadialSearch
+from verify import certify as search
+
+from .findings import count_violations, witness_entry, witness_table
+from .inputs import ClassOption, DataOption, LabelOption, read_rows
+from .output import Document, ExitCode, JsonOption, facts, show
+from .question import FlowOption, MassOption, NetworkOption, PropertyOption, Question, RadiusOption, ask
+
+FARTHEST_MASS = 0.999
+
+
+def certify(
+    *,
+    flow: FlowOption,
+    network: NetworkOption,
+    prop: PropertyOption,
+    mass: MassOption = None,
+    radius: RadiusOption = None,
+    gap: Annotated[float, typer.Option(help="Relative difference of both radii at which the search ends.")] = 1e-3,
+    timeout: Annotated[float, typer.Option(help="Seconds; what is proved by then counts.")] = 60.0,
+    data: DataOption = None,
+    label: LabelOption = None,
+    keep_class: ClassOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the most probable counterexample, and the largest level set on which the property is proved.
+
+    Without --mass or --radius the search goes out to mass 0.999.
+    Exit codes: 0 no violation up to there, 1 a violation was found, 3 neither.
+
+    Example: `veriflow certify --flow setosa.safetensors --network net.onnx --property "classified_as(0)"
+    --data flowers.csv`
+    """
+    farthest = FARTHEST_MASS if mass is None and radius is None else mass
+    question = ask(flow, network, prop, farthest, radius)
+    rows = None if data is None else read_rows(data, question.flow, label, keep_class)
+    certificate = _search_visibly(question, gap, timeout, quiet=as_json)
+    counts, counted = count_violations(question.queries[0], rows)
+
+    features = question.flow.features
+    median = None if rows is None else rows.double().quantile(0.5, dim=0).tolist()
+    document: dict[str, Document] = {
+        "property": certificate.property,
+        "certified_mass": certificate.certified_mass,
+        "refuted_mass": certificate.refuted_mass,
+        "searched_mass": certificate.searched_mass,
+        "proved_radius": certificate.proved_radius,
+        "refuted_radius": certificate.refuted_radius,
+        "complete": certificate.complete,
+        "reason": certificate.reason,
+        "seconds": certificate.seconds,
+        "boxes": certificate.boxes,
+        "witness": witness_entry(certificate.witness, features),
+        "median": None if median is None else dict(zip(features, median, strict=True)),
+        **counts,
+    }
+    answer = facts(
+        {
+            "property": certificate.property,
+            "certified mass": _certified_text(certificate),
+            "latent radii": f"proved to {certificate.proved_radius:.6g}, refuted at {certificate.refuted_radius:.6g}",
+            "reason": certificate.reason,
+            "time": f"{certificate.seconds:.2f} s, {certificate.boxes} boxes",
+        }
+    )
+    shown: list[RenderableType] = (
+        [] if certificate.witness is None else [witness_table(certificate.witness, features, median), ""]
+    )
+    show(document, as_json, answer, "", *shown, counted)
+    if certificate.witness is not None:
+        raise typer.Exit(ExitCode.VIOLATED)
+    raise typer.Exit(ExitCode.DONE if certificate.complete else ExitCode.UNKNOWN)
+
+
+def _search_visibly(question: Question, gap: float, timeout: float, *, quiet: bool) -> Certificate:
+    """Search with both radii on a live line of stderr, where that is a terminal."""
+    law = question.flow.base.law
+    with Console(stderr=True, quiet=quiet).status("looking for a violation …") as line:
+
+        def report(state: RadialSearch) -> None:
+            line.update(
+                f"proved to {state.proved:.4g} (mass {float(law.cdf(state.proved)):.4g}), "
+                f"refuted at {state.refuted:.4g} (mass {float(law.cdf(state.refuted)):.4g})"
+            )
+
+        return search(question.queries[0], gap=gap, timeout=timeout, report=report)
+
+
+def _certified_text(certificate: Certificate) -> str:
+    if certificate.witness is None:
+        return f"at least {certificate.certified_mass:.6g}, searched to {certificate.searched_mass:.6g}"
+    return f"[{certificate.certified_mass:.6g}, {certificate.refuted_mass:.6g}]"

@@ -1,0 +1,185 @@
+"""One row of the demo: a class and a property, how far out it is proved, and how often it fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from verify import (
+    Certificate,
+    Outcome,
+    RadialSearch,
+    certify,
+    verify,
+    violation_probability,
+    violations_in_data,
+)
+
+from ..piecewise import Graph
+from ..property_text import parse_property
+from ..query import Query, flow_query
+from ..regions import Ball
+from ..statistics import Proportion
+from .demo_models import LABELS, ClassModel
+
+MASSES = (0.1, 0.5, 0.9)
+"""Masses of the level sets that verdicts are given for."""
+
+WIDEST = 0.999
+"""Mass of the ball in which the most probable failure is sought."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A property as the demo names it.
+
+    Attributes:
+        key: for file names.
+        title: for readers.
+        template: its text, with {} for the label of the class.
+    """
+
+    key: str
+    title: str
+    template: str
+
+    def text(self, name: str) -> str:
+        """The property of that class, as `veriflow certify --property` reads it."""
+        return self.template.format(LABELS[name])
+
+
+CLAIMS = (
+    Claim("right", "classified rightly", "classified_as({})"),
+    Claim("never-90", "never wrong with probability ≥ .9", "never_confidently_wrong({}, 0.9)"),
+    Claim("never-99", "never wrong with probability ≥ .99", "never_confidently_wrong({}, 0.99)"),
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer for the level set of one mass, and how it was reached."""
+
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The most probable input known that violates the property.
+
+    Attributes:
+        values: of the features ``[d]``.
+        log_density: natural-log density under the flow.
+        level_mass: mass of the level set on whose boundary it lies.
+        wrong_probability: softmax probability of the wrong class.
+    """
+
+    values: tuple[float, ...]
+    log_density: float
+    level_mass: float
+    wrong_probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class DemoRow:
+    """All that the demo says about one class and one claim; ``query`` is over the widest ball."""
+
+    model: ClassModel
+    claim: Claim
+    query: Query
+    certificate: Certificate
+    decisions: Mapping[float, Decision]
+    flow_violations: Proportion
+    held_out_violations: Proportion
+
+    @property
+    def failure(self) -> Failure | None:
+        """The certificate's witness, in the units of the data."""
+        witness = self.certificate.witness
+        if witness is None:
+            return None
+        assert witness.log_density is not None and witness.level_mass is not None  # noqa: S101 - the query has a flow
+        right = LABELS[self.model.name]
+        gap = witness.outputs[right] - witness.outputs[1 - right]
+        return Failure(witness.data, witness.log_density, witness.level_mass, 1 / (1 + math.exp(gap)))
+
+
+def at_mass(query: Query, mass: float) -> Query:
+    """The query over the level set of that mass."""
+    assert query.flow is not None  # noqa: S101 - the demo's queries are on flows
+    return query.at(Ball(query.flow.base.p, query.flow.level_set(mass).radius, query.flow.dim))
+
+
+def compute_row(
+    network: Graph,
+    model: ClassModel,
+    claim: Claim,
+    *,
+    timeout: float,
+    samples: int,
+    seed: int,
+    report: Callable[[RadialSearch], None],
+) -> DemoRow:
+    """Certify, decide, count; ``timeout`` in seconds holds for the certificate and for each mass that it leaves open."""
+    flow = model.flow
+    widest = Ball(flow.base.p, flow.level_set(WIDEST).radius, flow.dim)
+    query = flow_query(flow, network, widest, parse_property(claim.text(model.name)))
+    certificate = certify(query, timeout=timeout, report=report)
+    return DemoRow(
+        model,
+        claim,
+        query,
+        certificate,
+        {mass: decide(at_mass(query, mass), certificate, timeout) for mass in MASSES},
+        violation_probability(query, samples=samples, seed=seed),
+        violations_in_data(query, torch.tensor(model.held_out)),
+    )
+
+
+def decide(query: Query, certificate: Certificate, timeout: float) -> Decision:
+    """The answer that the certificate implies for a ball around the centre; where it implies none, an engine's."""
+    ball, witness = query.region, certificate.witness
+    assert isinstance(ball, Ball)  # noqa: S101 - from `at_mass`
+    if ball.radius < certificate.proved_radius:
+        return Decision(Outcome.HOLDS, f"proved up to mass {certificate.certified_mass:.3g}")
+    if witness is not None and ball.contains(witness.latent):
+        return Decision(Outcome.VIOLATED, f"the most probable failure lies at mass {certificate.refuted_mass:.3g}")
+    verdict = verify(query, timeout=timeout)
+    return Decision(verdict.outcome, verdict.reason)
+
+
+def certified_text(certificate: Certificate) -> str:
+    """What is proved and from where on it is refuted, as masses."""
+    end = "no violation known" if certificate.witness is None else f"{certificate.refuted_mass:.4f}"
+    return f"{certificate.certified_mass:.4f} – {end}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent, to three digits."""
+    return f"{100 * share:.3g} %" if share == 0 or share >= 1e-5 else "< 0.001 %"
+
+
+def failure_table(rows: Sequence[DemoRow]) -> list[list[str]]:
+    """The most probable failures of one class beside its median: a row of heads, then one row for each feature."""
+    model = rows[0].model
+    failures = [row.failure for row in rows]
+
+    def line(head: str, median: str, entry: Callable[[Failure], float], digits: str = ".4g") -> list[str]:
+        return [head, median, *("–" if f is None else format(entry(f), digits) for f in failures)]
+
+    medians = np.median(model.train, axis=0)
+    values = [
+        line(name, f"{medians[place]:.4g}", lambda failure, place=place: failure.values[place])  # type: ignore[misc]
+        for place, name in enumerate(model.flow.features)
+    ]
+    return [
+        [model.name, "median", *(row.claim.title for row in rows)],
+        *values,
+        line("wrong-class probability", "", lambda failure: failure.wrong_probability),
+        line("mass of its level set", "", lambda failure: failure.level_mass, ".4f"),
+        line("log density", "", lambda failure: failure.log_density, ".2f"),
+    ]

@@ -1,0 +1,47 @@
+"""``veriflow export``: queries for other verifiers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exporters import write_bundle
+
+from .output import Document, JsonOption, facts, show
+from .question import FlowOption, MassOption, NetworkOption, PropertyOption, RadiusOption, ask
+
+
+def export(
+    *,
+    flow: FlowOption,
+    network: NetworkOption,
+    prop: PropertyOption,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to; an older bundle goes.")],
+    mass: MassOption = None,
+    radius: RadiusOption = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for each row of instances.csv.")] = 300.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a folder in VNN-COMP layout: ONNX, VNN-LIB 1.0 and 2.0, SMT-LIB, instances.csv, manifest.json.
+
+    A level set of several shells gives one query for each, from the centre outwards.
+
+    Example: `veriflow export --flow setosa.safetensors --network net.onnx --property "classified_as(0)" --mass 0.9
+    -o bundle`
+    """
+    question = ask(flow, network, prop, mass, radius)
+    names = ["query"] if len(question.queries) == 1 else [f"query_{i}" for i in range(len(question.queries))]
+    folder = write_bundle(
+        output, dict(zip(names, question.queries, strict=True)), network_path=network, timeout=timeout
+    )
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    document: Document = {
+        "folder": str(folder),
+        "property": question.queries[0].text,
+        "mass": question.level_set.mass,
+        "queries": names,
+        "files": files,
+    }
+    show(document, as_json, facts({"folder": folder, "mass": question.level_set.mass}), "", *files)
