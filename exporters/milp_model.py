@@ -26,7 +26,7 @@ class MilpModel:
     Attributes:
         inputs: columns of the graph's input.
         slack: column of the violation's least slack: how far all constraints of the disjunct are met.
-        norm: column that is at least the norm of the input (for a ball or shell), to be minimised; None for a box.
+        norm: column that is at least the norm of the input (the infinity norm for a box), to be minimised.
     """
 
     matrix: sparse.csr_array
@@ -37,7 +37,7 @@ class MilpModel:
     integral: NDArray[np.bool_]
     inputs: Indices
     slack: int
-    norm: int | None
+    norm: int
 
 
 class _Builder:
@@ -80,8 +80,9 @@ class _Builder:
 def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], least_slack: float) -> MilpModel:
     """The program whose solutions are the inputs of the region that meet one disjunct up to ``least_slack``.
 
-    ``bounds`` must hold over the region (`veriflow.piecewise.symbolic_bounds`); where those of the input are narrower than
-    the region, the program is about that part of it. Units that the bounds show to be stable need no binary. A strict constraint is taken as met with slack zero: telling the two apart is the exact replay's duty.
+    ``bounds`` must hold over the region (`veriflow.piecewise.symbolic_bounds`); where those of the input are narrower
+    than the region, the program is about that part of it. Units that the bounds show to be stable need no binary. A
+    strict constraint is taken as met with slack zero: telling the two apart is the exact replay's duty.
 
     Raises:
         QueryError: an L2 ball, which is not linear.
@@ -110,24 +111,26 @@ def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], l
     )
 
 
-def _add_region(builder: _Builder, query: Query, bounds: Bounds) -> tuple[Indices, int | None]:
+def _add_region(builder: _Builder, query: Query, bounds: Bounds) -> tuple[Indices, int]:
     region = query.region
+    if isinstance(region, Ball) and region.p == 2:
+        raise QueryError("expected a box or a ball of norm 1 or inf, which are linear; got norm 2")
     inputs = builder.add_columns(bounds.lower[query.graph.input], bounds.upper[query.graph.input])
-    if not isinstance(region, Ball):
-        return inputs, None
-    if region.p == 2:
-        raise QueryError("expected a box or a ball of norm 1 or inf for the milp engine; got norm 2")
-    d, r = region.dim, region.radius
+    if isinstance(region, Ball):
+        p, r, inner = region.p, region.radius, region.inner
+    else:
+        p, r, inner = math.inf, float(np.maximum(np.abs(region.lower), np.abs(region.upper)).max()), 0.0
+    d = region.dim
     ones, zeros, eye = np.ones(d), np.zeros(d), sparse.eye_array(d, format="coo")
-    norm = builder.add_columns(np.array([region.inner]), np.array([r]))
+    norm = builder.add_columns(np.array([inner]), np.array([r]))
     infinite = np.full(d, np.inf)
-    if region.p == math.inf:
+    if p == math.inf:
         above = -np.ones((d, 1))
         builder.add_rows(-infinite, zeros, (eye, inputs), (above, norm))
         builder.add_rows(-infinite, zeros, (-eye, inputs), (above, norm))
-        if region.inner:
+        if inner:
             signs = builder.add_columns(np.zeros(2 * d), np.ones(2 * d), integral=True)
-            reach = (r + region.inner) * sparse.eye_array(d, format="coo")
+            reach = (r + inner) * sparse.eye_array(d, format="coo")
             # a sign that is 1 pushes its coordinate out to the inner radius; at least one is
             builder.add_rows(-r * ones, infinite, (eye, inputs), (-reach, signs[:d]))
             builder.add_rows(-r * ones, infinite, (-eye, inputs), (-reach, signs[d:]))
@@ -137,7 +140,7 @@ def _add_region(builder: _Builder, query: Query, bounds: Bounds) -> tuple[Indice
         builder.add_rows(zeros, zeros, (eye, inputs), (-eye, positive), (eye, negative))
         total = np.ones((1, d))
         builder.add_rows(np.zeros(1), np.zeros(1), (total, positive), (total, negative), (np.array([[-1.0]]), norm))
-        if region.inner:
+        if inner:
             # only one of the two parts may be positive, so that their sum is the norm and not just above it
             phase = builder.add_columns(zeros, ones, integral=True)
             builder.add_rows(-infinite, zeros, (eye, positive), (-r * eye, phase))

@@ -336,7 +336,7 @@ BAD_TABLES = {
     "a word": ([[1, 2], [3, "four"], [5, 6]], "column 'height', row 3; got 'four'"),
     "NaN": ([[1, 2], [3, 4], ["nan", 6]], "column 'width', row 4; got 'nan'"),
     "a constant column": ([[1, 2], [3, 2], [5, 2]], "every column to vary"),
-    "no rows": ([], "at least two rows"),
+    "no rows": ([], "at least one row"),
 }
 
 
@@ -355,7 +355,7 @@ BAD_FITS = {
     "a width that is no number": (["--hidden", "4,x"], "expected whole numbers with commas for --hidden; got '4,x'"),
     "a norm that is none": (["--p", "3"], "expected a norm p of 1, 2 or infinity"),
     "an unknown base": (["--base", "cauchy"], "got 'cauchy'"),
-    "no steps": (["--steps", "0"], "expected a positive steps; got 0"),
+    "no steps": (["--steps", "0"], "expected a positive number of steps; got 0"),
     "an unknown option": (["--speed", "9"], "--speed"),
     "no number": (["--steps", "many"], "--steps"),
 }

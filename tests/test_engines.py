@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 import torch
 from pysmt.shortcuts import Solver
+from scipy.optimize import linprog
 from small_queries import float32_array, inside_points, random_flow, random_network, small_query
 
 from exporters import query_formula
-from verify import ENGINES, Outcome, certify, engine, replay, verify, violation_probability, violations_in_data
-from verify import smt as smt_module
-from verify.attack import draw_points, project, violation_slack
 from veriflow.bases import make_base
 from veriflow.errors import QueryError, RegionError, SolverError
 from veriflow.flow import USFlow
@@ -20,6 +18,10 @@ from veriflow.piecewise import Affine, Graph, Relu, compose, evaluate, symbolic_
 from veriflow.properties import classified_as, formula_property, output_between, y
 from veriflow.query import flow_query, network_query
 from veriflow.regions import Ball, Box
+from verify import ENGINES, Outcome, certify, engine, replay, verify, violation_probability, violations_in_data
+from verify import smt as smt_module
+from verify.attack import draw_points, project, violation_slack
+from verify.branch_and_bound import BallBoxes, least_norms
 
 
 def random_query(seed):
@@ -190,6 +192,30 @@ def test_attack_points_stay_in_the_region(p):
     assert torch.allclose(project(Ball(p, 100.0, 4), points), points)
 
 
+@pytest.mark.parametrize("p", [1, math.inf])
+def test_boxes_in_a_ball_have_the_support_of_the_linear_program(p):
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(-1, 1, (2, 40, 3))
+    boxes = BallBoxes(corners.min(0), corners.max(0), Ball(p, 0.8, 3))
+    rows = rng.standard_normal((40, 2, 3))
+    support = boxes.support(rows)
+    for place in range(40):
+        ends = list(zip(boxes.lower[place], boxes.upper[place], strict=True))
+        for row, bound in zip(rows[place], support[place], strict=True):
+            # z = v[:3], magnitudes v[3:] with |z| <= v, and the ball
+            sides = np.block([[np.eye(3), -np.eye(3)], [-np.eye(3), -np.eye(3)]])
+            ball = np.array([0, 0, 0, 1, 1, 1])[None] if p == 1 else np.hstack([np.zeros((3, 3)), np.eye(3)])
+            limits = np.concatenate([np.zeros(6), np.full(len(ball), 0.8)])
+            found = linprog(np.r_[-row, 0, 0, 0], np.vstack([sides, ball]), limits, bounds=[*ends, *[(0, None)] * 3])
+            if not found.success:
+                continue  # the box misses the ball: any bound is right
+            assert bound >= -found.fun - 1e-12
+            assert p == math.inf or bound <= -found.fun + 1e-9
+    norms = least_norms(boxes.lower, boxes.upper, p)
+    points = rng.uniform(boxes.lower, boxes.upper, (1000, 40, 3))
+    assert (np.linalg.norm(points, ord=p, axis=-1) >= norms).all()
+
+
 def small_flow(p=1):
     torch.manual_seed(3)
     flow = USFlow(2, blocks=2, hidden=(6,), base=make_base("gamma-mixture", 2, p))
@@ -268,7 +294,7 @@ def test_violation_probabilities_count():
 def test_what_cannot_be_asked_is_refused(call, error):
     if error is SolverError and ENGINES["smt:yices"].version is not None:
         pytest.skip("yices is installed")
-    with pytest.raises(error, match="expected .*; (got|it is) "):
+    with pytest.raises(error, match=r"expected .*; (got|it is) "):
         call()
 
 

@@ -179,5 +179,5 @@ def test_affine_maps_solve_what_they_multiply(affine):
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(build):
-    with pytest.raises(ModelError, match="expected .*; got "):
+    with pytest.raises(ModelError, match=r"expected .*; got "):
         build()

@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy import sparse
 from scipy.optimize import linprog
+from small_queries import REGIONS, exact, inside_points, random_graph
 from torch import nn
 
-from small_queries import REGIONS, exact, inside_points, random_graph
 from veriflow.errors import GraphError
 from veriflow.piecewise import (
     Affine,

@@ -48,7 +48,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path):
     path = tmp_path / "run.checkpoint"
     whole, history = trained()
 
-    class Interrupted(Exception):
+    class InterruptedRunError(Exception):
         pass
 
     log_prob, calls = USFlow.log_prob, 0
@@ -57,12 +57,12 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path):
         nonlocal calls
         calls += 1
         if calls == 75:
-            raise Interrupted
+            raise InterruptedRunError
         return log_prob(self, value)
 
     USFlow.log_prob = failing
     try:
-        with pytest.raises(Interrupted):
+        with pytest.raises(InterruptedRunError):
             trained(checkpoint=path)
     finally:
         USFlow.log_prob = log_prob
@@ -144,5 +144,5 @@ def test_a_loss_that_is_not_finite_is_named_by_its_step():
     ],
 )
 def test_absurd_options_are_refused(options):
-    with pytest.raises(VeriflowError, match="expected .*; got "):
+    with pytest.raises(VeriflowError, match=r"expected .*; got "):
         TrainingOptions(**options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ class ReLUMLP(nn.Module):
         if min(widths) < 1:
             raise ModelError(f"expected widths of at least one; got {widths}")
         self.sizes = (inputs, outputs)
-        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         last = self.linears[-1]
         for parameter in last.parameters():
             nn.init.zeros_(parameter)

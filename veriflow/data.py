@@ -64,6 +64,18 @@ class Table:
         """The distinct labels, numbers first and by value; empty where there are no labels."""
         return () if self.labels is None else _ordered_classes(self.labels)
 
+    def check_variation(self) -> None:
+        """What a table must pass before a density is fitted to it.
+
+        Raises:
+            DataError: columns that hold one value only, named: they have no density.
+        """
+        columns = zip(self.features, self.values.T, strict=True)
+        if constant := [name for name, column in columns if (column == column[0]).all()]:
+            raise DataError(
+                f"expected every column to vary, as a density needs; got one value only in {_listed(constant)}"
+            )
+
 
 def read_table(
     path: str | Path,
@@ -87,8 +99,8 @@ def read_table(
 
     Raises:
         DataError: a file that is missing, of another format or damaged; columns or classes that are not there; repeated
-            or empty column names; a cell that is not a finite number; fewer than two rows; a column of one value, which
-            has no density. Rows are counted as in the file: from 1, the row of names included, blank lines not.
+            or empty column names; a cell that is not a finite number; no rows. Rows are counted as in the file: from 1,
+            the row of names included, blank lines not.
     """
     source = Path(path)
     readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz, ".npy": _read_npy}
@@ -113,14 +125,12 @@ def read_table(
         if not rows.size:
             raise DataError(f"expected a class among {_listed(_ordered_classes(labels))}; got {keep_class!r}")
         labels = labels[rows]
-    if rows.size < 2:
-        raise DataError(f"expected at least two rows; got {rows.size}")
+    if not rows.size:
+        raise DataError("expected at least one row; got none")
     values = np.empty((rows.size, len(chosen)))
     for position, name in enumerate(chosen):
         column = frame.iloc[rows, names.index(name)]
         values[:, position] = _finite_numbers(column, name, rows + first_row)
-    if constant := [name for name, column in zip(chosen, values.T, strict=True) if (column == column[0]).all()]:
-        raise DataError(f"expected every column to vary, as a density needs; got one value only in {_listed(constant)}")
     return Table(values, tuple(chosen), labels)
 
 
@@ -275,7 +285,7 @@ def _check_names(names: Sequence[str]) -> None:
 def _finite_numbers(column: pd.Series[Any], name: str, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     """The column as float64, refused with the number of the row that is no finite number."""
     if column.dtype.kind in "biuf":
-        numbers = column.to_numpy(np.float64, na_value=np.nan)
+        numbers: NDArray[np.float64] = column.to_numpy(np.float64, na_value=np.nan)
     else:
         numbers = np.array([_number(cell) for cell in column.tolist()])
     if (odd := np.flatnonzero(~np.isfinite(numbers))).size:

@@ -24,7 +24,6 @@ from .bijections import (
     ResidualBijection,
     Standardisation,
 )
-from .conditioners import ReLUMLP
 from .errors import ModelError
 from .level_sets import LevelSet, lower_level_set, upper_level_set
 from .piecewise import Graph, evaluate, lower_flow
@@ -46,7 +45,7 @@ class Flow(nn.Module, Distribution):
         ModelError: bijection and base of different dimensions.
     """
 
-    arg_constraints: Mapping[str, constraints.Constraint] = {}
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 - torch's Distribution declares it so
     support = constraints.real_vector
 
     def __init__(self, bijection: Bijection, base: RadialBase) -> None:

@@ -285,7 +285,7 @@ class LogNormalLaw(SimpleLaw):
         mean, sigma = self._numbers()
         ndtri = scipy.special.ndtri
         with np.errstate(over="ignore"):
-            return np.exp(mean + sigma * np.where(lower <= upper, ndtri(lower), -ndtri(upper)))
+            return np.asarray(np.exp(mean + sigma * np.where(lower <= upper, ndtri(lower), -ndtri(upper))))
 
     @override
     def profile_modes(self) -> FloatArray:

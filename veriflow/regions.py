@@ -59,9 +59,8 @@ class Ball:
 
     def support(self, rows: Vector) -> Vector:
         """max a·z over the (filled) ball for each row a of ``rows`` ``[n, dim]``: radius · ‖a‖_q with 1/p + 1/q = 1."""
-        if self.p == 1:
-            return self.radius * np.abs(rows).max(axis=-1)
-        return self.radius * (np.abs(rows).sum(axis=-1) if self.p == math.inf else np.sqrt((rows * rows).sum(axis=-1)))
+        dual = {1: math.inf, 2: 2, math.inf: 1}[self.p]
+        return np.asarray(self.radius * np.linalg.norm(rows, ord=dual, axis=-1))
 
     def contains(self, point: Sequence[Fraction]) -> bool:
         """Whether the point lies in the region, in exact arithmetic."""

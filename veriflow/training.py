@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,11 @@ class TrainingOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = {"steps": self.steps, "batch size": self.batch_size, "validation interval": self.validate_every}
+        positive: dict[str, float] = {
+            "number of steps": self.steps,
+            "batch size": self.batch_size,
+            "validation interval": self.validate_every,
+        }
         positive |= {"patience": self.patience, "learning rate": self.learning_rate, "clip": self.clip}
         if self.prior_sigma is not None:
             positive["prior sigma"] = self.prior_sigma
@@ -113,7 +118,9 @@ def fit(
     run = fingerprint(flow.config(), asdict(options), rows)
     start = load_checkpoint(checkpoint, run) if checkpoint is not None and checkpoint.exists() else None
     fabric = Fabric(devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")
-    state, history = fabric.launch(_train, flow, train, validation, options, start, checkpoint, run, progress)
+    run_once = partial(_train, options=options, start=start, checkpoint=checkpoint, run=run, progress=progress)
+    best: tuple[dict[str, Tensor], History] = fabric.launch(run_once, flow, train, validation)
+    state, history = best
     flow.cpu().load_state_dict(state)
     return history
 
@@ -137,6 +144,7 @@ def _train(
     flow: USFlow,
     train: Tensor,
     validation: Tensor,
+    *,
     options: TrainingOptions,
     start: Checkpoint | None,
     checkpoint: Path | None,
@@ -217,7 +225,7 @@ def _batches(rows: int, first_step: int, options: TrainingOptions, fabric: Fabri
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + number)
         order = torch.randperm(rows, generator=generator)[: per_pass * options.batch_size]
         order = order[: len(order) // fabric.world_size * fabric.world_size].to(fabric.device)
-        for batch in list(order.split(options.batch_size))[place:]:
+        for batch in torch.split(order, options.batch_size)[place:]:
             yield batch[fabric.global_rank :: fabric.world_size]
         place = 0
 

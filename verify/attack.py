@@ -43,10 +43,9 @@ def find_violation(query: Query, *, starts: int = 128, steps: int = 40, seed: in
     return None
 
 
-def nearest_violation(query: Query, *, seed: int = 0) -> Witness | None:
-    """A replayed violation of small norm in the query's ball, or None: attacks on balls that shrink with each success."""
-    ball = query.region
-    assert isinstance(ball, Ball)
+def nearest_violation(query: Query, ball: Ball, *, seed: int = 0) -> Witness | None:
+    """A replayed violation of small norm in a ball, or None: attacks on balls that shrink with each success."""
+    query = query.at(ball)
     best: Witness | None = None
     misses = 0
     for attempt in range(40):

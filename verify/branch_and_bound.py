@@ -46,22 +46,25 @@ class BallBoxes:
     ball: Ball
 
     def support(self, rows: Vector) -> Vector:
-        """Upper bounds on a·z for rows ``[batch, n, dim]``: for p = 1 the best of a few multipliers of the ball's constraint.
+        """Upper bounds on a·z for rows ``[batch, n, dim]``; exact up to rounding for p = 1, the better of both for p = ∞.
 
-        By weak duality max { a·z : l ≤ z ≤ u, ‖z‖₁ ≤ r } ≤ λ r + Σ max over [l, u] of (a z − λ |z|) for every λ ≥ 0, and
-        the minimum is at some λ = |a_i| or 0.
+        For every λ ≥ 0, max { a·z : l ≤ z ≤ u, ‖z‖₁ ≤ r } ≤ λ r + Σ max over [l, u] of (a z − λ |z|), by weak duality, and
+        the least of these bounds is at some λ = |a_i| or at 0.
         """
         low, high = self.lower[:, None, :], self.upper[:, None, :]
-        best = np.maximum(rows * low, rows * high).sum(axis=-1)
+        best: Vector = np.maximum(rows * low, rows * high).sum(axis=-1)
         if self.ball.p != 1:
-            return np.minimum(best, self.ball.support(rows))
-        near = np.where((low <= 0) & (high >= 0), 0.0, 1.0)
-        ends = (np.abs(low), np.abs(high))
+            return np.asarray(np.minimum(best, self.ball.support(rows)))
+        centre = np.where((low <= 0) & (high >= 0), 0.0, -np.inf)  # the value at zero, where the interval has it
+        near, far = np.abs(low), np.abs(high)
+        reach = np.maximum(near, far)
+        rounding = (rows.shape[-1] + 8) * 2.0**-52
+        size = (np.abs(rows) * reach).sum(axis=-1)
         for i in range(rows.shape[-1]):
-            weight = np.abs(rows[..., i : i + 1])
-            parts = np.maximum(rows * low - weight * ends[0], rows * high - weight * ends[1])
-            parts = np.maximum(parts, np.where(near > 0, -np.inf, 0.0))
-            best = np.minimum(best, weight[..., 0] * self.ball.radius + parts.sum(axis=-1))
+            slope = np.abs(rows[..., i : i + 1])
+            most = np.maximum(np.maximum(rows * low - slope * near, rows * high - slope * far), centre)
+            error = rounding * (size + slope[..., 0] * (self.ball.radius + reach.sum(axis=-1)))
+            best = np.minimum(best, slope[..., 0] * self.ball.radius + most.sum(axis=-1) + error)
         return best
 
 
@@ -95,6 +98,7 @@ class RadialSearch:
 
 def search_radially(
     query: Query,
+    ball: Ball,
     start: Witness | None,
     *,
     gap: float,
@@ -102,14 +106,13 @@ def search_radially(
     stop_at_witness: bool = False,
     report: Callable[[RadialSearch], None] = lambda state: None,
 ) -> RadialSearch:
-    """Find the violation of least norm in the query's ball, or prove that there is none.
+    """Find the violation of least norm in a ball, or prove that there is none.
 
     Ends when the relative gap between both radii is closed, at the first violation if so asked, or at ``deadline`` (a
     `time.monotonic` value).
     `RadialSearch.proved` is the ball's radius where no violation is in it.
     """
-    ball = query.region
-    assert isinstance(ball, Ball)
+    query = query.at(ball)
     state = RadialSearch(0.0, start.norm if start else math.inf, start)
     counter = itertools.count()
     reach = min(ball.radius, state.refuted)
@@ -123,8 +126,9 @@ def search_radially(
         nearest = heap[0][0] if heap else math.inf
         state.proved = max(state.proved, min(nearest, state.unsettled, limit()))
         report(state)
-        state.settled = min(nearest, state.unsettled) >= limit() or state.unsettled <= nearest
-        if state.settled or time.monotonic() > deadline or (stop_at_witness and state.witness is not None):
+        late = time.monotonic() > deadline
+        state.settled = min(nearest, state.unsettled) >= limit() or (state.unsettled <= nearest and not late)
+        if state.settled or late or (stop_at_witness and state.witness is not None):
             return state
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
         near = [entry for entry in taken if entry[0] < limit()]
@@ -192,7 +196,6 @@ def _decide_leaf(
     tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
     here = query.at(ball)
     model = milp_model(here, bounds, disjunct, -tolerance)
-    assert model.norm is not None
     answer = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
     if answer.proved >= limit():
         return
@@ -223,7 +226,7 @@ def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
 
     witness = find_violation(query)
     if witness is None:
-        state = search_radially(query, None, gap=0.0, deadline=start + timeout, stop_at_witness=True)
+        state = search_radially(query, query.region, None, gap=0.0, deadline=start + timeout, stop_at_witness=True)
         if state.witness is None and state.proved >= query.region.radius:
             return verdict(Outcome.HOLDS, f"{state.boxes} boxes cover the ball and exclude every violation")
         if state.witness is None:

@@ -112,15 +112,13 @@ def certify(
 def _search(
     query: Query, ball: Ball, gap: float, deadline: float, report: Callable[[RadialSearch], None]
 ) -> RadialSearch:
-    witness = nearest_violation(query)
+    witness = nearest_violation(query, ball)
     if witness is not None:
-        return search_radially(query, witness, gap=gap, deadline=deadline, report=report)
+        return search_radially(query, ball, witness, gap=gap, deadline=deadline, report=report)
     radius = ball.radius / GROWTH**12
     boxes = 0
     while True:
-        state = search_radially(
-            query.at(Ball(ball.p, radius, ball.dim)), None, gap=gap, deadline=deadline, report=report
-        )
+        state = search_radially(query, Ball(ball.p, radius, ball.dim), None, gap=gap, deadline=deadline, report=report)
         boxes += state.boxes
         state.boxes = boxes
         if state.witness is not None or radius >= ball.radius or state.proved < radius:

@@ -46,6 +46,6 @@ def _share(query: Query, tensor: str, points: Tensor, confidence: float) -> Prop
     with torch.no_grad():
         count = sum(
             int((violation_slack(query.violation, evaluate(graph, chunk)[graph.output]) >= 0).sum())
-            for chunk in points.split(_CHUNK)
+            for chunk in torch.split(points, _CHUNK)
         )
     return clopper_pearson(count, len(points), confidence)

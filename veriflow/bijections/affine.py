@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..errors import ModelError
 from .base import Bijection
@@ -31,9 +32,11 @@ class AffineBijection(Bijection):
     def logdet(self) -> Tensor:
         """log|det W|, a scalar."""
 
+    @override
     def forward_and_logdet(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return z @ self.matrix().T + self.shift(), self.logdet()
 
+    @override
     def inverse_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
         columns = (x - self.shift()).reshape(-1, self.dim).T
         return self.solve(columns).T.reshape(x.shape), -self.logdet()
@@ -66,20 +69,26 @@ class LU(AffineBijection):
         upper = self._upper()
         return torch.addmm(upper, self.factors.tril(-1), upper)
 
+    @override
     def shift(self) -> Tensor:
         return self.offset
 
+    @override
     def matrix(self) -> Tensor:
         eye = torch.eye(self.dim, dtype=self.factors.dtype, device=self.factors.device)
         inner = torch.linalg.solve_triangular(self.factors, eye, upper=False, unitriangular=True)
-        return torch.linalg.solve_triangular(self._upper(), inner, upper=True)
+        solved: Tensor = torch.linalg.solve_triangular(self._upper(), inner, upper=True)
+        return solved
 
+    @override
     def solve(self, columns: Tensor) -> Tensor:
         return self._inverse_matrix() @ columns
 
+    @override
     def inverse_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return (x - self.offset) @ self._inverse_matrix().T, -self.logdet()
 
+    @override
     def logdet(self) -> Tensor:
         return -self.log_diagonal.sum()
 
@@ -106,13 +115,16 @@ class Householder(AffineBijection):
             columns = columns - torch.outer(v, (2 / (v @ v)) * (v @ columns))
         return columns
 
+    @override
     def matrix(self) -> Tensor:
         eye = torch.eye(self.dim, dtype=self.vectors.dtype, device=self.vectors.device)
         return self._reflect(eye, self.vectors.unbind()[::-1])
 
+    @override
     def solve(self, columns: Tensor) -> Tensor:
         return self._reflect(columns, self.vectors.unbind())
 
+    @override
     def logdet(self) -> Tensor:
         return self.vectors.new_zeros(())
 
@@ -127,12 +139,15 @@ class Permutation(AffineBijection):
         self.dim = dim
         self.register_buffer("order", torch.randperm(dim).to(torch.get_default_dtype()))
 
+    @override
     def matrix(self) -> Tensor:
         return torch.eye(self.dim, dtype=self.order.dtype, device=self.order.device)[self.order.long()]
 
+    @override
     def solve(self, columns: Tensor) -> Tensor:
         return columns[self.order.long().argsort()]
 
+    @override
     def logdet(self) -> Tensor:
         return self.order.new_zeros(())
 
@@ -148,6 +163,7 @@ class AffineProduct(AffineBijection):
     def _parts(self) -> list[AffineBijection]:
         return [part for part in self.parts if isinstance(part, AffineBijection)]
 
+    @override
     def shift(self) -> Tensor:
         first, *others = self._parts()
         total = first.shift()
@@ -155,6 +171,7 @@ class AffineProduct(AffineBijection):
             total = part.matrix() @ total + part.shift()
         return total
 
+    @override
     def matrix(self) -> Tensor:
         first, *others = self._parts()
         total = first.matrix()
@@ -162,11 +179,13 @@ class AffineProduct(AffineBijection):
             total = part.matrix() @ total
         return total
 
+    @override
     def solve(self, columns: Tensor) -> Tensor:
         for part in reversed(self._parts()):
             columns = part.solve(columns)
         return columns
 
+    @override
     def logdet(self) -> Tensor:
         return torch.stack([part.logdet() for part in self._parts()]).sum()
 
@@ -198,20 +217,26 @@ class Standardisation(AffineBijection):
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
 
+    @override
     def shift(self) -> Tensor:
         return self.mean
 
+    @override
     def matrix(self) -> Tensor:
         return self.deviation.diag()
 
+    @override
     def solve(self, columns: Tensor) -> Tensor:
         return columns / self.deviation[:, None]
 
+    @override
     def logdet(self) -> Tensor:
         return self.deviation.log().sum()
 
+    @override
     def forward_and_logdet(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return z * self.deviation + self.mean, self.logdet()
 
+    @override
     def inverse_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return (x - self.mean) / self.deviation, -self.logdet()

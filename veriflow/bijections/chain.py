@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..errors import ModelError
 from .base import Bijection
@@ -29,6 +30,7 @@ class Chain(Bijection):
     def __iter__(self) -> Iterator[Bijection]:
         return (part for part in self.parts if isinstance(part, Bijection))
 
+    @override
     def forward_and_logdet(self, z: Tensor) -> tuple[Tensor, Tensor]:
         logdets = []
         for couplings, run in itertools.groupby(self, lambda part: isinstance(part, CouplingBlock)):
@@ -40,6 +42,7 @@ class Chain(Bijection):
                 logdets.append(logdet)
         return z, sum(logdets, z.new_zeros(()))
 
+    @override
     def inverse_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logdets = []
         for couplings, run in itertools.groupby(reversed(list(self)), lambda part: isinstance(part, CouplingBlock)):

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from typing_extensions import override
 
 from ..conditioners import ReLUMLP
 from ..errors import ModelError
 from .affine import AffineBijection
 from .base import Bijection
 
+Context = Any  # what torch hands to both directions of an autograd function
 Layers = list[tuple[Tensor, Tensor]]
 
 
@@ -64,6 +66,7 @@ class CouplingBlock(ResidualBijection):
         self.shear = nn.Parameter(torch.zeros(kept, dim - kept))
         self.conditioner = ReLUMLP(kept, dim - kept, hidden)
 
+    @override
     def residual_layers(self) -> Layers:
         layers = self.conditioner.layers()
         eye = torch.eye(self.dim, dtype=self.shear.dtype, device=self.shear.device)
@@ -74,9 +77,11 @@ class CouplingBlock(ResidualBijection):
         layers[-1] = (write @ weight, write @ bias)
         return layers
 
+    @override
     def forward_and_logdet(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return run_blocks([self], z, 1), z.new_zeros(())
 
+    @override
     def inverse_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return run_blocks([self], x, -1), x.new_zeros(())
 
@@ -90,7 +95,8 @@ def run_blocks(blocks: Sequence[CouplingBlock], x: Tensor, sign: int) -> Tensor:
         halves.append((block.kept, block.changed, len(layers)))
         parameters.append(block.shear)
         parameters += itertools.chain.from_iterable(layers)
-    out: Tensor = _ResidualSteps.apply(x.reshape(-1, x.shape[-1]), sign, halves, *parameters)
+    flat = x.reshape(-1, x.shape[-1])
+    out: Tensor = _ResidualSteps.apply(flat, sign, halves, *parameters)  # type: ignore[no-untyped-call]
     return out.reshape(x.shape)
 
 
@@ -98,7 +104,9 @@ class _ResidualSteps(torch.autograd.Function):
     """x + sign · [−S; I] f(x_k + S x_c), block after block, its gradient written by hand: training time is spent here."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, sign: int, halves: list[tuple[slice, slice, int]], *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Context, x: Tensor, sign: int, halves: list[tuple[slice, slice, int]], *parameters: Tensor
+    ) -> Tensor:
         saved: list[Tensor] = []
         place = 0
         for kept, changed, depth in halves:
@@ -121,7 +129,7 @@ class _ResidualSteps(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = gradients
         tensors, sign = ctx.saved_tensors, ctx.sign
         place = sum(2 * depth + 1 for _, _, depth in ctx.halves)
@@ -158,6 +166,7 @@ class Conjugate(ResidualBijection):
         self.affine = affine
         self.block = block
 
+    @override
     def residual_layers(self) -> Layers:
         layers = self.block.residual_layers()
         (weight, bias), matrix = layers[0], self.affine.matrix()
@@ -167,10 +176,12 @@ class Conjugate(ResidualBijection):
         layers[-1] = (solved[:, :-1], solved[:, -1])
         return layers
 
+    @override
     def forward_and_logdet(self, z: Tensor) -> tuple[Tensor, Tensor]:
         inner, logdet = self.block.forward_and_logdet(self.affine.forward_and_logdet(z)[0])
         return self.affine.inverse_and_logdet(inner)[0], logdet
 
+    @override
     def inverse_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
         inner, logdet = self.block.inverse_and_logdet(self.affine.forward_and_logdet(x)[0])
         return self.affine.inverse_and_logdet(inner)[0], logdet

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from exporters import write_bundle
-from verify import verify
 
 from ..data import write_table
 from ..files import write_atomically
 from ..regions import Ball
 from .demo_models import ClassModel, Data
-from .demo_rows import DemoRow, Failure, at_mass
+from .demo_rows import DemoRow, at_mass, decide
 from .findings import proportion_entry
 from .output import Document
 
@@ -33,11 +33,9 @@ def write_tables(folder: Path, data: Data) -> None:
     """The rows that each flow is trained on, and all held-out rows with their class."""
     for name, rows in data.train.items():
         write_table(folder / f"{name}.csv", rows, data.features)
-    frames = [
-        pd.DataFrame(rows, columns=list(data.features)).assign(**{"class": name})
-        for name, rows in data.held_out.items()
-    ]
-    write_atomically(folder / HELD_OUT, pd.concat(frames).to_csv(index=False, lineterminator="\n"))
+    table = pd.DataFrame(np.concatenate(list(data.held_out.values())), columns=list(data.features))
+    table["class"] = [name for name, rows in data.held_out.items() for _ in rows]
+    write_atomically(folder / HELD_OUT, table.to_csv(index=False, lineterminator="\n"))
 
 
 def write_queries(folder: Path, rows: Sequence[DemoRow], timeout: float) -> None:
@@ -56,20 +54,20 @@ def write_queries(folder: Path, rows: Sequence[DemoRow], timeout: float) -> None
             extra[name] = {"verdict": decision.outcome.value, "reason": decision.reason}
             if query.region.p == 1:
                 box = query.at(Ball(math.inf, query.region.radius, query.region.dim))
-                verdict = verify(box, timeout=timeout)
+                decision = decide(box, row.certificate, timeout)
                 queries[f"{name}-box"] = box
-                extra[f"{name}-box"] = {"verdict": verdict.outcome.value, "reason": verdict.reason, "contains": name}
+                extra[f"{name}-box"] = {"verdict": decision.outcome.value, "reason": decision.reason, "contains": name}
     write_bundle(folder / BUNDLE, queries, network_path=folder / CLASSIFIER, extra=extra)
 
 
-def write_results(folder: Path, results: Document) -> None:
+def write_results(folder: Path, results: Mapping[str, Document]) -> None:
     """All figures as JSON."""
     write_atomically(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def results_document(
     models: Sequence[ClassModel], rows: Sequence[DemoRow], *, seed: int, accuracy: float, seconds: float
-) -> Document:
+) -> dict[str, Document]:
     """All figures."""
     return {
         "format": "veriflow demo",
@@ -100,26 +98,28 @@ def _row_entry(row: DemoRow) -> Document:
         "class": row.model.name,
         "property": row.claim.title,
         "property_text": row.claim.text(row.model.name),
-        "certified_mass": certificate.certified_mass,
-        "refuted_mass": certificate.refuted_mass,
-        "proved_radius": certificate.proved_radius,
-        "refuted_radius": None if certificate.witness is None else certificate.refuted_radius,
-        "complete": certificate.complete,
-        "reason": certificate.reason,
+        "certified_mass": row.certified_mass,
+        "refuted_mass": row.refuted_mass,
         "verdicts": [
             {"mass": mass, "outcome": decision.outcome.value, "reason": decision.reason}
             for mass, decision in row.decisions.items()
         ],
         "violations_under_flow": proportion_entry(row.flow_violations),
         "violations_in_held_out_rows": proportion_entry(row.held_out_violations),
-        "most_probable_failure": _failure_entry(row.failure, row),
-        "seconds": certificate.seconds,
-        "boxes": certificate.boxes,
+        "most_probable_failure": _failure_entry(row),
+        "search": {
+            "proved_radius": certificate.proved_radius,
+            "refuted_radius": None if certificate.witness is None else certificate.refuted_radius,
+            "complete": certificate.complete,
+            "reason": certificate.reason,
+            "seconds": certificate.seconds,
+            "boxes": certificate.boxes,
+        },
     }
 
 
-def _failure_entry(failure: Failure | None, row: DemoRow) -> Document:
-    witness = row.certificate.witness
+def _failure_entry(row: DemoRow) -> Document:
+    failure, witness = row.failure, row.witness
     if failure is None or witness is None:
         return None
     return {

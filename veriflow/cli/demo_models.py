@@ -24,7 +24,13 @@ LABELS = {"benign": 1, "malignant": 0}
 """Class → the classifier's output for it, as in scikit-learn."""
 
 HELD_OUT = 0.25
+"""Share of the rows that no model sees."""
+
 WIDTH = 16
+"""Of each of the two hidden layers of the classifier."""
+
+BLOCKS, HIDDEN = 2, 8
+"""Coupling blocks of each flow, and the width of their conditioners."""
 
 Rows = NDArray[np.float64]
 
@@ -53,9 +59,8 @@ def load_data(features: int, seed: int) -> Data:
 
 def labelled(rows: Mapping[str, Rows]) -> tuple[Rows, NDArray[np.int64]]:
     """All rows ``[n, d]`` with their labels ``[n]``."""
-    return np.concatenate(list(rows.values())), np.repeat(
-        [LABELS[name] for name in rows], [len(r) for r in rows.values()]
-    )
+    labels = [LABELS[name] for name, values in rows.items() for _ in values]
+    return np.concatenate(list(rows.values())), np.array(labels)
 
 
 def train_classifier(rows: Mapping[str, Rows], steps: int, progress: bool) -> nn.Sequential:
@@ -69,7 +74,7 @@ def train_classifier(rows: Mapping[str, Rows], steps: int, progress: bool) -> nn
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2, weight_decay=1e-2)
     for _ in tqdm(range(steps), disable=not progress, unit="step", leave=False):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(network(inputs), targets).backward()
+        torch.autograd.backward(nn.functional.cross_entropy(network(inputs), targets))
         optimizer.step()
     with torch.no_grad():
         weight = first.weight.double() / deviation
@@ -121,8 +126,8 @@ class ClassModel:
 
 
 def train_class_model(name: str, data: Data, options: TrainingOptions, progress: bool) -> ClassModel:
-    """A flow of two blocks for one class."""
-    flow = USFlow(len(data.features), blocks=2, hidden=(8,), features=data.features)
+    """A small flow for one class."""
+    flow = USFlow(len(data.features), blocks=BLOCKS, hidden=(HIDDEN,), features=data.features)
     history = fit(flow, data.train[name], options, progress=progress)
     return ClassModel(name, flow, history, data.train[name], data.held_out[name])
 

@@ -29,7 +29,7 @@ class Picture:
         return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
 
 
-def render_page(models: Sequence[ClassModel], rows: Sequence[DemoRow], accuracy: float, command: str) -> str:
+def render_page(models: Sequence[ClassModel], rows: Sequence[DemoRow], accuracy: float, commands: Sequence[str]) -> str:
     """The page as HTML, every text in it escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -39,7 +39,7 @@ def render_page(models: Sequence[ClassModel], rows: Sequence[DemoRow], accuracy:
         groups=[[row for row in rows if row.model is model] for model in models],
         masses=MASSES,
         accuracy=accuracy,
-        command=command,
+        commands=commands,
         certified_text=certified_text,
         percent=percent,
         failure_table=failure_table,
@@ -49,12 +49,12 @@ def render_page(models: Sequence[ClassModel], rows: Sequence[DemoRow], accuracy:
 
 
 def _masses(rows: Sequence[DemoRow]) -> Picture:
-    bars = "; ".join(f"{row.model.name}, {row.claim.title}: {certified_text(row.certificate)}" for row in rows)
+    bars = "; ".join(f"{row.model.name}, {row.claim.title}: {certified_text(row)}" for row in rows)
     return Picture(
         "How far the proofs reach",
         masses_plot(rows),
         f"Bars of the mass that is proved, and the mass from which on the property is refuted. {bars}.",
-        "Green: the property is proved on the most probable inputs of this mass. Red: the level set contains a failure.",
+        "Green: the property is proved on the most probable inputs of this mass. Red: the level set holds a failure.",
     )
 
 
@@ -64,8 +64,7 @@ def _level_sets(models: Sequence[ClassModel], rows: Sequence[DemoRow]) -> Pictur
         "Where the failures are",
         level_sets_plot(models, rows),
         f"Scatter plots of {first} and {second}, one for each class: patients, samples of the flow and failures.",
-        f"The first two of {models[0].flow.dim} features. Shaded: samples of the flow inside its level sets of mass .5 and "
-        ".9. Red: the most probable inputs on which a property fails.",
+        f"The first two of {models[0].flow.dim} features. Red: the most probable inputs on which a property fails.",
     )
 
 
@@ -75,5 +74,6 @@ def _norms(models: Sequence[ClassModel]) -> Picture:
         "Whether the masses can be trusted",
         norms_plot(models),
         f"Histograms of latent norms and the density of their law, one for each class. {fits}.",
-        f"Masses are meaningful where the latent norms follow their law. Kolmogorov–Smirnov on held-out rows: {fits}.",
+        "Masses are those of the flow; they are as true of patients as the latent norms follow their law. "
+        f"Kolmogorov–Smirnov on held-out rows: {fits}; a small p speaks against the law.",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,7 +20,7 @@ PROVED, OPEN, REFUTED, INK = "#2f855a", "#cbd5e0", "#c53030", "#2d3748"
 MARKERS = ("X", "P", "D")
 SAMPLES = 3000
 
-_STYLE = {
+_STYLE: dict[Any, object] = {
     "axes.edgecolor": "#a0aec0",
     "axes.labelcolor": INK,
     "axes.spines.right": False,
@@ -37,13 +38,13 @@ _STYLE = {
 def level_sets_plot(models: Sequence[ClassModel], rows: Sequence[DemoRow]) -> bytes:
     """The first two features of each class: rows, samples inside the level sets of mass .5 and .9, worst failures."""
     with mpl.rc_context(_STYLE):
-        figure = Figure((9.5, 4.4), layout="constrained")
+        figure = Figure((9.5, 4.8), layout="constrained")
         axes: Sequence[Axes] = figure.subplots(1, len(models), sharex=True, sharey=True)
         for axis, model in zip(axes, models, strict=True):
             _scatter(axis, model, [row for row in rows if row.model is model])
         axes[0].set_ylabel(models[0].flow.features[1])
         handles = {text: mark for axis in axes for mark, text in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
         return _svg(figure)
 
 
@@ -52,20 +53,16 @@ def _scatter(axis: Axes, model: ClassModel, rows: Sequence[DemoRow]) -> None:
     samples = model.flow.sample([SAMPLES])
     mass = model.flow.score(samples).numpy()
     x, y = samples[:, 0].numpy(), samples[:, 1].numpy()
-    for least, most, shade, text in (
-        (0.5, 0.9, "#dbe4ee", "in the level set of mass .9"),
-        (0, 0.5, "#a9bdd3", "of mass .5"),
-    ):
-        chosen = (mass >= least) & (mass < most)
-        axis.scatter(x[chosen], y[chosen], s=14, color=shade, lw=0, rasterized=True, label=f"flow sample, {text}")
+    for level, shade in ((0.9, "#dbe4ee"), (0.5, "#a9bdd3")):
+        inside, text = mass <= level, f"samples in the level set of mass {level}"
+        axis.scatter(x[inside], y[inside], s=14, color=shade, lw=0, rasterized=True, label=text)
     data = np.concatenate([model.train, model.held_out])
-    axis.scatter(data[:, 0], data[:, 1], s=5, color=INK, lw=0, label="patient")
+    axis.scatter(data[:, 0], data[:, 1], s=5, color=INK, lw=0, label="patients")
     for row, marker in zip(rows, MARKERS, strict=True):
         if row.failure is not None:
-            axis.scatter(
-                *row.failure.values[:2], s=70, marker=marker, color=REFUTED, edgecolor="white", lw=0.8,
-                label=f"most probable input not {row.claim.title}", zorder=3,
-            )  # fmt: skip
+            first, second = row.failure.values[:2]
+            text = f"failure of: {row.claim.title}"
+            axis.scatter(first, second, s=70, marker=marker, color=REFUTED, edgecolor="white", zorder=3, label=text)
     axis.set_title(model.name)
     axis.set_xlabel(model.flow.features[0])
 
@@ -78,7 +75,7 @@ def norms_plot(models: Sequence[ClassModel]) -> bytes:
         for axis, model in zip(axes, models, strict=True):
             law, colour = model.flow.base.law, COLOURS[model.name]
             end = max(float(law.quantile(0.995)), float(model.norms(model.held_out).max()))
-            bins = np.linspace(0, end, 25)
+            bins = np.linspace(0, end, 25).tolist()
             axis.hist(model.norms(model.train), bins, density=True, color=colour, alpha=0.25, label="training rows")
             held_out = model.norms(model.held_out)
             axis.hist(held_out, bins, density=True, histtype="step", color=colour, label="held-out rows")
@@ -98,8 +95,8 @@ def masses_plot(rows: Sequence[DemoRow]) -> bytes:
         figure = Figure((9.5, 0.42 * len(rows) + 1.1), layout="constrained")
         axis = figure.subplots()
         places = -np.arange(len(rows))
-        proved = np.array([row.certificate.certified_mass for row in rows])
-        refuted = np.array([row.certificate.refuted_mass for row in rows])
+        proved = np.array([row.certified_mass for row in rows])
+        refuted = np.array([row.refuted_mass for row in rows])
         for left, right, colour, text in (
             (0 * proved, proved, PROVED, "proved"),
             (proved, refuted, OPEN, "open"),
@@ -118,5 +115,5 @@ def masses_plot(rows: Sequence[DemoRow]) -> bytes:
 
 def _svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", dpi=150, metadata={"Date": None})
+    figure.savefig(buffer, format="svg", dpi=150, transparent=True, metadata={"Date": None})
     return buffer.getvalue()

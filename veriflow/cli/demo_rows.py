@@ -13,6 +13,7 @@ from verify import (
     Certificate,
     Outcome,
     RadialSearch,
+    Witness,
     certify,
     verify,
     violation_probability,
@@ -54,17 +55,18 @@ class Claim:
 
 CLAIMS = (
     Claim("right", "classified rightly", "classified_as({})"),
-    Claim("never-90", "never wrong with probability ≥ .9", "never_confidently_wrong({}, 0.9)"),
-    Claim("never-99", "never wrong with probability ≥ .99", "never_confidently_wrong({}, 0.99)"),
+    Claim("never-90", "never wrong with probability ≥ 0.9", "never_confidently_wrong({}, 0.9)"),
+    Claim("never-99", "never wrong with probability ≥ 0.99", "never_confidently_wrong({}, 0.99)"),
 )
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer for the level set of one mass, and how it was reached."""
+    """The answer for a region, how it was reached, and an input that violates the property where there is one."""
 
     outcome: Outcome
     reason: str
+    witness: Witness | None = None
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,29 @@ class DemoRow:
     held_out_violations: Proportion
 
     @property
+    def certified_mass(self) -> float:
+        """Largest mass of a level set on which the property is proved."""
+        held = [mass for mass, decision in self.decisions.items() if decision.outcome is Outcome.HOLDS]
+        return max([self.certificate.certified_mass, *held])
+
+    @property
+    def witness(self) -> Witness | None:
+        """The most probable violation that is known."""
+        found = [self.certificate.witness, *(decision.witness for decision in self.decisions.values())]
+        return min(
+            (witness for witness in found if witness is not None), key=lambda witness: witness.norm, default=None
+        )
+
+    @property
+    def refuted_mass(self) -> float:
+        """Least mass of a level set that is known to hold a violation; 1 where none is known."""
+        failure = self.failure
+        return 1.0 if failure is None else failure.level_mass
+
+    @property
     def failure(self) -> Failure | None:
-        """The certificate's witness, in the units of the data."""
-        witness = self.certificate.witness
+        """The witness in the units of the data."""
+        witness = self.witness
         if witness is None:
             return None
         assert witness.log_density is not None and witness.level_mass is not None  # noqa: S101 - the query has a flow
@@ -124,7 +146,7 @@ def compute_row(
     seed: int,
     report: Callable[[RadialSearch], None],
 ) -> DemoRow:
-    """Certify, decide, count; ``timeout`` in seconds holds for the certificate and for each mass that it leaves open."""
+    """Certify, decide, count; ``timeout``, in seconds, is for the certificate and for each mass that it leaves open."""
     flow = model.flow
     widest = Ball(flow.base.p, flow.level_set(WIDEST).radius, flow.dim)
     query = flow_query(flow, network, widest, parse_property(claim.text(model.name)))
@@ -141,26 +163,28 @@ def compute_row(
 
 
 def decide(query: Query, certificate: Certificate, timeout: float) -> Decision:
-    """The answer that the certificate implies for a ball around the centre; where it implies none, an engine's."""
+    """The answer that the certificate implies for a ball in any norm; where it implies none, an engine's."""
     ball, witness = query.region, certificate.witness
-    assert isinstance(ball, Ball)  # noqa: S101 - from `at_mass`
-    if ball.radius < certificate.proved_radius:
+    assert isinstance(ball, Ball) and query.flow is not None  # noqa: S101 - the demo's queries are on flows
+    if ball.p == query.flow.base.p and ball.radius < certificate.proved_radius:
         return Decision(Outcome.HOLDS, f"proved up to mass {certificate.certified_mass:.3g}")
     if witness is not None and ball.contains(witness.latent):
-        return Decision(Outcome.VIOLATED, f"the most probable failure lies at mass {certificate.refuted_mass:.3g}")
+        return Decision(
+            Outcome.VIOLATED, f"the most probable failure lies at mass {certificate.refuted_mass:.3g}", witness
+        )
     verdict = verify(query, timeout=timeout)
-    return Decision(verdict.outcome, verdict.reason)
+    return Decision(verdict.outcome, verdict.reason, verdict.witness)
 
 
-def certified_text(certificate: Certificate) -> str:
+def certified_text(row: DemoRow) -> str:
     """What is proved and from where on it is refuted, as masses."""
-    end = "no violation known" if certificate.witness is None else f"{certificate.refuted_mass:.4f}"
-    return f"{certificate.certified_mass:.4f} – {end}"
+    end = "no violation known" if row.witness is None else f"{row.refuted_mass:.4f}"
+    return f"{row.certified_mass:.4f} – {end}"
 
 
 def percent(share: float) -> str:
-    """A share in per cent, to three digits."""
-    return f"{100 * share:.3g} %" if share == 0 or share >= 1e-5 else "< 0.001 %"
+    """A share in per cent."""
+    return f"{100 * share:.2f} %"
 
 
 def failure_table(rows: Sequence[DemoRow]) -> list[list[str]]:
@@ -168,18 +192,22 @@ def failure_table(rows: Sequence[DemoRow]) -> list[list[str]]:
     model = rows[0].model
     failures = [row.failure for row in rows]
 
-    def line(head: str, median: str, entry: Callable[[Failure], float], digits: str = ".4g") -> list[str]:
-        return [head, median, *("–" if f is None else format(entry(f), digits) for f in failures)]
+    def line(head: str, median: str, entry: Callable[[Failure], float], write: Callable[[float], str]) -> list[str]:
+        return [head, median, *("–" if failure is None else write(entry(failure)) for failure in failures)]
 
-    medians = np.median(model.train, axis=0)
+    medians = np.median(model.train, axis=0).tolist()
     values = [
-        line(name, f"{medians[place]:.4g}", lambda failure, place=place: failure.values[place])  # type: ignore[misc]
+        line(name, _four_digits(medians[place]), lambda failure, place=place: failure.values[place], _four_digits)  # type: ignore[misc]
         for place, name in enumerate(model.flow.features)
     ]
     return [
         [model.name, "median", *(row.claim.title for row in rows)],
         *values,
-        line("wrong-class probability", "", lambda failure: failure.wrong_probability),
-        line("mass of its level set", "", lambda failure: failure.level_mass, ".4f"),
-        line("log density", "", lambda failure: failure.log_density, ".2f"),
+        line("wrong-class probability", "", lambda failure: failure.wrong_probability, "{:.4f}".format),
+        line("mass of its level set", "", lambda failure: failure.level_mass, "{:.4f}".format),
+        line("log density", "", lambda failure: failure.log_density, "{:.2f}".format),
     ]
+
+
+def _four_digits(value: float) -> str:
+    return f"{value:#.4g}".rstrip(".")

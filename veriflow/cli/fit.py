@@ -60,6 +60,7 @@ def fit(
     """
     _check_folder(output)
     rows = read_table(table, label=label, keep_class=keep_class, columns=split_list(columns))
+    rows.check_variation()
     options = TrainingOptions(
         steps=steps,
         batch_size=batch_size,

@@ -44,7 +44,8 @@ def _apply(weight: Matrix, x: Tensor) -> Tensor:
     coo = weight.tocoo()
     index = torch.from_numpy(np.stack([coo.row, coo.col]).astype(np.int64))
     matrix = torch.sparse_coo_tensor(index, torch.from_numpy(coo.data), (rows, columns), check_invariants=False)
-    return torch.sparse.mm(matrix, flat.T).T.reshape(*x.shape[:-1], rows)
+    product: Tensor = torch.sparse.mm(matrix, flat.T)
+    return product.T.reshape(*x.shape[:-1], rows)
 
 
 def evaluate_exact(graph: Graph, point: Sequence[Fraction]) -> dict[str, list[Fraction]]:

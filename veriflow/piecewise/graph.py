@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from scipy import sparse
 from ..errors import GraphError
 
 Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64] | sparse.csr_array
+Matrix: TypeAlias = Any  # NDArray[np.float64] or scipy.sparse.csr_array, which ships no types
 
 
 @dataclass(frozen=True, eq=False)
