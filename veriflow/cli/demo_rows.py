@@ -178,8 +178,13 @@ def decide(query: Query, certificate: Certificate, timeout: float) -> Decision:
 
 def certified_text(row: DemoRow) -> str:
     """What is proved and from where on it is refuted, as masses."""
-    end = "no violation known" if row.witness is None else f"{row.refuted_mass:.4f}"
-    return f"{row.certified_mass:.4f} – {end}"
+    end = "no violation known" if row.witness is None else mass_text(row.refuted_mass)
+    return f"{mass_text(row.certified_mass)} – {end}"
+
+
+def mass_text(mass: float) -> str:
+    """A mass to four decimals."""
+    return "< 0.0001" if 0 < mass < 5e-5 else f"{mass:.4f}"
 
 
 def percent(share: float) -> str:
@@ -204,7 +209,7 @@ def failure_table(rows: Sequence[DemoRow]) -> list[list[str]]:
         [model.name, "median", *(row.claim.title for row in rows)],
         *values,
         line("wrong-class probability", "", lambda failure: failure.wrong_probability, "{:.4f}".format),
-        line("mass of its level set", "", lambda failure: failure.level_mass, "{:.4f}".format),
+        line("mass of its level set", "", lambda failure: failure.level_mass, mass_text),
         line("log density", "", lambda failure: failure.log_density, "{:.2f}".format),
     ]
 
