@@ -10,10 +10,10 @@ demo: $(READY)
 	$(BIN)/veriflow demo
 
 test: $(READY)
-	$(BIN)/pytest -n 2 -m "not nightly"
+	$(BIN)/pytest -n 2
 
 nightly: $(READY)
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 -m ""
 
 lint: $(READY)
 	$(BIN)/ruff check .

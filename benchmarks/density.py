@@ -92,7 +92,13 @@ def main() -> None:
         nll, seconds = ours(train, test, batch, hidden, blocks)
         rival, rival_seconds = zukos(train, test, batch, hidden, blocks)
         table.add_row(
-            name, f"{wanted}", f"{truth:.2f}", f"{nll:.3f}", f"{seconds:.0f}", f"{rival:.3f}", f"{rival_seconds:.0f}",
+            name,
+            f"{wanted}",
+            f"{truth:.2f}",
+            f"{nll:.3f}",
+            f"{seconds:.0f}",
+            f"{rival:.3f}",
+            f"{rival_seconds:.0f}",
             f"{nll / wanted:.3f}",
         )
         print(name, nll, rival, flush=True)

@@ -63,7 +63,9 @@ def main() -> None:
             for mass in MASSES:
                 law = make_base(name, dim).double().law
                 intervals = radial_level_set(law, mass).intervals
-                true = mpmath.fsum(mass_below(law, b) - mass_below(law, a) if a else mass_below(law, b) for a, b in intervals)
+                true = mpmath.fsum(
+                    mass_below(law, b) - mass_below(law, a) if a else mass_below(law, b) for a, b in intervals
+                )
                 errors.append(abs(float(true - mpmath.mpf(mass))))
             cells.append(max(errors))
             at_100 = cells[-1] if dim == 100 else at_100

@@ -13,10 +13,10 @@ from models import classifier, digits, flow, moons
 from rich.console import Console
 from rich.table import Table
 
-from verify import ENGINES, Outcome, verify
-from verify.attack import nearest_violation
 from veriflow import Ball, Query, classified_as, flow_query
 from veriflow.piecewise import symbolic_bounds
+from verify import ENGINES, Outcome, verify
+from verify.attack import nearest_violation
 
 TIMEOUT = 60.0
 
@@ -62,7 +62,9 @@ def main() -> None:
         cells = [f"{v.outcome} {v.seconds:.2f} s" for v in verdicts.values()]
         ratio = verdicts["smt"].seconds / verdicts["milp"].seconds
         open_end = ">" if verdicts["smt"].outcome is Outcome.UNKNOWN else ""
-        table.add_row(name, f"{bounds.unstable(query.graph)} of {query.graph.relu_count}", *cells, f"{open_end}{ratio:.1f}")
+        table.add_row(
+            name, f"{bounds.unstable(query.graph)} of {query.graph.relu_count}", *cells, f"{open_end}{ratio:.1f}"
+        )
         print(name, *cells, flush=True)
     Console(width=140).print(table)
     print("disagreements:", ", ".join(wrong) or "none")

@@ -36,7 +36,11 @@ def classifier(name: str, x: np.ndarray, y: np.ndarray, width: int = 32, steps: 
         torch.manual_seed(0)
         mean, deviation = x.mean(0), x.std(0) + 1e-6
         net = nn.Sequential(
-            nn.Linear(x.shape[1], width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, int(y.max()) + 1)
+            nn.Linear(x.shape[1], width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, int(y.max()) + 1),
         )
         inputs, targets = torch.tensor((x - mean) / deviation, dtype=torch.float32), torch.tensor(y)
         optimizer = torch.optim.Adam(net.parameters(), lr=1e-2, weight_decay=1e-4)

@@ -21,7 +21,7 @@ from veriflow.regions import Ball, Box
 from verify import ENGINES, Outcome, certify, engine, replay, verify, violation_probability, violations_in_data
 from verify import smt as smt_module
 from verify.attack import draw_points, project, violation_slack
-from verify.branch_and_bound import BallBoxes, least_norms
+from verify.boxes import RegionBoxes, box_norms
 
 
 def random_query(seed):
@@ -196,7 +196,7 @@ def test_attack_points_stay_in_the_region(p):
 def test_boxes_in_a_ball_have_the_support_of_the_linear_program(p):
     rng = np.random.default_rng(0)
     corners = rng.uniform(-1, 1, (2, 40, 3))
-    boxes = BallBoxes(corners.min(0), corners.max(0), Ball(p, 0.8, 3))
+    boxes = RegionBoxes(corners.min(0), corners.max(0), Ball(p, 0.8, 3))
     rows = rng.standard_normal((40, 2, 3))
     support = boxes.support(rows)
     for place in range(40):
@@ -211,9 +211,10 @@ def test_boxes_in_a_ball_have_the_support_of_the_linear_program(p):
                 continue  # the box misses the ball: any bound is right
             assert bound >= -found.fun - 1e-12
             assert p == math.inf or bound <= -found.fun + 1e-9
-    norms = least_norms(boxes.lower, boxes.upper, p)
-    points = rng.uniform(boxes.lower, boxes.upper, (1000, 40, 3))
-    assert (np.linalg.norm(points, ord=p, axis=-1) >= norms).all()
+    least, greatest = box_norms(boxes.lower, boxes.upper, p)
+    norms = np.linalg.norm(rng.uniform(boxes.lower, boxes.upper, (1000, 40, 3)), ord=p, axis=-1)
+    assert (least <= norms).all()
+    assert (norms <= greatest).all()
 
 
 def small_flow(p=1):

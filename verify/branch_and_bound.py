@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from exporters import milp_model
 from veriflow.errors import QueryError
-from veriflow.piecewise import Bounds, backward_rows, symbolic_bounds
+from veriflow.piecewise import Bounds, symbolic_bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball
 
 from .attack import find_violation
-from .milp import MARGIN_TOLERANCE, constraint_rows, slack_scale, solve_milp
+from .boxes import RegionBoxes, box_norms, open_disjuncts
+from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
 from .replay import replay
 from .verdict import Outcome, Verdict, Witness
 
@@ -35,44 +36,6 @@ Vector = NDArray[np.float64]
 BATCH = 256
 LEAF_UNITS = 6
 """Boxes with at most this many unstable units go to a mixed-integer program instead of being split again."""
-
-
-@dataclass(frozen=True, eq=False)
-class BallBoxes:
-    """A stack of boxes ``[batch, dim]``, each meant together with one ball around the centre."""
-
-    lower: Vector
-    upper: Vector
-    ball: Ball
-
-    def support(self, rows: Vector) -> Vector:
-        """Upper bounds on a·z for rows ``[batch, n, dim]``; exact up to rounding for p = 1, the better of both for p = ∞.
-
-        For every λ ≥ 0, max { a·z : l ≤ z ≤ u, ‖z‖₁ ≤ r } ≤ λ r + Σ max over [l, u] of (a z − λ |z|), by weak duality, and
-        the least of these bounds is at some λ = |a_i| or at 0.
-        """
-        low, high = self.lower[:, None, :], self.upper[:, None, :]
-        best: Vector = np.maximum(rows * low, rows * high).sum(axis=-1)
-        if self.ball.p != 1:
-            return np.asarray(np.minimum(best, self.ball.support(rows)))
-        centre = np.where((low <= 0) & (high >= 0), 0.0, -np.inf)  # the value at zero, where the interval has it
-        near, far = np.abs(low), np.abs(high)
-        reach = np.maximum(near, far)
-        rounding = (rows.shape[-1] + 8) * 2.0**-52
-        size = (np.abs(rows) * reach).sum(axis=-1)
-        for i in range(rows.shape[-1]):
-            slope = np.abs(rows[..., i : i + 1])
-            most = np.maximum(np.maximum(rows * low - slope * near, rows * high - slope * far), centre)
-            error = rounding * (size + slope[..., 0] * (self.ball.radius + reach.sum(axis=-1)))
-            best = np.minimum(best, slope[..., 0] * self.ball.radius + most.sum(axis=-1) + error)
-        return best
-
-
-def least_norms(lower: Vector, upper: Vector, p: float) -> Vector:
-    """The least p-norm in each box ``[batch, dim]``, rounded down."""
-    nearest = np.maximum(np.maximum(lower, -upper), 0.0)
-    norms = np.linalg.norm(nearest, ord=p, axis=-1)
-    return np.asarray(norms * (1 - (lower.shape[-1] + 8) * 2.0**-52))
 
 
 @dataclass
@@ -103,17 +66,18 @@ def search_radially(
     *,
     gap: float,
     deadline: float,
+    proved: float = 0.0,
     stop_at_witness: bool = False,
     report: Callable[[RadialSearch], None] = lambda state: None,
 ) -> RadialSearch:
     """Find the violation of least norm in a ball, or prove that there is none.
 
     Ends when the relative gap between both radii is closed, at the first violation if so asked, or at ``deadline`` (a
-    `time.monotonic` value).
+    `time.monotonic` value). Nothing is looked for within the radius ``proved``, which an earlier search has settled.
     `RadialSearch.proved` is the ball's radius where no violation is in it.
     """
     query = query.at(ball)
-    state = RadialSearch(0.0, start.norm if start else math.inf, start)
+    state = RadialSearch(proved, start.norm if start else math.inf, start)
     counter = itertools.count()
     reach = min(ball.radius, state.refuted)
     heap: list[tuple[float, int, Vector, Vector]] = []
@@ -134,22 +98,22 @@ def search_radially(
         near = [entry for entry in taken if entry[0] < limit()]
         lower, upper = np.stack([entry[2] for entry in near]), np.stack([entry[3] for entry in near])
         state.boxes += len(near)
-        boxes = BallBoxes(lower, upper, Ball(ball.p, min(ball.radius, state.refuted), ball.dim))
-        children = _examine(query, boxes, state, limit, deadline)
+        within = Ball(ball.p, min(ball.radius, state.refuted), ball.dim)
+        children = _examine(query, RegionBoxes(lower, upper, within), within, state, limit, deadline)
         if children:
             lower, upper = np.stack([c[0] for c in children]), np.stack([c[1] for c in children])
-            for norm, low, high in zip(least_norms(lower, upper, ball.p).tolist(), lower, upper, strict=True):
-                if norm < limit():
-                    heapq.heappush(heap, (norm, next(counter), low, high))
+            least, greatest = box_norms(lower, upper, ball.p)
+            for place in np.flatnonzero((least < limit()) & (greatest > proved)):
+                heapq.heappush(heap, (float(least[place]), next(counter), lower[place], upper[place]))
 
 
 def _examine(
-    query: Query, boxes: BallBoxes, state: RadialSearch, limit: Callable[[], float], deadline: float
+    query: Query, boxes: RegionBoxes, ball: Ball, state: RadialSearch, limit: Callable[[], float], deadline: float
 ) -> list[tuple[Vector, Vector]]:
     """Children of the boxes that bounds do not settle; leaves are decided on the way and may improve the witness."""
     bounds = symbolic_bounds(query.graph, boxes)
     unstable = bounds.unstable(query.graph)
-    is_open, weights = _open_disjuncts(query, boxes, bounds)
+    is_open, weights = open_disjuncts(query, boxes, bounds)
     children: list[tuple[Vector, Vector]] = []
     for place in np.flatnonzero(is_open.any(axis=1)):
         lower, upper = boxes.lower[place], boxes.upper[place]
@@ -159,7 +123,7 @@ def _examine(
             )
             for row, row_open in zip(query.violation, is_open[place], strict=True):
                 if row_open:
-                    _decide_leaf(query, boxes.ball, inside, row, state, limit, deadline)
+                    _decide_leaf(query, ball, inside, row, state, limit, deadline)
             continue
         gains = (upper - lower) * weights[place]
         axis = int(np.argmax(gains))
@@ -168,19 +132,6 @@ def _examine(
         left[axis] = right[axis] = middle
         children += [(lower, left), (right, upper)]
     return children
-
-
-def _open_disjuncts(query: Query, boxes: BallBoxes, bounds: Bounds) -> tuple[NDArray[np.bool_], Vector]:
-    """Which disjuncts ``[batch, disjuncts]`` bounds leave open, and how much each latent matters to them ``[batch, dim]``."""
-    output = query.graph.output
-    constraints = [constraint for row in query.violation for constraint in row]
-    rows, bound = constraint_rows(constraints, query.graph.output_size)
-    least, coefficients = backward_rows(query.graph, boxes, bounds, output, -rows)
-    possible = -least - bound >= -1e-12 * (np.abs(bound) + bounds.magnitude(output) @ np.abs(rows).T)
-    ends = np.cumsum([len(row) for row in query.violation])
-    groups = np.split(np.arange(len(constraints)), ends[:-1])
-    is_open = np.stack([possible[:, group].all(axis=1) for group in groups], axis=1)
-    return is_open, np.abs(coefficients).sum(axis=1)
 
 
 def _decide_leaf(

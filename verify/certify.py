@@ -15,8 +15,8 @@ from .attack import nearest_violation
 from .branch_and_bound import RadialSearch, search_radially
 from .verdict import Witness
 
-GROWTH = 1.5
-"""Factor between the radii of successive searches while no violation is known."""
+GROWTH, STAGES = 1.5, 13
+"""Factor between the radii of successive searches, and how many there are: bounds are tight only near their radius."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def certify(
 ) -> Certificate:
     """The smallest-norm violating latent in the query's ball, which is the most probable counterexample.
 
-    An attack gives a first violation; the search then proves outwards, within the norm of the best violation known.
-    Without one it searches balls that grow, since bounds are tight only near the radius that they are made for.
+    An attack gives a first violation; the search then proves balls that grow up to its norm (or up to the whole ball),
+    since bounds are tight only near the radius that they are made for.
 
     Args:
         query: on a flow, over a ball: how far out to look.
@@ -113,14 +113,17 @@ def _search(
     query: Query, ball: Ball, gap: float, deadline: float, report: Callable[[RadialSearch], None]
 ) -> RadialSearch:
     witness = nearest_violation(query, ball)
-    if witness is not None:
-        return search_radially(query, ball, witness, gap=gap, deadline=deadline, report=report)
-    radius = ball.radius / GROWTH**12
-    boxes = 0
-    while True:
-        state = search_radially(query, Ball(ball.p, radius, ball.dim), None, gap=gap, deadline=deadline, report=report)
-        boxes += state.boxes
-        state.boxes = boxes
-        if state.witness is not None or radius >= ball.radius or state.proved < radius:
-            return state
-        radius = min(radius * GROWTH, ball.radius)
+    outermost = min(ball.radius, witness.norm) if witness else ball.radius
+    proved, boxes = 0.0, 0
+    for stage in reversed(range(STAGES)):
+        radius = outermost / GROWTH**stage
+        known = witness if stage == 0 else None
+        inner = Ball(ball.p, radius, ball.dim)
+        state = search_radially(query, inner, known, gap=gap, deadline=deadline, proved=proved, report=report)
+        state.boxes = boxes = boxes + state.boxes
+        if state.witness is not None or state.proved < radius:
+            break
+        proved = state.proved
+    if witness is not None and witness.norm < state.refuted:
+        state.refuted, state.witness = witness.norm, witness
+    return state

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters import MilpModel, milp_model
-from veriflow.piecewise import Bounds, linear_lower_bounds, symbolic_bounds
+from veriflow.piecewise import Bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
 
 from .attack import find_violation
+from .boxes import open_part
 from .replay import replay
 from .verdict import Outcome, Verdict
 
@@ -105,28 +106,6 @@ def slack_scale(disjunct: tuple[Constraint, ...], bounds: Bounds, output: str) -
     return max([1.0, *sums])
 
 
-def constraint_rows(constraints: Sequence[Constraint], outputs: int) -> tuple[Vector, Vector]:
-    """Coefficients ``[n, outputs]`` and bounds ``[n]`` of constraints, in float64."""
-    rows = np.zeros((len(constraints), outputs))
-    for place, constraint in enumerate(constraints):
-        for index, coefficient in constraint.coefficients:
-            rows[place, index] = float(coefficient)
-    return rows, np.array([float(constraint.bound) for constraint in constraints])
-
-
-def open_disjuncts(query: Query, bounds: Bounds) -> list[tuple[Constraint, ...]]:
-    """The disjuncts that symbolic bounds over the query's region cannot exclude."""
-    output = query.graph.output
-
-    def possible(row: tuple[Constraint, ...]) -> bool:
-        rows, bound = constraint_rows(row, query.graph.output_size)
-        most = -linear_lower_bounds(query.graph, query.region, bounds, output, -rows) - bound
-        # the floats stand for the exact coefficients up to one rounding each, far inside what is asked for here
-        return bool((most >= -1e-12 * slack_scale(row, bounds, output)).all())
-
-    return [row for row in query.violation if possible(row)]
-
-
 def verify_milp(query: Query, *, timeout: float) -> Verdict:
     """Decide a query by one program for each disjunct that neither an attack nor symbolic bounds settle."""
     start = time.monotonic()
@@ -137,12 +116,11 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
     witness = find_violation(query)
     if witness is not None:
         return verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness=witness)
-    bounds = symbolic_bounds(query.graph, query.region)
-    undecided = open_disjuncts(query, bounds)
-    if not undecided:
+    bounds, is_open = open_part(query)
+    if bounds is None:
         return verdict(Outcome.HOLDS, "symbolic bounds exclude every violation")
     gaps: list[str] = []
-    for disjunct in undecided:
+    for disjunct in itertools.compress(query.violation, is_open):
         tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
         model = milp_model(query, bounds, disjunct, -tolerance)
         left = timeout - (time.monotonic() - start)
