@@ -1,7 +1,8 @@
 """Claim: test NLL at most 0.9 on two moons (1,500 steps), 13.2 and 51.5 on an asymmetric Gaussian mixture (d = 8 and 32).
 
-Nats per row on fresh test rows, after 1,500 steps each; zuko's additive NICE with a linear layer's worth of help from the
-same standardisation, trained on the same rows by the same optimiser, stands beside. The truth is the entropy by samples.
+Nats per row on fresh test rows, after 1,500 steps each: with the default base (a mixture of Laplace laws), with the same
+mixture over the L2 norm, and zuko's additive NICE on the same standardised rows with as many couplings, widths, steps and
+the same rate schedule. The truth is the mean of the true density over the test rows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from models import moons
 from rich.console import Console
 from rich.table import Table
 
-from veriflow import TrainingOptions, USFlow, fit
+from veriflow import TrainingOptions, USFlow, fit, make_base
 
 STEPS = 1500
 
@@ -39,10 +40,13 @@ def mixture_nll(x: np.ndarray) -> float:
     return float(-(np.logaddexp(first, second) - math.log(2)).mean())
 
 
-def ours(train: np.ndarray, test: np.ndarray, batch: int, hidden: tuple[int, ...], blocks: int) -> tuple[float, float]:
+def ours(
+    train: np.ndarray, test: np.ndarray, batch: int, hidden: tuple[int, ...], blocks: int, p: float
+) -> tuple[float, float]:
     """Test NLL and seconds."""
     torch.manual_seed(0)
-    flow = USFlow(train.shape[1], blocks=blocks, hidden=hidden)
+    base = make_base("gamma-mixture", train.shape[1], p)
+    flow = USFlow(train.shape[1], blocks=blocks, hidden=hidden, base=base)
     start = time.process_time()
     fit(flow, train, TrainingOptions(steps=STEPS, batch_size=batch, learning_rate=5e-3, patience=STEPS), progress=False)
     seconds = time.process_time() - start
@@ -86,22 +90,16 @@ def main() -> None:
     ]
     for d, wanted in ((8, 13.2), (32, 51.5)):
         test = mixture(20_000, d, 1)
-        rows.append((f"mixture d = {d}", mixture(50_000, d, 0), test, 512, (64, 64), 4, wanted, mixture_nll(test)))
-    table = Table("data", "asked for", "truth", "veriflow", "CPU s", "zuko NICE", "CPU s", "veriflow / asked for")
+        rows.append((f"mixture d = {d}", mixture(50_000, d, 0), test, 512, (64, 64), 8, wanted, mixture_nll(test)))
+    table = Table(
+        "data", "asked for", "truth", "default base", "CPU s", "L2 base", "zuko NICE", "CPU s", "default / asked for"
+    )
     for name, train, test, batch, hidden, blocks, wanted, truth in rows:
-        nll, seconds = ours(train, test, batch, hidden, blocks)
+        nll, seconds = ours(train, test, batch, hidden, blocks, 1)
+        nll2, _ = ours(train, test, batch, hidden, blocks, 2)
         rival, rival_seconds = zukos(train, test, batch, hidden, blocks)
-        table.add_row(
-            name,
-            f"{wanted}",
-            f"{truth:.2f}",
-            f"{nll:.3f}",
-            f"{seconds:.0f}",
-            f"{rival:.3f}",
-            f"{rival_seconds:.0f}",
-            f"{nll / wanted:.3f}",
-        )
-        print(name, nll, rival, flush=True)
+        figures = (f"{nll:.3f}", f"{seconds:.0f}", f"{nll2:.3f}", f"{rival:.3f}", f"{rival_seconds:.0f}")
+        table.add_row(name, f"{wanted}", f"{truth:.2f}", *figures, f"{nll / wanted:.3f}")
     Console(width=120).print(table)
 
 
