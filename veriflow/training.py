@@ -22,6 +22,9 @@ from .data import split_rows, standardisation
 from .errors import DataError, TrainingError
 from .flow import USFlow
 
+SMALL = 1_000_000
+"""Number of parameters below which training uses one CPU thread."""
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -119,10 +122,23 @@ def fit(
     start = load_checkpoint(checkpoint, run) if checkpoint is not None and checkpoint.exists() else None
     fabric = Fabric(devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")
     run_once = partial(_train, options=options, start=start, checkpoint=checkpoint, run=run, progress=progress)
-    best: tuple[dict[str, Tensor], History] = fabric.launch(run_once, flow, train, validation)
+    with _threads_for(flow):
+        best: tuple[dict[str, Tensor], History] = fabric.launch(run_once, flow, train, validation)
     state, history = best
     flow.cpu().load_state_dict(state)
     return history
+
+
+@contextmanager
+def _threads_for(flow: USFlow) -> Iterator[None]:
+    """One CPU thread for small flows, where more only wait for each other."""
+    before = torch.get_num_threads()
+    if sum(parameter.numel() for parameter in flow.parameters()) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _checked_rows(flow: USFlow, data: Tensor | np.ndarray) -> Tensor:
