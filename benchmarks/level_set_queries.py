@@ -32,7 +32,7 @@ def queries() -> list[tuple[str, float, Query]]:
         for share in (0.5, 0.85, 1.1):
             found.append((f"moons L{p:g} {share}", 5.0, at_share(model, network, p, 1, share)))
     x, y = digits()
-    network = classifier("digits-32", x, y)
+    network = classifier("digits-32", x, y, steps=200)
     model = flow("digits-class3", x[y == 3], 1, blocks=2, hidden=32)
     found.append(("digits L1 0.5", 1.0, at_share(model, network, 1, 3, 0.5)))
     return found

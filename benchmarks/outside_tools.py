@@ -24,10 +24,8 @@ WORDS = {"sat": "violated", "unsat": "holds", "violated": "violated", "holds": "
 def marabou(program: Path, network: Path, spec: Path, seconds: int) -> str:
     """The last verdict word on Marabou's standard output."""
     text = run([program, network, spec, f"--timeout={seconds}", "--verbosity=0"], seconds)
-    return next(
-        (w for line in reversed(text.splitlines()) if (w := line.split()[0].lower() if line.split() else "") in WORDS),
-        "",
-    )
+    words = [line.split()[0].lower() for line in text.splitlines() if line.split()]
+    return next((word for word in reversed(words) if word in WORDS), "")
 
 
 def vibecheck(program: Path, network: Path, spec: Path, seconds: int) -> str:
@@ -42,10 +40,9 @@ def vibecheck(program: Path, network: Path, spec: Path, seconds: int) -> str:
 
 def run(arguments: list[object], seconds: int) -> str:
     """Standard output, or nothing if the program had to be killed."""
+    words = [str(argument) for argument in arguments]
     try:
-        return subprocess.run(
-            [str(a) for a in arguments], capture_output=True, text=True, timeout=seconds + 20, check=False
-        ).stdout
+        return subprocess.run(words, capture_output=True, text=True, timeout=seconds + 20, check=False).stdout
     except subprocess.TimeoutExpired:
         return ""
 

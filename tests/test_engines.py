@@ -21,7 +21,7 @@ from veriflow.regions import Ball, Box
 from verify import ENGINES, Outcome, certify, engine, replay, verify, violation_probability, violations_in_data
 from verify import smt as smt_module
 from verify.attack import draw_points, project, violation_slack
-from verify.boxes import RegionBoxes, box_norms
+from verify.boxes import RegionBoxes, box_norms, split_boxes
 
 
 def random_query(seed):
@@ -215,6 +215,37 @@ def test_boxes_in_a_ball_have_the_support_of_the_linear_program(p):
     norms = np.linalg.norm(rng.uniform(boxes.lower, boxes.upper, (1000, 40, 3)), ord=p, axis=-1)
     assert (least <= norms).all()
     assert (norms <= greatest).all()
+
+
+@pytest.mark.parametrize(("p", "dim"), [(1, 3), (1, 20), (math.inf, 3), (math.inf, 20)])
+def test_split_boxes_cover_what_the_region_has_of_them(p, dim):
+    rng = np.random.default_rng(0)
+    region = Ball(p, 2.0, dim)
+    points = project(region, torch.from_numpy(rng.laplace(size=(3000, dim)))).numpy()
+    lower, upper = np.full((1, dim), -2.0), np.full((1, dim), 2.0)
+    for _ in range(3):
+        lower, upper = split_boxes(lower, upper, rng.uniform(0.5, 1, lower.shape), region)
+        inside = (points[:, None] >= lower) & (points[:, None] <= upper)
+        assert inside.all(axis=2).any(axis=1).all()
+    assert len(lower) == 8 if dim == 3 or p == math.inf else len(lower) > 40
+
+
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_many_dimensions_are_decided_by_peeling(wanted):
+    """A linear network on an L1 ball: the truth is the dual norm, on either side of it."""
+    rng = np.random.default_rng(1)
+    rows = float32_array(rng, 2, 24)
+    graph = Graph("z", 24, (Affine("a", (("z", rows),), np.zeros(2)), Relu("h", "a"), *linear_readout()), "y")
+    top = np.abs(rows[0]).max()
+    query = network_query(graph, Ball(1, 1.0, 24), formula_property(y[0] < float(top) * (1.01 if wanted else 0.99)))
+    truth = Outcome.HOLDS if wanted else Outcome.VIOLATED
+    assert exact_answer(query) is truth
+    assert verify(query, "bab").outcome is truth
+    assert verify(query, "milp").outcome is truth
+
+
+def linear_readout():
+    return [Affine("y", (("h", np.eye(2)),), np.zeros(2))]
 
 
 def small_flow(p=1):

@@ -26,7 +26,7 @@ from veriflow.query import Query
 from veriflow.regions import Ball
 
 from .attack import find_violation
-from .boxes import RegionBoxes, box_norms, open_disjuncts
+from .boxes import RegionBoxes, box_norms, open_disjuncts, split_boxes
 from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
 from .replay import replay
 from .verdict import Outcome, Verdict, Witness
@@ -99,39 +99,27 @@ def search_radially(
         lower, upper = np.stack([entry[2] for entry in near]), np.stack([entry[3] for entry in near])
         state.boxes += len(near)
         within = Ball(ball.p, min(ball.radius, state.refuted), ball.dim)
-        children = _examine(query, RegionBoxes(lower, upper, within), within, state, limit, deadline)
-        if children:
-            lower, upper = np.stack([c[0] for c in children]), np.stack([c[1] for c in children])
-            least, greatest = box_norms(lower, upper, ball.p)
-            for place in np.flatnonzero((least < limit()) & (greatest > proved)):
-                heapq.heappush(heap, (float(least[place]), next(counter), lower[place], upper[place]))
+        lower, upper = _examine(query, RegionBoxes(lower, upper, within), within, state, limit, deadline)
+        least, greatest = box_norms(lower, upper, ball.p)
+        for place in np.flatnonzero((least < limit()) & (greatest > proved)):
+            heapq.heappush(heap, (float(least[place]), next(counter), lower[place], upper[place]))
 
 
 def _examine(
     query: Query, boxes: RegionBoxes, ball: Ball, state: RadialSearch, limit: Callable[[], float], deadline: float
-) -> list[tuple[Vector, Vector]]:
+) -> tuple[Vector, Vector]:
     """Children of the boxes that bounds do not settle; leaves are decided on the way and may improve the witness."""
     bounds = symbolic_bounds(query.graph, boxes)
     unstable = bounds.unstable(query.graph)
     is_open, weights = open_disjuncts(query, boxes, bounds)
-    children: list[tuple[Vector, Vector]] = []
-    for place in np.flatnonzero(is_open.any(axis=1)):
-        lower, upper = boxes.lower[place], boxes.upper[place]
-        if unstable[place] <= LEAF_UNITS:
-            inside = Bounds(
-                {n: v[place] for n, v in bounds.lower.items()}, {n: v[place] for n, v in bounds.upper.items()}
-            )
-            for row, row_open in zip(query.violation, is_open[place], strict=True):
-                if row_open:
-                    _decide_leaf(query, ball, inside, row, state, limit, deadline)
-            continue
-        gains = (upper - lower) * weights[place]
-        axis = int(np.argmax(gains))
-        middle = (lower[axis] + upper[axis]) / 2
-        left, right = upper.copy(), lower.copy()
-        left[axis] = right[axis] = middle
-        children += [(lower, left), (right, upper)]
-    return children
+    is_split: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
+    for place in np.flatnonzero(is_split & (unstable <= LEAF_UNITS)):
+        is_split[place] = False
+        inside = Bounds({n: v[place] for n, v in bounds.lower.items()}, {n: v[place] for n, v in bounds.upper.items()})
+        for row, row_open in zip(query.violation, is_open[place], strict=True):
+            if row_open:
+                _decide_leaf(query, ball, inside, row, state, limit, deadline)
+    return split_boxes(boxes.lower[is_split], boxes.upper[is_split], weights[is_split], ball)
 
 
 def _decide_leaf(
