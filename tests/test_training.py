@@ -1,5 +1,8 @@
 """Training: it learns, it repeats, it resumes, and it says what is wrong."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -146,3 +149,23 @@ def test_a_loss_that_is_not_finite_is_named_by_its_step():
 def test_absurd_options_are_refused(options):
     with pytest.raises(VeriflowError, match=r"expected .*; got "):
         TrainingOptions(**options)
+
+
+def test_two_processes_share_the_batches(tmp_path):
+    """In a program of its own, as processes are spawned from a main module."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import numpy as np, torch\n"
+        "from veriflow import TrainingOptions, USFlow, fit\n"
+        "if __name__ == '__main__':\n"
+        "    rows = np.random.default_rng(0).standard_normal((300, 2)) * 3\n"
+        "    flow = USFlow(2, blocks=1, hidden=(8,))\n"
+        "    options = TrainingOptions(steps=40, batch_size=64, validate_every=20)\n"
+        "    history = fit(flow, rows, options, devices=2, progress=False)\n"
+        "    print('nll', history.best_nll, float(flow.log_prob(torch.zeros(2))))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    nll, at_zero = done.stdout.split("nll", 1)[-1].split()
+    assert float(nll) < 6
+    assert -5 < float(at_zero) < 0

@@ -123,9 +123,9 @@ def fit(
     fabric = Fabric(devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")
     run_once = partial(_train, options=options, start=start, checkpoint=checkpoint, run=run, progress=progress)
     with _threads_for(flow):
-        best: tuple[dict[str, Tensor], History] = fabric.launch(run_once, flow, train, validation)
-    state, history = best
-    flow.cpu().load_state_dict(state)
+        result: tuple[dict[str, np.ndarray], History] = fabric.launch(run_once, flow, train, validation)
+    state, history = result
+    flow.cpu().load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     return history
 
 
@@ -166,8 +166,8 @@ def _train(
     checkpoint: Path | None,
     run: str,
     progress: bool,
-) -> tuple[dict[str, Tensor], History]:
-    """The training loop of one process; returns the best state, on the CPU, and the history."""
+) -> tuple[dict[str, np.ndarray], History]:
+    """The training loop of one process; the best state comes back as arrays, which outlive the process, with the history."""
     flow.to(fabric.device)
     train, validation = train.to(fabric.device), validation.to(fabric.device)
     model: Any = flow
@@ -226,7 +226,7 @@ def _train(
                     moments = {name: adam[name] for name in ("exp_avg", "exp_avg_sq", "step")}
                     save_checkpoint(checkpoint, run, Checkpoint(_snapshot(flow), best, moments, asdict(history)))
         bar.close()
-    return best, history
+    return {name: tensor.numpy() for name, tensor in best.items()}, history
 
 
 def _is_over(history: History, options: TrainingOptions) -> bool:
