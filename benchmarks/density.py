@@ -12,8 +12,7 @@ import time
 
 import numpy as np
 import torch
-import zuko
-from models import moons
+from models import moons, zuko_nice
 from rich.console import Console
 from rich.table import Table
 
@@ -59,13 +58,7 @@ def zukos(train: np.ndarray, test: np.ndarray, batch: int, hidden: tuple[int, ..
     torch.manual_seed(0)
     mean, deviation = train.mean(0), train.std(0)
     rows = torch.tensor((train - mean) / deviation, dtype=torch.float32)
-    flow = zuko.flows.NICE(
-        train.shape[1],
-        transforms=blocks,
-        hidden_features=hidden,
-        univariate=zuko.transforms.AdditiveTransform,
-        shapes=[()],
-    )
+    flow = zuko_nice(train.shape[1], blocks, hidden)
     optimizer = torch.optim.Adam(flow.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     start = time.process_time()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import zuko
 from sklearn.datasets import load_digits, make_moons
 from torch import nn
 
@@ -69,3 +70,9 @@ def flow(name: str, x: np.ndarray, p: float, blocks: int, hidden: int, steps: in
         CACHE.mkdir(exist_ok=True)
         save_flow(model, path)
     return load_flow(path)
+
+
+def zuko_nice(d: int, couplings: int, hidden: tuple[int, ...]) -> zuko.flows.NICE:
+    """Zuko's NICE with additive couplings."""
+    additive = zuko.transforms.AdditiveTransform
+    return zuko.flows.NICE(d, transforms=couplings, hidden_features=hidden, univariate=additive, shapes=[()])

@@ -13,8 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import zuko
-from models import digits, moons
+from models import digits, moons, zuko_nice
 from rich.console import Console
 from rich.table import Table
 
@@ -33,13 +32,7 @@ def ours(x: np.ndarray, couplings: int, hidden: tuple[int, ...]) -> Callable[[],
 
 def zukos(x: np.ndarray, couplings: int, hidden: tuple[int, ...], fused: bool) -> Callable[[], None]:
     """One round of zuko's."""
-    flow = zuko.flows.NICE(
-        x.shape[1],
-        transforms=couplings,
-        hidden_features=hidden,
-        univariate=zuko.transforms.AdditiveTransform,
-        shapes=[()],
-    )
+    flow = zuko_nice(x.shape[1], couplings, hidden)
     rows = torch.tensor((x - x.mean(0)) / x.std(0), dtype=torch.float32)
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-3, fused=fused or None)
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veriflow.bases import BASES, make_base
+from veriflow.bisection import bisect_doubles
 from veriflow.errors import ModelError, RegionError
 from veriflow.norm_laws import (
     BallLaw,
@@ -18,7 +19,6 @@ from veriflow.norm_laws import (
     LogNormalLaw,
     MixtureLaw,
     WeibullLaw,
-    bisect_doubles,
     norm_law_from_config,
 )
 

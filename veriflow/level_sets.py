@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from .bases import RadialBase
+from .bisection import bisect_doubles
 from .errors import RegionError
-from .norm_laws import FloatArray, NormLaw, bisect_doubles
+from .norm_laws import FloatArray, NormLaw
 
 Intervals: TypeAlias = tuple[tuple[float, float], ...]
 

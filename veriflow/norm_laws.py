@@ -12,7 +12,7 @@ of a mixture's profile all lie between the smallest and the largest mode of its 
 import abc
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from .bisection import bisect_doubles
 from .errors import ModelError, RegionError
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
@@ -458,31 +459,6 @@ def norm_law_from_config(config: Mapping[str, Any], dim: int) -> NormLaw:
             if all(isinstance(c, dict) and c.get("law") != "mixture" for c in components):
                 return MixtureLaw([norm_law_from_config(c, dim) for c in components])
     raise ModelError(f"expected the configuration of a norm law; got {config!r}")
-
-
-def bisect_doubles(holds: Callable[[FloatArray], BoolArray], low: FloatArray, high: FloatArray) -> FloatArray:
-    """The last double of each [low, high] at which `holds` is true, where it is first true and then false.
-
-    `low` where it is true nowhere. `low` and `high` are non-negative, of shape (n,); `holds` maps (15, n) to (15, n).
-    Such doubles are ordered as their bit patterns are: cutting these in sixteen ends within 16 steps, at any scale and
-    without a tolerance.
-    """
-    first = np.asarray(low, dtype=np.float64).view(np.int64)
-    last = np.asarray(high, dtype=np.float64).view(np.int64) + 1
-    parts = np.arange(1, 16)[:, None]
-    while (gap := last - first).max(initial=0) > 1:
-        points = first + gap // 16 * parts + gap % 16 * parts // 16
-        true = holds(points.view(np.float64)).sum(0)
-        ladder = np.concatenate([first[None], points, last[None]])
-        first, last = (np.take_along_axis(ladder, (true + k)[None], 0)[0] for k in (0, 1))
-    return first.view(np.float64)
-
-
-def checked_dim(dim: int) -> int:
-    """The number of dimensions itself; ModelError unless it is a positive whole number."""
-    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-        raise ModelError(f"expected a positive whole number of dimensions; got {dim!r}")
-    return dim
 
 
 def _log_parameter(name: str, value: float) -> nn.Parameter:
