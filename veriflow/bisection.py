@@ -25,10 +25,3 @@ def bisect_doubles(holds: Callable[[FloatArray], BoolArray], low: FloatArray, hi
         ladder = np.concatenate([first[None], points, last[None]])
         first, last = (np.take_along_axis(ladder, (true + k)[None], 0)[0] for k in (0, 1))
     return first.view(np.float64)
-
-
-def checked_dim(dim: int) -> int:
-    """The number of dimensions itself; ModelError unless it is a positive whole number."""
-    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-        raise ModelError(f"expected a positive whole number of dimensions; got {dim!r}")
-    return dim

@@ -461,6 +461,13 @@ def norm_law_from_config(config: Mapping[str, Any], dim: int) -> NormLaw:
     raise ModelError(f"expected the configuration of a norm law; got {config!r}")
 
 
+def checked_dim(dim: int) -> int:
+    """The number of dimensions itself; ModelError unless it is a positive whole number."""
+    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+        raise ModelError(f"expected a positive whole number of dimensions; got {dim!r}")
+    return dim
+
+
 def _log_parameter(name: str, value: float) -> nn.Parameter:
     return nn.Parameter(torch.tensor(math.log(_checked_positive(name, value))))
 
