@@ -85,14 +85,18 @@ def solve_milp(
         solver.setOptionValue(name, value)
     solver.passModel(lp)
     solver.run()
+    S = highspy.HighsModelStatus
     status, info = solver.getModelStatus(), solver.getInfo()
-    if status == highspy.HighsModelStatus.kInfeasible:
+    if status == S.kInfeasible:
         return MilpAnswer("infeasible", math.inf, math.inf, None)
     mixed = bool(model.integral.any())
     feasible = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
     found = info.objective_function_value if feasible else math.inf
-    optimal = status == highspy.HighsModelStatus.kOptimal
-    proved = info.mip_dual_bound if mixed else (found if optimal else -math.inf)
+    optimal = status == S.kOptimal
+    bounded = {S.kOptimal, S.kTimeLimit, S.kObjectiveTarget}  # where the dual bound of a mixed program means something
+    proved = -math.inf
+    if status in bounded:
+        proved = info.mip_dual_bound if mixed else (found if optimal else -math.inf)
     solution = np.array(solver.getSolution().col_value) if feasible else None
     return MilpAnswer("optimal" if optimal else "stopped", proved, found, solution)
 
