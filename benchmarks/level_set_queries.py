@@ -1,4 +1,4 @@
-"""Claim: the milp engine decides every two-moons query within 5 s and the digits query within 1 s; no engine is wrong.
+"""Claim: the milp engine decides every two-moons query within 5 s; no engine is wrong. Aim: the digits query within 1 s.
 
 Queries on ``classifier ∘ flow`` at multiples of the norm of the nearest violation that an attack finds. Every engine
 answers every query, alone, in this process or one of its own, with 60 s for each.

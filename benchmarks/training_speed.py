@@ -1,4 +1,4 @@
-"""Claim: training takes at least 1.5 times as many steps per CPU-second as zuko's additive NICE.
+"""Question: how many times as many steps per CPU-second as zuko's additive NICE does training take? Aim: 1.5.
 
 Same couplings, widths, batch (256) and rows, one thread, one process, alternating rounds; the best round of each counts,
 which is the one that other programs disturbed least. Ours is `fit` as users call it (shuffling, determinant prior,
