@@ -160,16 +160,13 @@ def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
     if not isinstance(query.region, Ball) or query.region.p == 2 or query.region.inner:
         raise QueryError(f"expected an L1 or Linf ball for the bab engine; got {query.region}")
 
-    def verdict(outcome: Outcome, reason: str, **rest: object) -> Verdict:
-        return Verdict(outcome, reason, "bab", time.monotonic() - start, **rest)  # type: ignore[arg-type]
-
     witness = find_violation(query)
     if witness is None:
         state = search_radially(query, query.region, None, gap=0.0, deadline=start + timeout, stop_at_witness=True)
         if state.witness is None and state.proved >= query.region.radius:
-            return verdict(Outcome.HOLDS, f"{state.boxes} boxes cover the ball and exclude every violation")
+            return Verdict(Outcome.HOLDS, f"{state.boxes} boxes cover the ball and exclude every violation")
         if state.witness is None:
             missed = "a near miss within the tolerance" if state.settled else f"the time limit of {timeout:g} s"
-            return verdict(Outcome.UNKNOWN, f"{missed} leaves norms from {state.proved:.6g} open")
+            return Verdict(Outcome.UNKNOWN, f"{missed} leaves norms from {state.proved:.6g} open")
         witness = state.witness
-    return verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", witness=witness)
+    return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", witness)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from veriflow.errors import SolverError
@@ -120,4 +121,6 @@ def verify(query: Query, engine_name: str = "bab", *, timeout: float = 60.0) -> 
     """
     if not timeout > 0:
         raise SolverError(f"expected a time limit above 0 seconds; got {timeout}")
-    return engine(engine_name).run(query, timeout=timeout)
+    run, start = engine(engine_name).run, time.monotonic()
+    verdict = run(query, timeout=timeout)
+    return replace(verdict, engine=engine_name, seconds=time.monotonic() - start)

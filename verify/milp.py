@@ -114,15 +114,12 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
     """Decide a query by one program for each disjunct that neither an attack nor symbolic bounds settle."""
     start = time.monotonic()
 
-    def verdict(outcome: Outcome, reason: str, **rest: object) -> Verdict:
-        return Verdict(outcome, reason, "milp", time.monotonic() - start, **rest)  # type: ignore[arg-type]
-
     witness = find_violation(query)
     if witness is not None:
-        return verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness=witness)
+        return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
     bounds, is_open = open_part(query)
     if bounds is None:
-        return verdict(Outcome.HOLDS, "symbolic bounds exclude every violation")
+        return Verdict(Outcome.HOLDS, "symbolic bounds exclude every violation")
     gaps: list[str] = []
     for disjunct in itertools.compress(query.violation, is_open):
         tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
@@ -134,11 +131,11 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
         if answer.solution is not None:
             witness = replay(query, answer.solution[model.inputs].tolist())
             if witness is not None:
-                return verdict(Outcome.VIOLATED, "the program has a violation, replayed exactly", witness=witness)
+                return Verdict(Outcome.VIOLATED, "the program has a violation, replayed exactly", witness)
         if answer.status == "stopped" and answer.solution is None:
             gaps.append(f"time limit of {timeout:g} s reached with a largest slack of at most {-answer.proved:.3g}")
         else:
             gaps.append(f"largest slack {-answer.found:.3g} is within the tolerance {tolerance:.1g} of zero")
     if gaps:
-        return verdict(Outcome.UNKNOWN, "; ".join(dict.fromkeys(gaps)))
-    return verdict(Outcome.HOLDS, f"every violation misses by more than {MARGIN_TOLERANCE:g} of its scale")
+        return Verdict(Outcome.UNKNOWN, "; ".join(dict.fromkeys(gaps)))
+    return Verdict(Outcome.HOLDS, f"every violation misses by more than {MARGIN_TOLERANCE:g} of its scale")

@@ -28,11 +28,7 @@ def verify_smt(query: Query, *, timeout: float, solver: str = "z3") -> Verdict:
         SolverError: a solver process that fails or answers in a way that cannot be read.
     """
     start = time.monotonic()
-    engine = f"smt:{solver}"
     script = to_smtlib(query, symbolic_bounds(query.graph, query.region))
-
-    def verdict(outcome: Outcome, reason: str, **rest: object) -> Verdict:
-        return Verdict(outcome, reason, engine, time.monotonic() - start, **rest)  # type: ignore[arg-type]
 
     try:
         left = max(timeout - (time.monotonic() - start), 0.01)
@@ -45,7 +41,7 @@ def verify_smt(query: Query, *, timeout: float, solver: str = "z3") -> Verdict:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return verdict(Outcome.UNKNOWN, f"time limit of {timeout:g} s reached")
+        return Verdict(Outcome.UNKNOWN, f"time limit of {timeout:g} s reached")
     try:
         answer = json.loads(done.stdout)
         result = answer["result"]
@@ -54,11 +50,11 @@ def verify_smt(query: Query, *, timeout: float, solver: str = "z3") -> Verdict:
         last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise SolverError(f"expected an answer from the SMT solver {solver!r}; got: {last[:200]}") from None
     if result == "unsat":
-        return verdict(Outcome.HOLDS, f"{solver} proves that there is no violation, in exact rationals")
+        return Verdict(Outcome.HOLDS, f"{solver} proves that there is no violation, in exact rationals")
     if result != "sat":
-        return verdict(Outcome.UNKNOWN, f"{solver} gave up")
+        return Verdict(Outcome.UNKNOWN, f"{solver} gave up")
     point = [model.get(f"z_{i}", Fraction(0)) for i in range(query.graph.input_size)]
     witness = replay(query, point)
     if witness is None:
         raise SolverError(f"expected {solver!r} to give a violation that replays; got one that does not")
-    return verdict(Outcome.VIOLATED, f"{solver} found a violation, replayed exactly", witness=witness)
+    return Verdict(Outcome.VIOLATED, f"{solver} found a violation, replayed exactly", witness)

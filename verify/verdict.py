@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
@@ -45,17 +45,16 @@ class Verdict:
     Attributes:
         outcome: the answer.
         reason: one sentence that says how it was reached, or why it was not.
-        engine: which engine answered.
-        seconds: wall-clock time.
         witness: present where the outcome is VIOLATED.
+        engine: which engine answered; `verify` fills it in, and the time.
+        seconds: wall-clock time.
     """
 
     outcome: Outcome
     reason: str
-    engine: str
-    seconds: float
     witness: Witness | None = None
-    details: dict[str, float] = field(default_factory=dict)
+    engine: str = ""
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.outcome is Outcome.VIOLATED) != (self.witness is not None):
