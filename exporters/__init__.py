@@ -1,10 +1,13 @@
 """The border: everything other tools read or write."""
 
 from .bundle import write_bundle
+from .marabou_query import to_marabou
+from .milp_files import highs_model, milp_text
 from .milp_model import MilpModel, milp_model
 from .onnx_model import graph_to_onnx, read_onnx
 from .onnx_session import run_onnx
 from .portable_form import PortableForm, portable_form
+from .query_file import query_from_bytes, query_to_bytes
 from .shifted_chain import shifted_chain
 from .smtlib_script import input_symbols, query_formula, to_smtlib
 from .vnnlib_spec import to_vnnlib1, to_vnnlib2
@@ -13,13 +16,18 @@ __all__ = [
     "MilpModel",
     "PortableForm",
     "graph_to_onnx",
+    "highs_model",
     "input_symbols",
     "milp_model",
+    "milp_text",
     "portable_form",
     "query_formula",
+    "query_from_bytes",
+    "query_to_bytes",
     "read_onnx",
     "run_onnx",
     "shifted_chain",
+    "to_marabou",
     "to_smtlib",
     "to_vnnlib1",
     "to_vnnlib2",

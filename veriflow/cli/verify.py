@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 from rich.console import RenderableType
+from rich.table import Table
 
-from verify import Outcome, Verdict
-from verify import verify as decide
+from verify import MEMORY_LIMIT, Answers, Outcome, Verdict
+from verify import verify_with as decide
 
 from .findings import count_violations, witness_entry, witness_table
-from .inputs import ClassOption, DataOption, LabelOption, read_rows
-from .output import Document, ExitCode, JsonOption, facts, show
+from .inputs import ClassOption, DataOption, LabelOption, read_rows, split_list
+from .output import Document, ExitCode, JsonOption, facts, grid, show
 from .question import FlowOption, MassOption, NetworkOption, PropertyOption, Question, RadiusOption, ask
 
 EXIT_CODES = {
@@ -30,8 +31,16 @@ def verify(
     prop: PropertyOption,
     mass: MassOption = None,
     radius: RadiusOption = None,
-    engine: Annotated[str, typer.Option("--with", metavar="ENGINE", help="See `veriflow solvers`.")] = "bab",
-    timeout: Annotated[float, typer.Option(help="Seconds, in equal parts for each shell of the level set.")] = 60.0,
+    solvers: Annotated[
+        str, typer.Option("--with", metavar="NAMES", help="One or more of `veriflow solvers`, with commas.")
+    ] = "bab",
+    wait_for_all: Annotated[
+        bool, typer.Option("--all", help="Wait for every solver and compare, instead of stopping at the first answer.")
+    ] = False,
+    memory: Annotated[float, typer.Option(help="Gigabytes for each process of a solver.")] = MEMORY_LIMIT,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for each solver, in equal parts for each shell of the level set.")
+    ] = 60.0,
     data: DataOption = None,
     label: LabelOption = None,
     keep_class: ClassOption = None,
@@ -39,13 +48,14 @@ def verify(
 ) -> None:
     """Decide whether the network has a property on the whole level set.
 
-    Exit codes: 0 it holds, 1 it is violated, 3 unknown.
+    Exit codes: 0 it holds, 1 it is violated, 3 unknown, 2 bad input or solvers that disagree.
 
     Example: `veriflow verify --flow setosa.safetensors --network net.onnx --property "classified_as(0)" --mass 0.5`
     """
     question = ask(flow, network, prop, mass, radius)
     rows = None if data is None else read_rows(data, question.flow, label, keep_class)
-    verdicts = _decide_outwards(question, engine, timeout)
+    answers = _decide_outwards(question, split_list(solvers) or [], timeout, memory, wait_for_all)
+    verdicts = [part.verdict for part in answers]
     verdict = _joint(verdicts)
     seconds = math.fsum(part.seconds for part in verdicts)
     counts, counted = count_violations(question.queries[0], rows)
@@ -58,8 +68,14 @@ def verify(
         "property": question.queries[0].text,
         "mass": question.level_set.mass,
         "regions": [
-            {"inner": inner, "outer": outer, "outcome": str(part.outcome), "reason": part.reason}
-            for (inner, outer), part in zip(question.level_set.intervals, verdicts, strict=False)
+            {
+                "inner": inner,
+                "outer": outer,
+                "outcome": str(part.verdict.outcome),
+                "reason": part.verdict.reason,
+                "answers": [_answer_entry(one) for one in part.each],
+            }
+            for (inner, outer), part in zip(question.level_set.intervals, answers, strict=False)
         ],
         "witness": witness_entry(verdict.witness, question.flow.features),
         **counts,
@@ -76,21 +92,43 @@ def verify(
     shown: list[RenderableType] = (
         [] if verdict.witness is None else [witness_table(verdict.witness, question.flow.features), ""]
     )
+    if len(answers[0].each) > 1:
+        shown = [_answers_table(answers), "", *shown]
     show(document, as_json, answer, "", *shown, counted)
     raise typer.Exit(EXIT_CODES[verdict.outcome])
 
 
-def _decide_outwards(question: Question, engine: str, timeout: float) -> list[Verdict]:
-    """A verdict for each interval from the centre outwards, up to the first violation."""
-    verdicts: list[Verdict] = []
+def _decide_outwards(
+    question: Question, names: list[str], timeout: float, memory: float, wait_for_all: bool
+) -> list[Answers]:
+    """The solvers' answers for each interval from the centre outwards, up to the first violation."""
+    answers: list[Answers] = []
     for query in question.queries:
-        verdicts.append(decide(query, engine, timeout=timeout / len(question.queries)))
-        if verdicts[-1].outcome is Outcome.VIOLATED:
+        share = timeout / len(question.queries)
+        answers.append(decide(query, names, timeout=share, memory=memory, wait_for_all=wait_for_all))
+        if answers[-1].verdict.outcome is Outcome.VIOLATED:
             break
-    return verdicts
+    return answers
 
 
 def _joint(verdicts: list[Verdict]) -> Verdict:
     """The verdict on the union: that of a violated part, else of an unknown one, else of any."""
     order = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.HOLDS)
     return min(verdicts, key=lambda verdict: order.index(verdict.outcome))
+
+
+def _answer_entry(verdict: Verdict) -> dict[str, Document]:
+    return {
+        "engine": verdict.engine,
+        "outcome": str(verdict.outcome),
+        "reason": verdict.reason,
+        "seconds": verdict.seconds,
+    }
+
+
+def _answers_table(answers: list[Answers]) -> Table:
+    """What every solver said, region by region."""
+    table = grid("solver", "answer", "seconds", "reason")
+    for one in (one for part in answers for one in part.each):
+        table.add_row(one.engine, str(one.outcome), f"{one.seconds:.2f}", one.reason)
+    return table
