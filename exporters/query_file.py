@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import struct
+import zlib
 from fractions import Fraction
 from io import BytesIO
 from typing import Any, TypeAlias
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from veriflow.errors import StorageError
+from veriflow.errors import StorageError, VeriflowError
 from veriflow.piecewise import Affine, Graph, Relu
 from veriflow.piecewise.graph import Node
 from veriflow.properties import Constraint, Disjunction
@@ -28,6 +30,10 @@ Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 
 FORMAT = "veriflow query 1"
 _HEAD = "head"
+_DAMAGE = (
+    *(LookupError, TypeError, AttributeError, ArithmeticError, OSError, EOFError, RuntimeError, MemoryError),
+    *(BadZipFile, zlib.error, struct.error),
+)
 
 
 def query_to_bytes(query: Query) -> bytes:
@@ -75,7 +81,9 @@ def query_from_bytes(data: bytes) -> Query:
             head["text"],
             head["data"],
         )
-    except (KeyError, IndexError, TypeError, AttributeError, OSError, EOFError, BadZipFile) as error:
+    except VeriflowError:
+        raise
+    except (*_DAMAGE, ValueError) as error:
         raise StorageError(f"expected a query file; got {type(error).__name__}: {error}") from None
 
 

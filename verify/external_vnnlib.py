@@ -44,7 +44,7 @@ class VnnLib2Tool(ExternalTool):
             found += (
                 [] if run.code or run.failure else [line.split()[0] for line in run.output.splitlines() if line.split()]
             )
-        return tuple(found)
+        return tuple(dict.fromkeys(found))
 
     def supports(self, query: Query) -> str | None:
         """A tool that names versions must name 2.0; one that is silent is tried."""

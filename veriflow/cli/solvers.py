@@ -19,7 +19,7 @@ def solvers(as_json: JsonOption = False) -> None:
 
     Balls are those of the norms 1 and ∞.
 
-    Example: `VERIFLOW_TOOLS=/opt/tools/bin veriflow solvers`
+    Example: `veriflow solvers`
     """
     entries: list[dict[str, Document]] = [
         _entry(e.name, "engine", e.version, None, e.description, e.install) for e in ENGINES.values()
