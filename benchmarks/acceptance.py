@@ -1,4 +1,4 @@
-"""Claim: every tool reads the forms that a bundle has for it, and none of them says anything wrong.
+"""Claim: tools read the forms of a bundle, and none of them says anything wrong about a query.
 
     VERIFLOW_TOOLS=/path/to/tools/bin python benchmarks/acceptance.py
 
@@ -75,7 +75,8 @@ def word_of(command: Words, seconds: float) -> str:
     found = re.search(r"^(sat|unsat|unknown|timed-out|timeout)\b", run.output, re.MULTILINE | re.IGNORECASE)
     if found and found.group(1).lower() in ("sat", "unsat"):
         return found.group(1).lower()
-    return "time" if found or "time limit" in run.failure else "refused"
+    refused = re.search(r"(not |un)supported", run.output + run.errors)
+    return "time" if (found and not refused) or "time limit" in run.failure else "refused"
 
 
 def any_of(words: list[str]) -> str:

@@ -1,7 +1,8 @@
 """Run as a module in a process of its own: decides a query file with one of veriflow's engines.
 
 Arguments: the file, the engine's name, the time limit in seconds. Prints one JSON object on the last line: ``{"outcome": …,
-"reason": …, "latent": ["1/3", …] or null}``, or ``{"error": …}`` where the engine refuses the query.
+"reason": …, "latent": ["1/3", …] or null}``, ``{"error": …}`` where the engine failed, ``{"refusal": …}`` where it cannot
+take the query.
 """
 
 import json
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 from exporters import query_from_bytes
-from veriflow.errors import VeriflowError
+from veriflow.errors import SolverError, VeriflowError
 
 from .engines import verify
 
@@ -18,8 +19,10 @@ def decide(path: str, engine_name: str, timeout: float) -> dict[str, object]:
     """The engine's verdict, its witness as the latent point alone."""
     try:
         verdict = verify(query_from_bytes(Path(path).read_bytes()), engine_name, timeout=timeout)
-    except VeriflowError as error:
+    except SolverError as error:
         return {"error": str(error)}
+    except VeriflowError as error:
+        return {"refusal": str(error)}
     latent = None if verdict.witness is None else [str(value) for value in verdict.witness.latent]
     return {"outcome": str(verdict.outcome), "reason": verdict.reason, "latent": latent}
 

@@ -22,7 +22,7 @@ from exporters import query_to_bytes, write_bundle
 from veriflow.errors import DisagreementError, QueryError, SolverError, VeriflowError
 from veriflow.query import Query
 
-from .engines import ENGINES, check_time, solver, verify
+from .engines import ENGINES, EngineInfo, check_time, solver, verify
 from .external import ExternalTool
 from .replay import replay
 from .tool_process import MEMORY_LIMIT, run_tool
@@ -90,13 +90,18 @@ def verify_with(
 
 
 def _asked(
-    query: Query, solvers: Sequence[object], names: Sequence[str], timeout: float, memory: float, wait_for_all: bool
+    query: Query,
+    solvers: Sequence[EngineInfo | ExternalTool],
+    names: Sequence[str],
+    timeout: float,
+    memory: float,
+    wait_for_all: bool,
 ) -> list[Verdict]:
     """Everyone's verdict; those that come after one that counts are stopped, unless all are waited for."""
     stop = threading.Event()
-    refusals: list[QueryError] = []
+    refusals: list[VeriflowError] = []
 
-    def ask(name: str, chosen: object) -> Verdict:
+    def ask(name: str, chosen: EngineInfo | ExternalTool) -> Verdict:
         start = time.monotonic()
         if stop.is_set():
             return Verdict(Outcome.UNKNOWN, STOPPED, engine=name)
@@ -105,11 +110,11 @@ def _asked(
                 verdict = chosen.run(query, timeout=timeout, memory=memory, stop=stop)
             else:
                 verdict = _in_a_process(query, name, timeout, memory, stop)
-        except QueryError as error:
-            refusals.append(error)
-            verdict = Verdict(Outcome.UNKNOWN, f"cannot take the query: {error}")
         except SolverError as error:
             verdict = Verdict(Outcome.UNKNOWN, f"failed: {error}")
+        except VeriflowError as error:
+            refusals.append(error)
+            verdict = Verdict(Outcome.UNKNOWN, f"cannot take the query: {error}")
         return replace(verdict, engine=name, seconds=time.monotonic() - start)
 
     with ThreadPoolExecutor(max_workers=min(len(names), os.cpu_count() or 1)) as pool:
@@ -146,7 +151,9 @@ def _in_a_process(query: Query, name: str, timeout: float, memory: float, stop: 
     try:
         answer = json.loads(run.output.strip().splitlines()[-1])
         if "error" in answer:
-            raise QueryError(answer["error"])
+            raise SolverError(answer["error"])
+        if "refusal" in answer:
+            raise QueryError(answer["refusal"])
         outcome, reason, latent = Outcome(answer["outcome"]), answer["reason"], answer["latent"]
     except (json.JSONDecodeError, KeyError, IndexError, TypeError):
         raise SolverError(f"expected an answer of the engine {name!r}; got: {run.last_words}") from None
