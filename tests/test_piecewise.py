@@ -26,7 +26,7 @@ from veriflow.piecewise import (
     lower_network,
     symbolic_bounds,
 )
-from veriflow.regions import Ball, Box
+from veriflow.regions import Ball, Box, corners
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -146,7 +146,7 @@ def test_stacked_regions_give_the_bounds_of_each():
 
     class Stack:
         def __init__(self):
-            self.lower, self.upper = lower, upper
+            self.lower, self.upper, self.vertices = lower, upper, corners(lower, upper)
 
         def support(self, rows):
             low, high = self.lower[:, None], self.upper[:, None]

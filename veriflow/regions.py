@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,18 @@ def float32_above(value: float) -> float:
 def float32_below(value: float) -> float:
     """The greatest float32 that is at most ``value``, as a Python float."""
     return -float32_above(-value)
+
+
+MOST_CORNER_DIMENSIONS = 5
+
+
+def corners(lower: Vector, upper: Vector) -> Vector | None:
+    """The corners ``[..., 2^dim, dim]`` of boxes ``[..., dim]`` of at most five dimensions, else None."""
+    dim = lower.shape[-1]
+    if dim > MOST_CORNER_DIMENSIONS:
+        return None
+    signs = np.array(list(itertools.product([False, True], repeat=dim)))
+    return np.where(signs, upper[..., None, :], lower[..., None, :])
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,25 @@ class Ball:
         """max a·z over the (filled) ball for each row a of ``rows`` ``[n, dim]``: radius · ‖a‖_q with 1/p + 1/q = 1."""
         dual = {1: math.inf, 2: 2, math.inf: 1}[self.p]
         return np.asarray(self.radius * np.linalg.norm(rows, ord=dual, axis=-1))
+
+    def farthest(self, rows: Vector) -> Vector:
+        """For each row a of ``rows`` ``[..., dim]`` a point of the (filled) ball with the greatest a·z, same shape."""
+        if self.p == math.inf:
+            return np.asarray(self.radius * np.sign(rows))
+        if self.p == 2:
+            lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+            return np.asarray(self.radius * rows / np.maximum(lengths, 1e-300))
+        largest = np.abs(rows).argmax(axis=-1)[..., None]
+        points = np.zeros_like(rows)
+        np.put_along_axis(points, largest, self.radius * np.sign(np.take_along_axis(rows, largest, -1)), -1)
+        return points
+
+    @property
+    def vertices(self) -> Vector | None:
+        """The ball's vertices ``[count, dim]`` where they are few: 2·dim for p = 1, the corners of a small cube."""
+        if self.p == 1:
+            return np.concatenate([np.eye(self.dim), -np.eye(self.dim)]) * self.radius
+        return corners(self.lower, self.upper) if self.p == math.inf else None
 
     def contains(self, point: Sequence[Fraction]) -> bool:
         """Whether the point lies in the region, in exact arithmetic."""
@@ -111,6 +143,15 @@ class Box:
     def support(self, rows: Vector) -> Vector:
         """max a·z over the box for each row a of ``rows`` ``[n, dim]``."""
         return np.maximum(rows, 0) @ self.upper + np.minimum(rows, 0) @ self.lower
+
+    def farthest(self, rows: Vector) -> Vector:
+        """For each row a of ``rows`` ``[..., dim]`` a point of the box with the greatest a·z, same shape."""
+        return np.where(rows > 0, self.upper, self.lower)
+
+    @property
+    def vertices(self) -> Vector | None:
+        """The corners ``[2^dim, dim]`` in few dimensions, else None."""
+        return corners(self.lower, self.upper)
 
     def contains(self, point: Sequence[Fraction]) -> bool:
         """Whether the point lies in the region, in exact arithmetic."""

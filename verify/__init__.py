@@ -1,6 +1,6 @@
 """Answers: engines, replayed witnesses, certified mass."""
 
-from .branch_and_bound import RadialSearch
+from .box_splitting import RadialSearch
 from .certify import Certificate, certify
 from .engines import ENGINES, EngineInfo, engine, verify
 from .replay import replay

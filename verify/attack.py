@@ -56,7 +56,7 @@ def nearest_violation(query: Query, ball: Ball, *, seed: int = 0) -> Witness | N
                 break
         else:
             misses = 0
-            best = _drawn_in(query, found)
+            best = drawn_in(query, found)
         shrunk = best.norm * (0.9 if misses == 0 else 0.97)
         if shrunk <= ball.inner:
             break
@@ -64,7 +64,7 @@ def nearest_violation(query: Query, ball: Ball, *, seed: int = 0) -> Witness | N
     return best
 
 
-def _drawn_in(query: Query, witness: Witness) -> Witness:
+def drawn_in(query: Query, witness: Witness) -> Witness:
     """The same violation moved towards the centre as far as it stays one."""
     z = torch.tensor([float(v) for v in witness.latent], dtype=torch.float64)
     shares = torch.linspace(0, 1, 257, dtype=torch.float64)[1:, None]
