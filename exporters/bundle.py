@@ -21,7 +21,7 @@ from veriflow.piecewise import symbolic_bounds
 from veriflow.query import Query
 from veriflow.regions import Ball, Region
 
-from .numerals import decimal_text
+from .numerals import decimal_ends, decimal_text
 from .onnx_model import graph_to_onnx
 from .portable_form import portable_form
 from .shifted_chain import shifted_chain
@@ -172,10 +172,8 @@ def _region_entry(region: Region) -> JSON:
         radii = {"inner": region.inner, "radius": region.radius}
         exact = {f"{name}_exact": decimal_text(value) for name, value in radii.items()}
         return {"norm": norm, "dim": region.dim, **radii, **exact}
-    return {
-        "lower": [decimal_text(float(value)) for value in region.lower],
-        "upper": [decimal_text(float(value)) for value in region.upper],
-    }
+    lower, upper = decimal_ends(region)
+    return {"lower": list(map(decimal_text, lower)), "upper": list(map(decimal_text, upper))}
 
 
 def _mass(query: Query) -> float | None:
