@@ -22,6 +22,7 @@ from . import linear_terms as linear
 from .linear_terms import Linear
 
 _TYPES = ("Real", "real", "float32", "float64")
+_REAL = re.compile(r"(\(declare-(?:input|output)\s+\w+\s+)Real\b")
 _SIGNS: dict[type[vnnlib.Comparison], str] = {
     vnnlib.LessEqual: "<=",
     vnnlib.GreaterEqual: ">=",
@@ -44,16 +45,25 @@ def parse_vnnlib2(text: str, name: str = "") -> Specification:
             element types other than Real, float32 and float64, terms that are not linear, more than 4,096 alternatives;
             and what `veriflow.specification.specification` refuses.
     """
-    try:
-        query = vnnlib.parse_query_string(text)
-    except vnnlib.VNNLibException as error:
-        raise PropertyError(f"expected VNN-LIB 2.0; got {_refusal(str(error))}") from None
+    query = _parsed(text)
     declared: list[Declared] = []
     for network in query.networks:
         declared.append(_declared(network, declared))
     reader = _Reader(query.networks)
     rows = Joined("and", tuple(reader.formula(assertion.expr) for assertion in query.assertions)).disjuncts()
     return specification(declared, rows, reader.name, name)
+
+
+def _parsed(text: str) -> vnnlib.Query:
+    """The parser's tree. The type that the standard calls Real is ``real`` to version 1.0.2, which else errs on constants."""
+    try:
+        return vnnlib.parse_query_string(text)
+    except vnnlib.VNNLibException as error:
+        refusal = _refusal(str(error))
+    try:
+        return vnnlib.parse_query_string(_REAL.sub(r"\1real", text))
+    except vnnlib.VNNLibException:
+        raise PropertyError(f"expected VNN-LIB 2.0; got {refusal}") from None
 
 
 def _refusal(message: str) -> str:

@@ -157,9 +157,14 @@ class Box:
         return all(low <= v <= high for low, v, high in zip(lower, point, upper, strict=True))
 
     def nearest(self, point: Sequence[Fraction]) -> list[Fraction]:
-        """The point moved into the box: a coordinate outside goes to the next float32 inside, or else to the end."""
+        """The nearest point of the box: a coordinate outside goes to the end."""
         lower, upper = self.ends
-        return [_between(low, v, high) for low, v, high in zip(lower, point, upper, strict=True)]
+        return [min(max(low, v), high) for low, v, high in zip(lower, point, upper, strict=True)]
+
+    def nearest_float32(self, point: Sequence[Fraction]) -> list[Fraction]:
+        """The same, but a coordinate outside goes to the next float32 inside where there is one."""
+        lower, upper = self.ends
+        return [_inside(low, v, high) for low, v, high in zip(lower, point, upper, strict=True)]
 
     def rounded_outward(self) -> Box:
         """The least box around this one whose ends are float32 numbers; the exact ends stay as they are."""
@@ -176,7 +181,7 @@ class Box:
 _LARGEST_FLOAT32 = Fraction(float(np.finfo(np.float32).max))
 
 
-def _between(low: Fraction, value: Fraction, high: Fraction) -> Fraction:
+def _inside(low: Fraction, value: Fraction, high: Fraction) -> Fraction:
     if low <= value <= high:
         return value
     inside = Fraction(float32_above(low) if value < low else float32_below(high))

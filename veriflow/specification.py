@@ -150,9 +150,9 @@ class _Bounds:
         Raises:
             PropertyError: an input without a bound.
         """
-        for side, ends in (("lower", self.lower), ("upper", self.upper)):
+        for side, ends in (("a lower", self.lower), ("an upper", self.upper)):
             if None in ends:
-                raise PropertyError(f"expected a {side} bound on every input; got none on {name(ends.index(None))}")
+                raise PropertyError(f"expected {side} bound on every input; got none on {name(ends.index(None))}")
         return tuple(v for v in self.lower if v is not None), tuple(v for v in self.upper if v is not None)
 
     def crossing(self, lower: Point, upper: Point) -> int | None:

@@ -24,8 +24,8 @@ def replay(query: Query, point: Sequence[float | Fraction]) -> Witness | None:
     """The witness at a point that an engine proposes, or None if no rendering of the point is a violation.
 
     Tried in turn: the point rounded to float32 (so that onnxruntime sees the same point), that point moved into the
-    region if it left it (into a box by its coordinates, into a ball by a few units in the last place), and the point as
-    given. Where the ends of a box have no float32 between them, onnxruntime sees the point rounded to float32.
+    region if it left it (a ball by a few units in the last place), and the point as given, moved to the ends of a box.
+    Such an end may be no float32; onnxruntime then sees the nearest one.
     """
     for candidate in _renderings(query, point):
         if not query.region.contains(candidate):
@@ -41,7 +41,7 @@ def _renderings(query: Query, point: Sequence[float | Fraction]) -> Iterable[lis
     single = np.array([float(v) for v in point], dtype=np.float32)
     yield [Fraction(float(v)) for v in single]
     if isinstance(query.region, Box):
-        yield query.region.nearest([Fraction(float(v)) for v in single])
+        yield query.region.nearest_float32([Fraction(float(v)) for v in single])
         yield query.region.nearest([Fraction(v) for v in point])
         return
     for shrink in (2.0**-22, 2.0**-20):
