@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_queries import PROPERTIES, exact, points_about, small_query
+from small_queries import PROPERTIES, exact, points_about, random_network, small_query
 
 from exporters import parse_vnnlib, portable_form, read_vnnlib, to_vnnlib1, to_vnnlib2
 from veriflow.errors import PropertyError, StorageError
 from veriflow.piecewise import evaluate_exact
 from veriflow.properties import Constraint
+from veriflow.restriction import specification_queries
 from veriflow.specification import Declared
 
 DECLARED = """(declare-const X_0 Real) (declare-const X_1 Real)
@@ -368,6 +369,10 @@ def test_both_versions_of_the_acas_xu_properties_are_the_same(number):
     spec = read_vnnlib(path)
     assert read_vnnlib(ACASXU / "v2" / f"prop_{number}.v2.vnnlib") == spec
     rng = np.random.default_rng(number)
+    queries = specification_queries([random_network(rng, (5, 4, 5))], spec)
+    for query, case in zip(queries, spec.cases, strict=True):
+        for write in (to_vnnlib1, to_vnnlib2):
+            assert parse_vnnlib(write(portable_form(query))).cases == (case,)
     answers = set()
     for case in spec.cases:
         for _ in range(100):

@@ -77,10 +77,11 @@ def _shared(case: Case, spec: Specification) -> tuple[Case, list[int]] | None:
     for i, j in _equal_pairs(common, spec.inputs):
         low, high = sorted((first[i], first[j]))
         first = [low if place == high else place for place in first]
-    kept = sorted(set(first))
-    places = [kept.index(place) for place in first]
-    lower = [max(low for low, place in zip(case.lower, places, strict=True) if place == k) for k in range(len(kept))]
-    upper = [min(high for high, place in zip(case.upper, places, strict=True) if place == k) for k in range(len(kept))]
+    kept = {place: k for k, place in enumerate(sorted(set(first)))}
+    places = [kept[place] for place in first]
+    lower, upper = [case.lower[place] for place in kept], [case.upper[place] for place in kept]
+    for k, least, most in zip(places, case.lower, case.upper, strict=True):
+        lower[k], upper[k] = max(lower[k], least), min(upper[k], most)
     numbers = places + [len(kept) + i for i in range(spec.outputs)]
     rows = _renumbered(case.violation, numbers)
     if not rows or any(low > high for low, high in zip(lower, upper, strict=True)):
