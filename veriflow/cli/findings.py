@@ -56,7 +56,7 @@ def witness_table(witness: Witness, features: Sequence[str], median: Sequence[fl
             "outputs": ", ".join(f"y[{i}] = {value:.6g}" for i, value in enumerate(witness.outputs)),
             "log density": witness.log_density,
             "on the border of mass": witness.level_mass,
-            "latent norm": witness.norm,
+            "latent norm": None if witness.log_density is None else witness.norm,
             "onnxruntime deviates by": witness.onnx_deviation,
         }
     )
