@@ -7,6 +7,7 @@ from .onnx_session import run_onnx
 from .portable_form import PortableForm, portable_form
 from .shifted_chain import shifted_chain
 from .smtlib_script import input_symbols, query_formula, to_smtlib
+from .vnnlib_reader import parse_vnnlib, read_vnnlib
 from .vnnlib_spec import to_vnnlib1, to_vnnlib2
 
 __all__ = [
@@ -15,9 +16,11 @@ __all__ = [
     "graph_to_onnx",
     "input_symbols",
     "milp_model",
+    "parse_vnnlib",
     "portable_form",
     "query_formula",
     "read_onnx",
+    "read_vnnlib",
     "run_onnx",
     "shifted_chain",
     "to_smtlib",

@@ -21,7 +21,7 @@ from veriflow.piecewise import symbolic_bounds
 from veriflow.query import Query
 from veriflow.regions import Ball, Region
 
-from .numerals import decimal_text
+from .numerals import decimal_ends, decimal_text
 from .onnx_model import graph_to_onnx
 from .portable_form import portable_form
 from .shifted_chain import shifted_chain
@@ -82,8 +82,7 @@ def write_bundle(
     """
     extra = extra or {}
     _check_names(queries, extra)
-    flows = {id(query.flow): query.flow for query in queries.values() if query.flow is not None}
-    deviations = {key: flow.rounding_deviation() for key, flow in flows.items()}
+    deviations: dict[tuple[int, bool], float | None] = {}
     with write_folder_atomically(folder) as scratch:
         files = _Files(scratch)
         copied = None if network_path is None else files.copied(Path(network_path))
@@ -91,7 +90,10 @@ def write_bundle(
         rows = []
         for name, query in queries.items():
             entry, row = _written(files, name, query)
-            entries[name] = {**extra.get(name, {}), **entry, "flow_rounding_deviation": deviations.get(id(query.flow))}
+            key = (id(query.flow), query.latent is None)
+            if key not in deviations:
+                deviations[key] = _deviation(query)
+            entries[name] = {**extra.get(name, {}), **entry, "flow_rounding_deviation": deviations[key]}
             rows.append(f"{row},{timeout:g}\n")
         manifest: dict[str, JSON] = {
             "format": FORMAT,
@@ -172,10 +174,8 @@ def _region_entry(region: Region) -> JSON:
         radii = {"inner": region.inner, "radius": region.radius}
         exact = {f"{name}_exact": decimal_text(value) for name, value in radii.items()}
         return {"norm": norm, "dim": region.dim, **radii, **exact}
-    return {
-        "lower": [decimal_text(float(value)) for value in region.lower],
-        "upper": [decimal_text(float(value)) for value in region.upper],
-    }
+    lower, upper = decimal_ends(region)
+    return {"lower": list(map(decimal_text, lower)), "upper": list(map(decimal_text, upper))}
 
 
 def _mass(query: Query) -> float | None:
@@ -185,6 +185,15 @@ def _mass(query: Query) -> float | None:
         return None
     law = query.flow.base.law
     return float(law.cdf(region.radius) - law.cdf(region.inner))
+
+
+def _deviation(query: Query) -> float | None:
+    """How far the flow's part of the graph, in the direction in which it stands there, is from the flow."""
+    if query.flow is None:
+        return None
+    return (
+        query.flow.rounding_deviation() if query.latent is None else query.flow.rounding_deviation(direction="inverse")
+    )
 
 
 def _versions() -> dict[str, JSON]:

@@ -14,7 +14,8 @@ import numpy as np
 from scipy import sparse
 
 from veriflow.errors import QueryError
-from veriflow.piecewise.graph import Affine, Graph, Matrix, Node, Relu, identity
+from veriflow.piecewise.graph import Affine, Graph, Matrix, identity
+from veriflow.piecewise.outputs import fresh_name, norm_nodes
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Box
@@ -39,7 +40,7 @@ class PortableForm:
 
     Attributes:
         graph: the query's graph, its outputs first and the extra ones after them; no constant of it is changed.
-        box: the region's bounding box, its ends float32 numbers.
+        box: the region's bounding box, its ends float32 numbers (around the exact ones of a region that has them).
         disjuncts: comparisons, all inside the disjuncts.
         weakened: how many strict comparisons of the violation were made non-strict, as not all tools know strict ones.
         notes: what each extra output is, in words.
@@ -77,7 +78,7 @@ def portable_form(query: Query) -> PortableForm:
         notes.append(f"y[{size + len(forms)}] = the L{'1' if norm == 1 else 'inf'} norm of the input")
     return PortableForm(
         with_extra_outputs(query.graph, forms, norm) if notes else query.graph,
-        Box(region.lower, region.upper),
+        region if isinstance(region, Box) else Box(region.lower, region.upper),
         tuple(disjuncts),
         sum(constraint.strict for row in rows for constraint in row),
         tuple(notes),
@@ -127,41 +128,7 @@ def with_extra_outputs(graph: Graph, forms: list[Form], norm: float | None) -> G
     ]
     nodes = list(graph.nodes)
     if norm is not None:
-        nodes += _norm_nodes(graph, norm)
+        nodes += norm_nodes(graph, graph.input, norm)
         terms.append((nodes[-1].output, sparse.csr_array(([1.0], ([total - 1], [0])), shape=(total, 1))))
-    name = _fresh("outputs", graph)
+    name = fresh_name("outputs", graph)
     return Graph(graph.input, graph.input_size, (*nodes, Affine(name, tuple(terms), np.zeros(total))), name)
-
-
-def _norm_nodes(graph: Graph, norm: float) -> list[Node]:
-    """Nodes that end in the norm of the input: the sum, or a tournament of maxima, of ``|z| = relu(z) + relu(−z)``."""
-    size = graph.input_size
-    signs, parts, last = (_fresh(name, graph) for name in ("norm.signs", "norm.parts", "norm"))
-    one = identity(size)
-    both = sparse.csr_array(sparse.vstack([one, -one], format="csr"))
-    nodes: list[Node] = [Affine(signs, ((graph.input, both),), np.zeros(2 * size)), Relu(parts, signs)]
-    if norm == 1:
-        return [*nodes, Affine(last, ((parts, np.ones((1, 2 * size))),), np.zeros(1))]
-    left = _fresh("norm.magnitudes", graph)
-    nodes.append(Affine(left, ((parts, sparse.csr_array(sparse.hstack([one, one], format="csr"))),), np.zeros(size)))
-    while size > 1:
-        left, size = _halved(nodes, left, size, graph)
-    return nodes
-
-
-def _halved(nodes: list[Node], left: str, size: int, graph: Graph) -> tuple[str, int]:
-    """One round of the tournament: max(a, b) = b + relu(a − b) of entries i and i + half; an odd last one passes."""
-    half, rest = size // 2, size - size // 2
-    every = identity(size)
-    ahead, gain, best = (_fresh(f"norm.{name}.{rest}", graph) for name in ("ahead", "gain", "best"))
-    nodes.append(Affine(ahead, ((left, sparse.csr_array(every[:half] - every[half : 2 * half])),), np.zeros(half)))
-    nodes.append(Relu(gain, ahead))
-    gains = sparse.csr_array(identity(rest)[:, :half])
-    nodes.append(Affine(best, ((left, sparse.csr_array(every[half:])), (gain, gains)), np.zeros(rest)))
-    return best, rest
-
-
-def _fresh(name: str, graph: Graph) -> str:
-    while name in graph.sizes:
-        name += "'"
-    return name

@@ -9,7 +9,6 @@ ATVA 2017).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from fractions import Fraction
 from io import StringIO
 
@@ -21,7 +20,7 @@ from pysmt.typing import REAL
 
 from veriflow.errors import QueryError
 from veriflow.piecewise import Bounds
-from veriflow.piecewise.graph import Affine, Relu, Vector, dense
+from veriflow.piecewise.graph import Affine, Relu, dense
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Region
@@ -86,8 +85,9 @@ def _conjuncts(query: Query, bounds: Bounds | None) -> list[FNode]:
 
 def _region_conjuncts(region: Region, z: list[FNode]) -> list[FNode]:
     if not isinstance(region, Ball):
-        lows, highs = map(_reals, (region.lower, region.upper))
-        return [GE(v, low) for v, low in zip(z, lows, strict=True)] + [LE(v, h) for v, h in zip(z, highs, strict=True)]
+        lower, upper = region.ends
+        lows = [GE(v, Real(low)) for v, low in zip(z, lower, strict=True)]
+        return lows + [LE(v, Real(high)) for v, high in zip(z, upper, strict=True)]
     if region.p == 2:
         raise QueryError(f"expected a region of linear constraints; got {region}")
     outer, inner = _real(region.radius), _real(region.inner)
@@ -167,10 +167,6 @@ def _constraint(constraint: Constraint, outputs: list[FNode]) -> FNode:
 
 def _total(terms: list[FNode]) -> FNode:
     return Plus(terms) if terms else Real(0)
-
-
-def _reals(values: Vector) -> Iterable[FNode]:
-    return [_real(value) for value in values]
 
 
 def _real(value: float) -> FNode:

@@ -90,6 +90,7 @@ def test_the_graph_is_the_flow_in_both_directions(name):
     assert (evaluate(flow.graph(), z)["x"] - x).abs().max() < 1e-5
     assert (evaluate(flow.graph("inverse"), x)["z"] - z).abs().max() < 1e-5
     assert 0 <= flow.rounding_deviation() < 1e-4
+    assert 0 <= flow.rounding_deviation(direction="inverse") < 1e-3
 
 
 @pytest.mark.parametrize("base", BASES)

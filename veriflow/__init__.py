@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .property_text import parse_property
     from .query import Query, flow_query, network_query
     from .regions import Ball, Box
+    from .restriction import restricted_queries, specification_queries
+    from .specification import Specification
     from .storage import load_flow, save_flow
     from .training import History, TrainingOptions, fit
 else:
@@ -41,6 +43,7 @@ __all__ = [
     "Property",
     "Query",
     "RadialBase",
+    "Specification",
     "Table",
     "TrainingOptions",
     "USFlow",
@@ -57,7 +60,9 @@ __all__ = [
     "output_between",
     "parse_property",
     "read_table",
+    "restricted_queries",
     "save_flow",
+    "specification_queries",
     "y",
 ]
 __version__ = "0.1.0"
@@ -73,6 +78,7 @@ _HOMES = {
     "Property": "properties",
     "Query": "query",
     "RadialBase": "bases",
+    "Specification": "specification",
     "Table": "data",
     "TrainingOptions": "training",
     "USFlow": "flow",
@@ -89,6 +95,8 @@ _HOMES = {
     "output_between": "properties",
     "parse_property": "property_text",
     "read_table": "data",
+    "restricted_queries": "restriction",
     "save_flow": "storage",
+    "specification_queries": "restriction",
     "y": "properties",
 }

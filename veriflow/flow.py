@@ -110,18 +110,20 @@ class Flow(nn.Module, Distribution):
         """The flow as affine maps and ReLUs with float32 constants, z → x ("forward") or x → z ("inverse")."""
         return lower_flow(self.bijection, direction)
 
-    def rounding_deviation(self, points: int = 1000) -> float:
+    def rounding_deviation(self, points: int = 1000, direction: Direction = "forward") -> float:
         """Largest |difference| between the graph and the torch model in float64, over seeded samples of the base.
 
-        In units of the data, the worst coordinate of ``points`` latent samples.
+        In units of the data ("inverse": of the latents), the worst coordinate of ``points`` latent samples.
         """
         generator = torch.random.get_rng_state()
         try:
             torch.manual_seed(0)
             with torch.no_grad():
                 z = self.base.sample(torch.Size([points])).double()
-                precise = copy.deepcopy(self.bijection).double().forward_and_logdet(z)[0]
-                return float((evaluate(self.graph(), z)["x"] - precise).abs().max())
+                x = copy.deepcopy(self.bijection).double().forward_and_logdet(z)[0]
+                start, end = (z, x) if direction == "forward" else (x, z)
+                graph = self.graph(direction)
+                return float((evaluate(graph, start)[graph.output] - end).abs().max())
         finally:
             torch.random.set_rng_state(generator)
 

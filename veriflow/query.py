@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,14 @@ class Query:
 
     Attributes:
         graph: from the region's space (latent z, with a flow; else the data itself) to the network's outputs.
-        region: where inputs may lie, its ends float32 numbers.
-        violation: disjuncts over the outputs.
+        region: where inputs may lie, its ends float32 numbers (for a box perhaps around exact ones).
+        violation: disjuncts over the graph's outputs.
         text: the property in words.
         data: name of the graph's tensor that holds the data point; the input itself where there is no flow.
-        flow: the flow that the graph begins with, for densities and masses in reports.
+        flow: the flow in the graph, for densities and masses in reports.
+        latent: name of the tensor that holds the latent point; None where that is the input.
+        network_outputs: how many of the graph's outputs are the network's own, the first ones; None for all. The others
+            are there for the violation to speak of, such as data points or a latent norm.
     """
 
     graph: Graph
@@ -34,6 +37,8 @@ class Query:
     text: str
     data: str
     flow: Flow | None = None
+    latent: str | None = None
+    network_outputs: int | None = None
 
     def __post_init__(self) -> None:
         if self.region.dim != self.graph.input_size:
@@ -43,7 +48,7 @@ class Query:
 
     def at(self, region: Region) -> Query:
         """The same question over another region."""
-        return Query(self.graph, region.rounded_outward(), self.violation, self.text, self.data, self.flow)
+        return replace(self, region=region.rounded_outward())
 
     def violated_by(self, outputs: list[Fraction]) -> bool:
         """Whether exact outputs violate the property."""

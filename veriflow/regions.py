@@ -1,4 +1,7 @@
-"""Input regions: norm balls and shells in latent space, boxes anywhere. Numbers in them are exact binary fractions."""
+"""Input regions: norm balls and shells in latent space, boxes anywhere.
+
+Numbers in them are exact binary fractions; a box may have exact rational ends within those.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ from .errors import RegionError
 Vector = NDArray[np.float64]
 
 
-def float32_above(value: float) -> float:
+def float32_above(value: float | Fraction) -> float:
     """The least float32 that is at least ``value``, as a Python float."""
-    nearest = np.float32(value)
+    nearest = np.float32(float(value))
     return float(nearest if float(nearest) >= value else np.nextafter(nearest, np.float32(np.inf)))
 
 
-def float32_below(value: float) -> float:
+def float32_below(value: float | Fraction) -> float:
     """The greatest float32 that is at most ``value``, as a Python float."""
     return -float32_above(-value)
 
@@ -113,16 +116,23 @@ class Ball:
         return f"{inner}||z||_{norm} <= {self.radius:.6g} in {self.dim} dimensions"
 
 
+Ends = tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
+
+
 @dataclass(frozen=True, eq=False)
 class Box:
     """``{ z : lower ≤ z ≤ upper }``, both of shape ``[dim]``.
 
+    A box whose ends are no floats, such as 0.1, is meant exactly: ``exact`` holds its lower and upper ends, which lie
+    within ``lower`` and ``upper``. Bounds and programs see the outer box; whether a point is in the box, `ends` decide.
+
     Raises:
-        RegionError: ends that are not finite, of different lengths, or crossed.
+        RegionError: ends that are not finite, of different lengths, or crossed; exact ends outside of the others.
     """
 
     lower: Vector
     upper: Vector
+    exact: Ends | None = None
 
     def __post_init__(self) -> None:
         for name in ("lower", "upper"):
@@ -134,11 +144,40 @@ class Box:
         if (self.lower > self.upper).any():
             i = int(np.argmax(self.lower > self.upper))
             raise RegionError(f"expected lower <= upper; got {self.lower[i]} > {self.upper[i]} in dimension {i}")
+        if self.exact is not None:
+            self._check_exact(*self.exact)
+
+    def _check_exact(self, lower: tuple[Fraction, ...], upper: tuple[Fraction, ...]) -> None:
+        if not len(lower) == len(upper) == self.dim:
+            raise RegionError(f"expected {self.dim} exact ends on each side; got {len(lower)} and {len(upper)}")
+        for i, (outer_low, low, high, outer_high) in enumerate(zip(self.lower, lower, upper, self.upper, strict=True)):
+            if not outer_low <= low <= high <= outer_high:
+                raise RegionError(f"expected exact ends within the others, lower <= upper; got others in dimension {i}")
+
+    @classmethod
+    def between(cls, lower: Sequence[Fraction], upper: Sequence[Fraction]) -> Box:
+        """The box with exactly these ends; `lower` and `upper` are then the float32 numbers around them.
+
+        Raises:
+            RegionError: ends of different lengths, crossed, or beyond the range of float32.
+        """
+        for value in (*lower, *upper):
+            if abs(value) > _LARGEST_FLOAT32:
+                raise RegionError(f"expected ends in the range of float32; got {float(value):g}")
+        outer_low, outer_high = [float32_below(v) for v in lower], [float32_above(v) for v in upper]
+        return cls(np.array(outer_low), np.array(outer_high), (tuple(lower), tuple(upper)))
 
     @property
     def dim(self) -> int:
         """Number of coordinates."""
         return len(self.lower)
+
+    @property
+    def ends(self) -> Ends:
+        """The lower and the upper ends of what is meant, exactly."""
+        if self.exact is not None:
+            return self.exact
+        return tuple(Fraction(float(v)) for v in self.lower), tuple(Fraction(float(v)) for v in self.upper)
 
     def support(self, rows: Vector) -> Vector:
         """max a·z over the box for each row a of ``rows`` ``[n, dim]``."""
@@ -155,19 +194,39 @@ class Box:
 
     def contains(self, point: Sequence[Fraction]) -> bool:
         """Whether the point lies in the region, in exact arithmetic."""
-        return all(
-            Fraction(low) <= v <= Fraction(high) for low, v, high in zip(self.lower, point, self.upper, strict=True)
-        )
+        lower, upper = self.ends
+        return all(low <= v <= high for low, v, high in zip(lower, point, upper, strict=True))
+
+    def nearest(self, point: Sequence[Fraction]) -> list[Fraction]:
+        """The nearest point of the box: a coordinate outside goes to the end."""
+        lower, upper = self.ends
+        return [min(max(low, v), high) for low, v, high in zip(lower, point, upper, strict=True)]
+
+    def nearest_float32(self, point: Sequence[Fraction]) -> list[Fraction]:
+        """The same, but a coordinate outside goes to the next float32 inside where there is one."""
+        lower, upper = self.ends
+        return [_inside(low, v, high) for low, v, high in zip(lower, point, upper, strict=True)]
 
     def rounded_outward(self) -> Box:
-        """The least box around this one whose ends are float32 numbers."""
+        """The least box around this one whose ends are float32 numbers; the exact ends stay as they are."""
         return Box(
             np.array([float32_below(float(v)) for v in self.lower]),
             np.array([float32_above(float(v)) for v in self.upper]),
+            self.exact,
         )
 
     def __str__(self) -> str:
         return f"a box in {self.dim} dimensions"
+
+
+_LARGEST_FLOAT32 = Fraction(float(np.finfo(np.float32).max))
+
+
+def _inside(low: Fraction, value: Fraction, high: Fraction) -> Fraction:
+    if low <= value <= high:
+        return value
+    inside = Fraction(float32_above(low) if value < low else float32_below(high))
+    return inside if low <= inside <= high else (low if value < low else high)
 
 
 Region = Ball | Box

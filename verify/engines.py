@@ -11,6 +11,7 @@ from functools import partial
 
 from veriflow.errors import SolverError
 from veriflow.query import Query
+from veriflow.regions import Ball, Region
 
 from .branch_and_bound import verify_branch_and_bound
 from .milp import verify_milp
@@ -107,12 +108,17 @@ def engine(name: str) -> EngineInfo:
     return info
 
 
-def verify(query: Query, engine_name: str = "bab", *, timeout: float = 60.0) -> Verdict:
+def default_engine(region: Region) -> str:
+    """The engine that decides queries over such a region where none is named."""
+    return "bab" if isinstance(region, Ball) else "milp"
+
+
+def verify(query: Query, engine_name: str | None = None, *, timeout: float = 60.0) -> Verdict:
     """Decide a query.
 
     Args:
         query: what to decide.
-        engine_name: one of `ENGINES`.
+        engine_name: one of `ENGINES`; that of `default_engine` where none is named.
         timeout: seconds after which the answer is UNKNOWN.
 
     Raises:
@@ -121,6 +127,7 @@ def verify(query: Query, engine_name: str = "bab", *, timeout: float = 60.0) -> 
     """
     if not timeout > 0:
         raise SolverError(f"expected a time limit above 0 seconds; got {timeout}")
-    run, start = engine(engine_name).run, time.monotonic()
+    name = engine_name or default_engine(query.region)
+    run, start = engine(name).run, time.monotonic()
     verdict = run(query, timeout=timeout)
-    return replace(verdict, engine=engine_name, seconds=time.monotonic() - start)
+    return replace(verdict, engine=name, seconds=time.monotonic() - start)

@@ -20,15 +20,18 @@ class Witness:
     """An input that violates the property, replayed in exact rationals and in onnxruntime.
 
     Attributes:
-        latent: the point in the region's space, exact.
+        point: the input of the query, exact.
+        latent: the latent point, exact: the input itself, unless the query goes from data to latent.
         data: the data point that the network saw, rounded to float64 from exact values.
         outputs: the network's outputs there, rounded to float64 from exact values.
-        norm: norm of the latent point, in the region's norm (infinity norm for a box).
+        norm: norm of the latent point, in the norm of the flow's base where the region is a box in the flow's data, else
+            in the region's (infinity norm for a box).
         onnx_deviation: largest difference between the outputs of onnxruntime in float32 and the exact ones.
         log_density: natural-log density of the data point under the flow; None without a flow.
         level_mass: mass of the level set on whose boundary the point lies; None without a flow.
     """
 
+    point: tuple[Fraction, ...]
     latent: tuple[Fraction, ...]
     data: tuple[float, ...]
     outputs: tuple[float, ...]

@@ -23,10 +23,11 @@ def violation_probability(
     Samples are latents of the base, run through the query's graph in float64; ``seed`` fixes them.
 
     Raises:
-        QueryError: a query without a flow.
+        QueryError: a query without a flow, or one from data to latent, whose violation is about a level set alone.
     """
-    if query.flow is None:
-        raise QueryError("expected a query on a flow, to draw samples from; got one on a network alone")
+    if query.flow is None or query.latent is not None:
+        got = "one on a network alone" if query.flow is None else "one from data to latent"
+        raise QueryError(f"expected a query from a flow's latent space, to draw samples in; got {got}")
     state = torch.random.get_rng_state()
     try:
         torch.manual_seed(seed)

@@ -44,7 +44,7 @@ def certify(
     question = ask(flow, network, prop, farthest, radius)
     rows = None if data is None else read_rows(data, question.flow, label, keep_class)
     certificate = _search_visibly(question, gap, timeout, quiet=as_json)
-    counts, counted = count_violations(question.queries[0], rows)
+    counts, counted = count_violations(question.counted, rows)
 
     features = question.flow.features
     median = None if rows is None else rows.double().quantile(0.5, dim=0).tolist()

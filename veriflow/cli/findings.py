@@ -30,12 +30,13 @@ def proportion_entry(share: Proportion | None) -> Document:
 
 
 def witness_entry(witness: Witness | None, features: Sequence[str]) -> Document:
-    """A witness; its latent point also as exact rationals."""
+    """A witness; its latent point, and the query's input, also as exact rationals."""
     if witness is None:
         return None
     return {
         "data": dict(zip(features, witness.data, strict=True)),
         "outputs": witness.outputs,
+        "input_exact": [str(value) for value in witness.point],
         "latent": [float(value) for value in witness.latent],
         "latent_exact": [str(value) for value in witness.latent],
         "latent_norm": witness.norm,
@@ -55,24 +56,24 @@ def witness_table(witness: Witness, features: Sequence[str], median: Sequence[fl
             "outputs": ", ".join(f"y[{i}] = {value:.6g}" for i, value in enumerate(witness.outputs)),
             "log density": witness.log_density,
             "on the border of mass": witness.level_mass,
-            "latent norm": witness.norm,
+            "latent norm": None if witness.log_density is None else witness.norm,
             "onnxruntime deviates by": witness.onnx_deviation,
         }
     )
     return Group(table, "", known)
 
 
-def count_violations(query: Query, rows: Tensor | None) -> tuple[dict[str, Document], Table]:
-    """How often the property is violated: under the whole flow, and on rows where there are some."""
-    under_flow = violation_probability(query)
-    in_data = None if rows is None else violations_in_data(query, rows)
+def count_violations(query: Query | None, rows: Tensor | None) -> tuple[dict[str, Document], Table]:
+    """How often the property is violated: under the whole flow, where there is one, and on rows where there are some."""
+    under_flow = None if query is None else violation_probability(query)
+    in_data = None if query is None or rows is None else violations_in_data(query, rows)
     document: dict[str, Document] = {
         "violation_probability": proportion_entry(under_flow),
         "violations_in_data": proportion_entry(in_data),
     }
     table = facts(
         {
-            "violated under the whole flow": f"{under_flow}, by {under_flow.trials} samples",
+            "violated under the whole flow": under_flow and f"{under_flow}, by {under_flow.trials} samples",
             "violated in the data": in_data and f"{in_data}, by {in_data.trials} rows",
         }
     )
