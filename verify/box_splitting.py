@@ -1,6 +1,7 @@
-"""Radial branch and bound: the violation of least norm, by splitting latent space into boxes, nearest to the centre first.
+"""Branch and bound on boxes, for regions of few dimensions.
 
-Open boxes are kept in order of their least norm, so the least among them is at any time a radius up to which the
+In a ball the search is radial: the violation of least norm, by splitting latent space into boxes, nearest to the centre
+first. Open boxes are kept in order of their least norm, so the least among them is at any time a radius up to which the
 property is proved, and the norm of the best replayed violation one at which it is refuted. A box goes when symbolic
 bounds over (box ∩ ball of the best violation) exclude the violation, when it is no nearer than the best violation, or
 when few unstable units are left and a small program decides it exactly.
@@ -22,10 +23,11 @@ from exporters import milp_model
 from veriflow.piecewise import Bounds, symbolic_bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball
+from veriflow.regions import Ball, Box
 
 from .boxes import RegionBoxes, box_norms, open_disjuncts, split_boxes
 from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
+from .pieces import PieceSearch, piece_of
 from .replay import replay
 from .verdict import Witness
 
@@ -113,7 +115,7 @@ def _examine(
     is_split: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
     for place in np.flatnonzero(is_split & (unstable <= LEAF_UNITS)):
         is_split[place] = False
-        inside = Bounds({n: v[place] for n, v in bounds.lower.items()}, {n: v[place] for n, v in bounds.upper.items()})
+        inside = piece_of(bounds, int(place))
         for row, row_open in zip(query.violation, is_open[place], strict=True):
             if row_open:
                 _decide_leaf(query, ball, inside, row, state, limit, deadline)
@@ -146,3 +148,32 @@ def _decide_leaf(
             break
     if answer.proved < limit():
         state.unsettled = min(state.unsettled, answer.proved)
+
+
+def search_box(query: Query, box: Box, *, deadline: float) -> PieceSearch:
+    """Close every part of a box, or find a violation, or stop at ``deadline`` (a `time.monotonic` value).
+
+    The parts made last come first, so that few of them are open at any time.
+    """
+    state = PieceSearch()
+    stack = [(box.lower, box.upper)]
+    while stack and state.witness is None and time.monotonic() < deadline:
+        taken, stack = stack[-BATCH:], stack[:-BATCH]
+        lower, upper = (np.stack([ends[side] for ends in taken]) for side in (0, 1))
+        state.pieces += len(taken)
+        boxes = RegionBoxes(lower, upper, box)
+        bounds = symbolic_bounds(query.graph, boxes)
+        is_open, weights = open_disjuncts(query, boxes, bounds)
+        left: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
+        state.try_points(query, (lower[left] + upper[left]) / 2)
+        for place in np.flatnonzero(left & (bounds.unstable(query.graph) <= LEAF_UNITS)):
+            inside = piece_of(bounds, int(place))
+            late = [
+                state.decide_leaf(query, inside, disjunct, deadline)
+                for disjunct in itertools.compress(query.violation, is_open[place])
+                if state.witness is None
+            ]
+            left[place] = any(late)
+        stack += zip(*split_boxes(lower[left], upper[left], weights[left], box), strict=True)
+    state.open = len(stack)
+    return state

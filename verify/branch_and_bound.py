@@ -9,8 +9,9 @@ from veriflow.query import Query
 from veriflow.regions import Ball
 
 from .attack import find_violation
-from .box_splitting import search_radially
+from .box_splitting import search_box, search_radially
 from .boxes import FEW_DIMENSIONS
+from .pieces import PieceSearch
 from .relu_splitting import search_splits
 from .verdict import Outcome, Verdict
 
@@ -19,21 +20,23 @@ def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
     """Decide a query over a box or ball.
 
     Raises:
-        QueryError: a shell.
+        QueryError: a shell, or an L2 ball.
     """
     deadline = time.monotonic() + timeout
     region = query.region
-    if isinstance(region, Ball) and region.inner:
-        raise QueryError(f"expected a box or a ball for the bab engine; got {region}")
+    if isinstance(region, Ball) and (region.inner or region.p == 2):
+        raise QueryError(f"expected a box or an L1 or Linf ball for the bab engine; got {region}")
     witness = find_violation(query)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
-    if isinstance(region, Ball) and region.p != 2 and region.dim <= FEW_DIMENSIONS:
-        return _on_boxes(query, region, deadline)
-    return _on_relus(query, deadline)
+    if region.dim > FEW_DIMENSIONS:
+        return _verdict(search_splits(query, deadline=deadline))
+    if isinstance(region, Ball):
+        return _on_ball(query, region, deadline)
+    return _verdict(search_box(query, region, deadline=deadline))
 
 
-def _on_boxes(query: Query, ball: Ball, deadline: float) -> Verdict:
+def _on_ball(query: Query, ball: Ball, deadline: float) -> Verdict:
     state = search_radially(query, ball, None, gap=0.0, deadline=deadline, stop_at_witness=True)
     if state.witness is not None:
         return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
@@ -43,14 +46,12 @@ def _on_boxes(query: Query, ball: Ball, deadline: float) -> Verdict:
     return Verdict(Outcome.UNKNOWN, f"{missed} leaves norms from {state.proved:.6g} open")
 
 
-def _on_relus(query: Query, deadline: float) -> Verdict:
-    state = search_splits(query, deadline=deadline)
+def _verdict(state: PieceSearch) -> Verdict:
     if state.witness is not None:
         return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
     if state.open:
-        reason = f"{state.open} pieces stay open at the time limit, their least margin {state.margin:.3g}"
-        return Verdict(Outcome.UNKNOWN, reason)
+        return Verdict(Outcome.UNKNOWN, f"{state.open} of {state.pieces} pieces stay open at the time limit")
     if state.near_misses:
         return Verdict(Outcome.UNKNOWN, "a near miss within the tolerance stays open")
-    found = f"{state.pieces} pieces by their ReLUs" if state.pieces else "symbolic bounds over the whole region"
+    found = f"bounds over {state.pieces} pieces" if state.pieces else "symbolic bounds over the whole region"
     return Verdict(Outcome.HOLDS, f"{found} exclude every violation")

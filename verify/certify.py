@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from veriflow.errors import QueryError, RegionError, SolverError
 from veriflow.query import Query
 from veriflow.regions import Ball
+from veriflow.threads import one_thread
 
 from .attack import drawn_in, nearest_violation
 from .box_splitting import RadialSearch, search_radially
@@ -85,7 +86,8 @@ def certify(
     if not (timeout > 0 and 0 < gap < 1):
         raise SolverError(f"expected a positive time limit and a gap between 0 and 1; got {timeout} and {gap}")
     start = time.monotonic()
-    state = _search(query, ball, gap, start + timeout, report)
+    with one_thread():
+        state = _search(query, ball, gap, start + timeout, report)
     law = query.flow.base.law
     complete = state.proved >= min(ball.radius, state.refuted * (1 - gap))
     if not complete:

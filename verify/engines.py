@@ -12,6 +12,7 @@ from functools import partial
 from veriflow.errors import SolverError
 from veriflow.query import Query
 from veriflow.regions import Ball, Region
+from veriflow.threads import one_thread
 
 from .branch_and_bound import verify_branch_and_bound
 from .milp import verify_milp
@@ -51,7 +52,7 @@ ENGINES: dict[str, EngineInfo] = {
             "bab",
             "highspy",
             "highspy",
-            "radial branch and bound on latents, leaves by HiGHS; L1 and Linf balls",
+            "branch and bound on latents or ReLUs, leaves by HiGHS; boxes, L1 and Linf balls",
             "comes with veriflow",
             verify_branch_and_bound,
         ),
@@ -110,7 +111,7 @@ def engine(name: str) -> EngineInfo:
 
 def default_engine(region: Region) -> str:
     """The engine that decides queries over such a region where none is named."""
-    return "bab" if isinstance(region, Ball) else "milp"
+    return "milp" if isinstance(region, Ball) and (region.inner or region.p == 2) else "bab"
 
 
 def verify(query: Query, engine_name: str | None = None, *, timeout: float = 60.0) -> Verdict:
@@ -129,5 +130,6 @@ def verify(query: Query, engine_name: str | None = None, *, timeout: float = 60.
         raise SolverError(f"expected a time limit above 0 seconds; got {timeout}")
     name = engine_name or default_engine(query.region)
     run, start = engine(name).run, time.monotonic()
-    verdict = run(query, timeout=timeout)
+    with one_thread():
+        verdict = run(query, timeout=timeout)
     return replace(verdict, engine=name, seconds=time.monotonic() - start)

@@ -14,18 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from exporters import milp_model
-from veriflow.piecewise import Bounds, Exclusion, Relaxation, evaluate, exclude, exclude_in_pieces
+from veriflow.piecewise import Bounds, Exclusion, Relaxation, exclude, exclude_in_pieces
 from veriflow.query import Query
 
-from .attack import violation_slack
 from .boxes import conjunctions
-from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
-from .replay import replay
-from .verdict import Witness
+from .pieces import PieceSearch, piece_of
 
 Vector = NDArray[np.float64]
 Signs = NDArray[np.int8]
@@ -37,25 +32,6 @@ MOST_PIECES = 400_000
 
 LEAF_UNITS = 4
 """Pieces with at most this many unstable units are decided by a mixed-integer program."""
-
-
-@dataclass
-class SplitSearch:
-    """Where the search stands.
-
-    Attributes:
-        pieces: how many were bounded.
-        open: how many are neither closed nor split.
-        margin: the least proved margin among the open ones.
-        witness: a replayed violation, which ends the search.
-        near_misses: leaves in which a violation is only missed by less than the tolerance.
-    """
-
-    pieces: int = 0
-    open: int = 0
-    margin: float = 0.0
-    witness: Witness | None = None
-    near_misses: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +59,10 @@ class _Pieces:
 
 
 def search_splits(
-    query: Query, *, deadline: float, report: Callable[[SplitSearch], None] = lambda state: None
-) -> SplitSearch:
+    query: Query, *, deadline: float, report: Callable[[PieceSearch], None] = lambda state: None
+) -> PieceSearch:
     """Close every piece of the region, or find a violation, or stop at ``deadline`` (a `time.monotonic` value)."""
-    state = SplitSearch()
+    state = PieceSearch()
     root = exclude(query.graph, query.region, conjunctions(query))
     if root.excluded.all():
         return state
@@ -168,7 +144,7 @@ class _Tree:
         scores = np.where(spread > 0, losses + 1e-9 * spread, -1.0)
         return np.asarray(np.where(signs != 0, -1.0, scores).argmax(axis=-1))
 
-    def examined(self, pieces: _Pieces, before: Vector, state: SplitSearch, deadline: float) -> tuple[Vector, _Pieces]:
+    def examined(self, pieces: _Pieces, before: Vector, state: PieceSearch, deadline: float) -> tuple[Vector, _Pieces]:
         """Margins and pieces that stay open; a margin is never below the parent's, ``before``."""
         bounds, root = self.bounds(pieces.signs), self.root
         rows, limits = root.rows[pieces.disjuncts][:, None], root.limits[pieces.disjuncts][:, None]
@@ -178,11 +154,12 @@ class _Tree:
         state.pieces += len(pieces.signs)
         empty = np.any([(bounds.lower[r.input] > bounds.upper[r.input]).any(axis=-1) for r in self.relus], axis=0)
         is_open = ~(found.excluded[:, 0] | empty)
-        self.try_points(found, is_open, state)
+        state.try_points(self.query, self.extremes(found, is_open))
         few = is_open & ((self.spread(bounds) > 0).sum(axis=-1) <= LEAF_UNITS)
         for place in np.flatnonzero(few):
             if state.witness is None:
-                is_open[place] = self.decide_leaf(bounds, pieces, int(place), state, deadline)
+                inside, disjunct = piece_of(bounds, int(place)), self.query.violation[pieces.disjuncts[place]]
+                is_open[place] = state.decide_leaf(self.query, inside, disjunct, deadline)
         margins = np.maximum(found.margins[:, 0], before)
         units = self.units(pieces.signs, self.joined(found.ended.losses)[:, 0], bounds)
         packed = self.packed(found.relaxation)
@@ -190,35 +167,9 @@ class _Tree:
             pieces.signs[is_open], pieces.disjuncts[is_open], packed[is_open], units[is_open]
         )
 
-    def try_points(self, found: Exclusion, is_open: NDArray[np.bool_], state: SplitSearch) -> None:
-        """Replay the best of the points at which the bounds are attained, if it looks like a violation."""
-        if not is_open.any():
-            return
+    def extremes(self, found: Exclusion, is_open: NDArray[np.bool_]) -> Vector:
+        """The points of the region at which the bounds of open pieces are attained."""
         ended, region = found.ended, self.query.region
         if ended.at_vertices is None or region.vertices is None:
-            points = region.farthest(-ended.coefficients[is_open][:, 0])
-        else:
-            points = region.vertices[ended.at_vertices[is_open][:, 0].argmin(axis=-1)]
-        with torch.no_grad():
-            outputs = evaluate(self.query.graph, torch.from_numpy(points))[self.query.graph.output]
-            slacks = violation_slack(self.query.violation, outputs)
-        best = int(slacks.argmax())
-        if slacks[best] >= 0:
-            state.witness = replay(self.query, points[best].tolist())
-
-    def decide_leaf(self, bounds: Bounds, pieces: _Pieces, place: int, state: SplitSearch, deadline: float) -> bool:
-        """Decide a piece of few unstable units by a program; whether the deadline left it open."""
-        disjunct = self.query.violation[pieces.disjuncts[place]]
-        inside = Bounds(
-            *({n: v[place] if v.ndim > 1 else v for n, v in side.items()} for side in (bounds.lower, bounds.upper))
-        )
-        tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, inside, self.query.graph.output)
-        model = milp_model(self.query, inside, disjunct, -tolerance)
-        answer = solve_milp(model, (model.slack, -1.0), time_limit=deadline - time.monotonic(), target=-10 * tolerance)
-        if answer.status == "infeasible":
-            return False
-        if answer.solution is None:
-            return True
-        state.witness = replay(self.query, answer.solution[model.inputs].tolist())
-        state.near_misses += state.witness is None
-        return False
+            return np.asarray(region.farthest(-ended.coefficients[is_open][:, 0]))
+        return np.asarray(region.vertices[ended.at_vertices[is_open][:, 0].argmin(axis=-1)])
