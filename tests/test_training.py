@@ -1,5 +1,6 @@
 """Training: it learns, it repeats, it resumes, and it says what is wrong."""
 
+import itertools
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import torch
 
 from veriflow.errors import DataError, StorageError, TrainingError, VeriflowError
 from veriflow.flow import USFlow
+from veriflow.objective import Objective
 from veriflow.training import TrainingOptions, fit
 
 QUICK = TrainingOptions(steps=120, batch_size=64, validate_every=20, learning_rate=5e-3)
@@ -47,28 +49,23 @@ def test_the_same_seed_gives_the_same_bits():
     assert same(trained()[0], trained()[0])
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path):
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     path = tmp_path / "run.checkpoint"
     whole, history = trained()
 
     class InterruptedRunError(Exception):
         pass
 
-    log_prob, calls = USFlow.log_prob, 0
+    objective, steps = Objective.__call__, itertools.count(1)
 
-    def failing(self, value):
-        nonlocal calls
-        calls += 1
-        if calls == 75:
+    def failing(self, chosen):
+        if next(steps) == 75:
             raise InterruptedRunError
-        return log_prob(self, value)
+        return objective(self, chosen)
 
-    USFlow.log_prob = failing
-    try:
-        with pytest.raises(InterruptedRunError):
-            trained(checkpoint=path)
-    finally:
-        USFlow.log_prob = log_prob
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(Objective, "__call__", failing)
+        trained(checkpoint=path)
     resumed, resumed_history = trained(checkpoint=path)
     assert same(whole, resumed)
     assert resumed_history == history
@@ -104,6 +101,18 @@ def test_the_dtype_of_the_flow_is_kept(dtype):
     fit(flow, blobs(), TrainingOptions(steps=5, validate_every=5), progress=False)
     assert {p.dtype for p in flow.parameters()} == {dtype}
     assert all(p.grad is None for p in flow.parameters())
+
+
+def test_frozen_parameters_stay_as_they_are():
+    torch.manual_seed(0)
+    flow = USFlow(2, blocks=2)
+    frozen = [flow.lu.offset, flow.base.law.logits, next(flow.bijection.parameters())]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
+    fit(flow, blobs(), TrainingOptions(steps=20, validate_every=20), progress=False)
+    moved = {name for name, parameter in flow.named_parameters() if not torch.equal(parameter, before[name])}
+    assert moved == {name for name, parameter in flow.named_parameters() if parameter.requires_grad}
 
 
 def with_nan():

@@ -187,17 +187,18 @@ class USFlow(Flow):
     @property
     def lu(self) -> LU:
         """A_{n+1}, the one map that scales volume apart from the standardisation."""
-        part = self._parts()[-2]
+        part = self.parts()[-2]
         assert isinstance(part, LU)  # noqa: S101 - as built
         return part
 
     def standardise(self, mean: Tensor, deviation: Tensor) -> None:
         """Let the flow begin from data of these means and standard deviations, ``[dim]`` each."""
-        part = self._parts()[-1]
+        part = self.parts()[-1]
         assert isinstance(part, Standardisation)  # noqa: S101 - as built
         part.set(mean, deviation)
 
-    def _parts(self) -> list[Bijection]:
+    def parts(self) -> list[Bijection]:
+        """Coupling blocks, LU map and standardisation, the first one applied to the latent z first."""
         assert isinstance(self.bijection, Chain)  # noqa: S101 - as built
         return list(self.bijection)
 
@@ -206,7 +207,11 @@ class USFlow(Flow):
 
         Then log|det φ| ~ N(0, sigma²) before standardisation: a log-normal prior on the determinant (arXiv 2510.09452, eq. 9).
         """
-        return self.lu.log_diagonal.square().sum() * (-0.5 * (self.dim / sigma) ** 2)
+        return self.lu.log_diagonal.square().sum() * (-0.5 * self.determinant_precision(sigma))
+
+    def determinant_precision(self, sigma: float) -> float:
+        """1 / variance of each log|u_ii| under the determinant prior."""
+        return (self.dim / sigma) ** 2
 
     def score(self, x: Tensor) -> Tensor:
         """Mass of the level set on whose boundary each point lies, ``[...]`` in float64: 0 at the mode, near 1 far out.
