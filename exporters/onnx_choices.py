@@ -64,7 +64,7 @@ def reshape(importer: Importer, operation: Operation) -> Tensor:
     tensor, sizes = operation.tensor(), operation.integers("shape", 1)
     if sizes is None:
         raise operation.refused("a shape", "none")
-    if not operation.attributes.get("allowzero"):
+    if not operation.flag("allowzero"):
         if any(size == 0 and i >= len(tensor.shape) for i, size in enumerate(sizes)):
             raise operation.refused(f"zeros only for the {len(tensor.shape)} axes there are", sizes)
         sizes = [tensor.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
@@ -137,7 +137,7 @@ def slices(importer: Importer, operation: Operation) -> Tensor:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         parts[axis] = slice(start, end, step)
     entries = tensor.entries[tuple(parts)]
-    importer.charge(entries.size)
+    importer.size_of(entries.size)
     return tensor.chosen(entries)
 
 
@@ -152,7 +152,7 @@ def split(importer: Importer, operation: Operation) -> tuple[Tensor, ...]:
         sizes = [each] * (parts - 1) + [length - each * (parts - 1)]
     if sum(sizes) != length or len(sizes) != operation.outputs or min(sizes) < 1:
         raise operation.refused(f"{operation.outputs} sizes that add up to {length}", sizes)
-    importer.charge(tensor.entries.size)
+    importer.size_of(tensor.entries.size)
     ends = np.cumsum(sizes)[:-1]
     return tuple(tensor.chosen(part) for part in np.split(tensor.entries, ends, axis))
 
@@ -164,7 +164,7 @@ def gather(importer: Importer, operation: Operation) -> Tensor:
     length = tensor.shape[axis]
     if indices.dtype.kind not in "iu" or not ((-length <= indices) & (indices < length)).all():
         raise operation.refused(f"whole indices from {-length} to {length - 1}", indices.reshape(-1)[:8].tolist())
-    importer.charge(indices.size, tensor.entries.size // length)
+    importer.size_of(indices.size, tensor.entries.size // length)
     return tensor.chosen(np.take(tensor.entries, indices.astype(np.int64) % length, axis))
 
 
@@ -183,7 +183,7 @@ def concat(importer: Importer, operation: Operation) -> Tensor:
     if len(rests) > 1 or any(len(value.shape) != rank for value in values):
         shapes = [value.shape for value in values]
         raise operation.refused("shapes that agree outside the axis", f"shapes {shapes} along axis {axis}")
-    importer.charge(sum(math.prod(value.shape) for value in values))
+    importer.size_of(sum(math.prod(value.shape) for value in values))
     tensors = [value for value in values if isinstance(value, Tensor)]
     names = list(dict.fromkeys(tensor.name for tensor in tensors))
     if len(names) == 1 and len(tensors) == len(values):
@@ -207,17 +207,18 @@ def pad(importer: Importer, operation: Operation) -> Tensor:
     if pads is None or len(pads) != 2 * len(axes):
         raise operation.refused(f"{2 * len(axes)} pads", pads)
     if mode not in ("constant", "reflect", "edge", "wrap"):
-        raise operation.refused("mode constant, reflect, edge or wrap", mode)
+        raise operation.refused("mode constant, reflect, edge or wrap", repr(mode))
     widths, cut = [(0, 0)] * rank, [slice(None)] * rank
     for axis, before, after in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         widths[axis] = max(before, 0), max(after, 0)
         cut[axis] = slice(max(-before, 0), max(tensor.shape[axis] - max(-after, 0), 0))
     entries = tensor.entries[tuple(cut)]
+    importer.size_of(entries.size)
     longest = {"constant": math.inf, "edge": math.inf, "reflect": -1, "wrap": 0}[mode]
     for length, width in zip(entries.shape, widths, strict=True):
         if max(width) > max(length + longest, 0):
             raise operation.refused(f"pads that {mode} can fill", f"{pads} on shape {tensor.shape}")
-    importer.charge(*(length + sum(width) for length, width in zip(entries.shape, widths, strict=True)))
+    importer.size_of(*(length + sum(width) for length, width in zip(entries.shape, widths, strict=True)))
     if mode != "constant":
         return tensor.chosen(_padded(entries, widths, mode))
     filler = operation.number("value", 0.0)

@@ -178,7 +178,7 @@ def largest(importer: Importer, tensor: Tensor, sign: float = 1.0) -> Tensor:
 def batch_normalization(importer: Importer, operation: Operation) -> Tensor:
     """BatchNormalization at inference: (x − mean) · f + B with f the float32 nearest to scale / √(var + ε)."""
     tensor, rank = operation.tensor(), len(operation.tensor().shape)
-    if operation.attributes.get("training_mode") or not operation.attributes.get("spatial", 1):
+    if operation.flag("training_mode") or not operation.flag("spatial", 1):
         raise operation.refused("inference over the channels", "training_mode or spatial=0")
     scale, shift, mean, variance = (operation.numbers(k) for k in range(1, 5))
     if rank < 2 or any(v.shape != tensor.shape[1:2] for v in (scale, shift, mean, variance)):

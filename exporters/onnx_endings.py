@@ -35,8 +35,8 @@ def softmax(importer: Importer, operation: Operation) -> Tensor:
 def argmax(importer: Importer, operation: Operation) -> Tensor:
     """ArgMax."""
     del importer
-    logits, last = operation.tensor(), bool(operation.attributes.get("select_last_index"))
+    logits, last = operation.tensor(), operation.flag("select_last_index")
     axis = operation.axis(operation.attributes.get("axis", 0), len(logits.shape))
-    middle = (1,) if operation.attributes.get("keepdims", 1) else ()
+    middle = (1,) if operation.flag("keepdims", 1) else ()
     shape = (*logits.shape[:axis], *middle, *logits.shape[axis + 1 :])
     return _ended(logits, Removed(EndingKind.ARGMAX, logits, axis, last), shape)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from veriflow.errors import GraphError
@@ -85,6 +85,8 @@ def folded(importer: Importer, node: onnx.NodeProto, opset: int, inputs: Mapping
     """
     constants = {name: value for name, value in inputs.items() if isinstance(value, np.ndarray)}
     arguments = [constants[name] for name in node.input if name]
+    if node.attribute and node.attribute[0].type == onnx.AttributeProto.SPARSE_TENSOR:
+        return [_dense(importer, node.attribute[0].sparse_tensor)]
     size = _SIZES.get(node.op_type)
     if size is None:
         raise importer.operation.refused(f"constants that go through {', '.join(sorted(_SIZES))}", node.op_type)
@@ -102,3 +104,18 @@ def folded(importer: Importer, node: onnx.NodeProto, opset: int, inputs: Mapping
         reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         raise importer.operation.refused("constants that fit the operator", reason) from None
     return [np.asarray(result) for result in results]
+
+
+def _dense(importer: Importer, tensor: onnx.SparseTensorProto) -> Constant:
+    """A sparse constant, which the reference evaluator does not turn into an array."""
+    importer.charge(1 + math.prod(tensor.dims))
+    values, places = numpy_helper.to_array(tensor.values), numpy_helper.to_array(tensor.indices)
+    result = np.zeros(tuple(tensor.dims), dtype=values.dtype)
+    try:
+        if places.ndim == 1:
+            result.reshape(-1)[places] = values
+        else:
+            result[tuple(places.T)] = values
+    except (IndexError, ValueError) as error:
+        raise importer.operation.refused("indices that fit a sparse constant", error) from None
+    return result

@@ -27,6 +27,9 @@ Entries = NDArray[np.int64]
 MOST_ENTRIES = 2**27
 """Entries of all weights and tensors of a network together, beyond which a file is refused: one gigabyte of float64."""
 
+LARGEST_TENSOR = 2**24
+"""Entries of one tensor that depends on the input."""
+
 
 class EndingKind(StrEnum):
     """The last operation of a network that is no affine map and no ReLU, named as in ONNX."""
@@ -159,6 +162,13 @@ class Operation:
         """A float attribute, which is a float32 number, as is its default."""
         return float(np.float32(self.attributes.get(attribute, default)))
 
+    def flag(self, attribute: str, default: int = 0) -> bool:
+        """An attribute that is 0 or 1."""
+        value = self.attributes.get(attribute, default)
+        if value not in (0, 1):
+            raise self.refused(f"{attribute} 0 or 1", value)
+        return bool(value)
+
     def axis(self, axis: int, rank: int) -> int:
         """An axis of a tensor of that rank, counted from the front."""
         if not -rank <= axis < rank:
@@ -203,6 +213,16 @@ class Importer:
             raise self.operation.refused(f"{MOST_ENTRIES} entries at most in the network up to here", f"{count} more")
         self.room -= count
 
+    def size_of(self, *counts: int) -> None:
+        """`charge` for the entries of one tensor.
+
+        Raises:
+            GraphError: none, or more than a tensor or the network may have.
+        """
+        if math.prod(counts) > LARGEST_TENSOR:
+            raise self.operation.refused(f"tensors of at most {LARGEST_TENSOR} entries", math.prod(counts))
+        self.charge(*counts)
+
     def shape_of(self, *shapes: Shape) -> Shape:
         """The shape that the given ones broadcast to, accounted for."""
         try:
@@ -210,7 +230,7 @@ class Importer:
         except ValueError:
             got = " and ".join(map(str, shapes))
             raise self.operation.refused("shapes that broadcast", got) from None
-        self.charge(*shape)
+        self.size_of(*shape)
         return shape
 
     def combine(

@@ -27,7 +27,7 @@ def gemm(importer: Importer, operation: Operation) -> Tensor:
     tensor, weight, first = _operands(operation)
     if len(tensor.shape) != 2 or weight.ndim != 2:
         raise operation.refused("matrices", f"shapes {tensor.shape} and {weight.shape}")
-    turned = [bool(operation.attributes.get(flag)) for flag in ("transA", "transB")]
+    turned = [operation.flag(name) for name in ("transA", "transB")]
     if turned[int(not first)]:
         tensor = tensor.chosen(tensor.entries.T)
     matrix, shape = _product(importer, tensor, weight.T if turned[int(first)] else weight, first=first)
@@ -86,10 +86,10 @@ def reduction(importer: Importer, operation: Operation) -> Tensor:
     """
     tensor, axes = operation.tensor(), operation.integers("axes", 1)
     if not axes:
-        if operation.attributes.get("noop_with_empty_axes"):
+        if operation.flag("noop_with_empty_axes"):
             return tensor
         axes = list(range(len(tensor.shape)))
-    keep = bool(operation.attributes.get("keepdims", 1))
+    keep = operation.flag("keepdims", 1)
     return along(importer, tensor, operation.axes(axes, len(tensor.shape)), operation.operator[6:], keep=keep)
 
 

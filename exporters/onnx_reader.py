@@ -17,7 +17,7 @@ from veriflow.errors import GraphError, StorageError
 from veriflow.piecewise.graph import Graph
 
 from .onnx_folding import folded
-from .onnx_graph import MOST_ENTRIES, EndingKind, Importer, Operation, Shape, Tensor, Value
+from .onnx_graph import LARGEST_TENSOR, MOST_ENTRIES, EndingKind, Importer, Operation, Shape, Tensor, Value
 from .onnx_operators import translate
 
 _MOST_BYTES = 2**31 - 1  # what a protocol buffer may hold
@@ -127,8 +127,8 @@ class _Reading:
         self.values: dict[str, Value] = {tensor.name: numpy_helper.to_array(tensor) for tensor in body.initializer}
         inputs = [(value.name, _input_shape(value)) for value in body.input if value.name not in self.values]
         sizes = [math.prod(shape) for _, shape in inputs]
-        if not inputs or sum(sizes) > MOST_ENTRIES:
-            raise GraphError(f"expected inputs of 1 to {MOST_ENTRIES} entries together; got {sum(sizes)}")
+        if not inputs or sum(sizes) > LARGEST_TENSOR:
+            raise GraphError(f"expected inputs of 1 to {LARGEST_TENSOR} entries together; got {sum(sizes)}")
         taken = {name for node in body.node for name in node.output} | {value.name for value in body.input}
         self.start = inputs[0][0] if len(inputs) == 1 else "inputs"
         while len(inputs) > 1 and self.start in taken:
@@ -203,8 +203,8 @@ def _loaded(path: Path) -> onnx.ModelProto:
         raise StorageError(f"expected a readable ONNX file; got {error}") from None
     except (DecodeError, UnicodeDecodeError) as error:
         raise StorageError(f"expected an ONNX model in {str(path)!r}; got: {_first_line(error)}") from None
-    if not model.graph.node and not model.graph.output:
-        raise StorageError(f"expected an ONNX model in {str(path)!r}; got a file without a graph")
+    if not model.graph.output:
+        raise StorageError(f"expected an ONNX model in {str(path)!r}; got a file without a graph or its outputs")
     room = MOST_ENTRIES
     for tensor in _tensors(model.graph):
         room -= _entries(tensor)
@@ -245,6 +245,8 @@ def _tensors(body: onnx.GraphProto) -> Iterator[TensorProto]:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:
                 yield attribute.t
+            elif attribute.type == onnx.AttributeProto.SPARSE_TENSOR:
+                yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
 
 
 def _entries(tensor: TensorProto) -> int:
@@ -300,7 +302,7 @@ def _input_shape(value: onnx.ValueInfoProto) -> Shape:
     sizes = [size.dim_value if size.dim_value > 0 else 0 for size in kind.shape.dim]
     if sizes and sizes[0] == 0:
         sizes[0] = 1  # an open batch
-    if not 0 < math.prod(sizes) <= MOST_ENTRIES:
+    if not 0 < math.prod(sizes) <= LARGEST_TENSOR:
         raise GraphError(
             f"expected known sizes after the batch axis; got {sizes} in input {value.name!r}, 0 where open"
         )

@@ -55,7 +55,7 @@ def _spatial(operation: Operation, name: str, default: int, rank: int) -> list[i
 def _automatic(operation: Operation) -> str:
     mode = str(operation.attributes.get("auto_pad", "NOTSET"))
     if mode not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
-        raise operation.refused("auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER", mode)
+        raise operation.refused("auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER", repr(mode))
     return mode
 
 
@@ -72,7 +72,7 @@ def _axes(importer: Importer, operation: Operation, tensor: Tensor, kernel: Sequ
     strides, dilations = _spatial(operation, "strides", 1, rank), _spatial(operation, "dilations", 1, rank)
     mode = _automatic(operation)
     pads = _pads(operation, rank) if mode == "NOTSET" else [(0, 0)] * rank
-    ceil, axes = bool(operation.attributes.get("ceil_mode")), []
+    ceil, axes = operation.flag("ceil_mode"), []
     for size, k, stride, dilation, (before, after) in zip(sizes, kernel, strides, dilations, pads, strict=True):
         extent, ends = (k - 1) * dilation + 1, (before, after)
         if mode.startswith("SAME"):
@@ -162,7 +162,7 @@ def transposed_convolution(importer: Importer, operation: Operation) -> Tensor:
         raise operation.refused(f"a weight for {tensor.shape[1]} channels", weight.shape)
     axes = _transposed_axes(operation, tensor, weight)
     batch, size = tensor.shape[0], math.prod(axis.size for axis in axes)
-    importer.charge(batch * groups * weight.shape[1], size)
+    importer.size_of(batch * groups * weight.shape[1], size)
     matrix = _matrix(importer, weight, _table(axes), size, groups, batch)
     channels = groups * weight.shape[1]
     shape = (batch, channels, *(axis.size for axis in axes))
@@ -186,7 +186,9 @@ def _transposed_axes(operation: Operation, tensor: Tensor, weight: Vector) -> li
         full = (size - 1) * stride + extra[i] + (weight.shape[2 + i] - 1) * dilation + 1
         before, after = pads[i] if mode == "NOTSET" else (0, 0)
         if wanted is not None:
-            total = max(full - wanted[i], 0)
+            total = full - wanted[i]
+            if total < 0:
+                raise operation.refused(f"an output of at most {full} entries along axis {2 + i}", wanted[i])
             before, after = total // 2, total - total // 2
             if mode != "SAME_UPPER":
                 before, after = after, before
@@ -212,7 +214,7 @@ def average_pool(importer: Importer, operation: Operation) -> Tensor:
     tensor, axes = _pooled(importer, operation)
     counts = np.ones(1)
     for axis in axes:
-        padded = bool(operation.attributes.get("count_include_pad"))
+        padded = operation.flag("count_include_pad")
         counts = (counts[:, None] * axis.cell_counts(padded=padded)).reshape(-1)
     channels, size = math.prod(tensor.shape[:2]), math.prod(tensor.shape[2:])
     matrix = _matrix(importer, np.ones((1, 1, *(axis.kernel for axis in axes))), _table(axes), size, 1, channels)
@@ -224,11 +226,15 @@ def average_pool(importer: Importer, operation: Operation) -> Tensor:
 def max_pool(importer: Importer, operation: Operation) -> Tensor:
     """MaxPool, one axis after the other: the largest of a box is the largest of its rows' largest."""
     tensor, axes = _pooled(importer, operation)
+    windows = []
     for position, axis in enumerate(axes, start=2):
-        inside = axis.inside
-        some = np.take_along_axis(axis.cells, inside.argmax(axis=1)[:, None], axis=1)
-        cells = np.where(inside, axis.cells, some)  # padding becomes an entry that the window has anyway
-        importer.charge(tensor.entries.size // axis.size, cells.size)
-        entries = np.moveaxis(np.moveaxis(tensor.entries, position, -1)[..., cells], -2, position)
+        some = np.take_along_axis(axis.cells, axis.inside.argmax(axis=1)[:, None], axis=1)
+        cells = np.where(axis.inside, axis.cells, some)  # padding becomes an entry that the window has anyway
+        used, places = np.unique(cells, return_inverse=True)
+        tensor = tensor.chosen(np.take(tensor.entries, used, position))
+        windows.append(places.reshape(cells.shape))
+    for position, places in enumerate(windows, start=2):
+        importer.size_of(tensor.entries.size // tensor.shape[position], places.size)
+        entries = np.moveaxis(np.moveaxis(tensor.entries, position, -1)[..., places], -2, position)
         tensor = largest(importer, tensor.chosen(entries))
     return tensor

@@ -22,7 +22,8 @@ Array = NDArray[Any]
 
 def node(operator: str, inputs: Sequence[str], outputs: Sequence[str] = ("y",), **attributes: Any) -> onnx.NodeProto:
     """A node whose name says what it is."""
-    return helper.make_node(operator, list(inputs), list(outputs), name=f"the {operator}", **attributes)
+    name = f"the {operator}" if "y" in outputs else f"{operator} to {outputs[0]}"
+    return helper.make_node(operator, list(inputs), list(outputs), name=name, **attributes)
 
 
 def model(
@@ -109,3 +110,56 @@ def assert_agree(proto: onnx.ModelProto, folder: Path, tolerance: float = 1e-5) 
     for want, got in zip(run(proto, network, points), computed(network, points), strict=True):
         assert np.abs(want - got).max() <= tolerance * max(1.0, np.abs(want).max())
     return network
+
+
+def whole(*values: int) -> Array:
+    """Integers as ONNX takes them for shapes and axes."""
+    return np.array(values, dtype=np.int64)
+
+
+def weights(*shape: int) -> Array:
+    """The same random numbers for every call with that many."""
+    return np.random.default_rng(math.prod(shape)).standard_normal(shape) * 0.5
+
+
+def residual_network() -> onnx.ModelProto:
+    """Two convolutions with batch normalisation around a skip, pools, a clip and a classifier whose shape is computed."""
+    norms = {f"{n}{k}": weights(4) for k in (1, 2) for n in ("scale", "shift", "mean")}
+    norms |= {f"variance{k}": 0.5 + weights(4) ** 2 for k in (1, 2)}
+    constants = norms | {
+        "w1": weights(4, 2, 3, 3),
+        "w2": weights(4, 4, 3, 3),
+        "b2": weights(4),
+        "w3": weights(4 * 3 * 3, 5),
+        "b3": weights(5),
+        "zero": np.array(0, dtype=np.int64),
+        "first": whole(0),
+        "rest": whole(-1),
+        "low": np.array(-1.0),
+        "high": np.array(2.0),
+    }
+    first, second = ([f"{n}{k}" for n in ("scale", "shift", "mean", "variance")] for k in (1, 2))
+    nodes = [
+        node("Conv", ["x", "w1"], ["c1"], pads=[1, 1, 1, 1]),
+        node("BatchNormalization", ["c1", *first], ["n1"]),
+        node("Relu", ["n1"], ["h1"]),
+        node("Conv", ["h1", "w2", "b2"], ["c2"], auto_pad="SAME_UPPER"),
+        node("BatchNormalization", ["c2", *second], ["n2"]),
+        node("Add", ["n2", "h1"], ["s"]),
+        node("LeakyRelu", ["s"], ["h2"], alpha=0.1),
+        node("MaxPool", ["h2"], ["p"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("AveragePool", ["p"], ["a"], kernel_shape=[2, 2], strides=[1, 1], pads=[1, 1, 0, 0]),
+        node("Clip", ["a", "low", "high"], ["k"]),
+        node("Shape", ["k"], ["shape"]),
+        node("Gather", ["shape", "zero"], ["batch"], axis=0),
+        node("Unsqueeze", ["batch", "first"], ["batches"]),
+        node("Concat", ["batches", "rest"], ["wanted"], axis=0),
+        node("Reshape", ["k", "wanted"], ["f"]),
+        node("Gemm", ["f", "w3", "b3"], ["y"]),
+    ]
+    return model(nodes, {"x": ("N", 2, 6, 6)}, constants)
+
+
+def folding(*nodes: onnx.NodeProto, constants: Mapping[str, Array] = {}, opset: int = 13) -> onnx.ModelProto:
+    """A network that adds the folded constant c."""
+    return model([*nodes, node("Add", ["x", "c"])], {"x": (1, 4)}, constants, opset=opset)
