@@ -2,7 +2,9 @@
 
 from .bundle import write_bundle
 from .milp_model import MilpModel, milp_model
-from .onnx_model import graph_to_onnx, read_onnx
+from .onnx_graph import EndingKind
+from .onnx_model import graph_to_onnx
+from .onnx_reader import Ending, OnnxNetwork, Port, read_network, read_onnx
 from .onnx_session import run_onnx
 from .portable_form import PortableForm, portable_form
 from .shifted_chain import shifted_chain
@@ -11,7 +13,11 @@ from .vnnlib_reader import parse_vnnlib, read_vnnlib
 from .vnnlib_spec import to_vnnlib1, to_vnnlib2
 
 __all__ = [
+    "Ending",
+    "EndingKind",
     "MilpModel",
+    "OnnxNetwork",
+    "Port",
     "PortableForm",
     "graph_to_onnx",
     "input_symbols",
@@ -19,6 +25,7 @@ __all__ = [
     "parse_vnnlib",
     "portable_form",
     "query_formula",
+    "read_network",
     "read_onnx",
     "read_vnnlib",
     "run_onnx",
