@@ -38,12 +38,12 @@ FIELDS = {
     "score": "rows mean_nll shares_inside norm_fit written scores",
     "level-set": "side mass intervals radius log_density_threshold calibration rows_inside",
     "export": "folder property mass queries files",
-    "verify": "outcome reason engine seconds property mass regions witness violation_probability violations_in_data",
+    "verify": "outcome reason engine seconds property mass regions witness rounded violation_probability violations_in_data",
     "certify": "property certified_mass refuted_mass searched_mass proved_radius refuted_radius complete reason "
-    "seconds boxes witness median violation_probability violations_in_data",
+    "seconds boxes witness rounded median violation_probability violations_in_data",
     "solvers": "engines",
 }
-WITNESS = "data outputs latent latent_exact latent_norm log_density level_mass onnx_deviation"
+WITNESS = "data others outputs output_names latent latent_exact latent_norm log_density level_mass onnx_deviation"
 PROPORTION = "estimate low high confidence count trials"
 
 

@@ -11,6 +11,7 @@ from functools import partial
 
 from veriflow.errors import SolverError
 from veriflow.query import Query
+from veriflow.regions import Ball
 
 from .branch_and_bound import verify_branch_and_bound
 from .milp import verify_milp
@@ -42,7 +43,7 @@ class EngineInfo:
             return "unknown"
 
 
-_EXACT = "exact rational arithmetic; boxes, L1 and Linf balls and shells"
+_EXACT = "exact rational arithmetic; boxes, L1 and Linf balls and shells, their products"
 ENGINES: dict[str, EngineInfo] = {
     info.name: info
     for info in (
@@ -58,7 +59,7 @@ ENGINES: dict[str, EngineInfo] = {
             "milp",
             "highspy",
             "highspy",
-            "HiGHS with big-M from symbolic bounds; boxes, L1 and Linf balls and shells",
+            "HiGHS with big-M from symbolic bounds; boxes, L1 and Linf balls and shells, their products",
             "comes with veriflow",
             verify_milp,
         ),
@@ -107,12 +108,18 @@ def engine(name: str) -> EngineInfo:
     return info
 
 
-def verify(query: Query, engine_name: str = "bab", *, timeout: float = 60.0) -> Verdict:
+def default_engine(query: Query) -> str:
+    """The engine that takes the query's region and decides most: "bab" for L1 and Linf balls, else "milp"."""
+    region = query.region
+    return "bab" if isinstance(region, Ball) and region.p != 2 and not region.inner else "milp"
+
+
+def verify(query: Query, engine_name: str | None = None, *, timeout: float = 60.0) -> Verdict:
     """Decide a query.
 
     Args:
         query: what to decide.
-        engine_name: one of `ENGINES`.
+        engine_name: one of `ENGINES`; `default_engine` chooses where none is given.
         timeout: seconds after which the answer is UNKNOWN.
 
     Raises:
@@ -121,6 +128,7 @@ def verify(query: Query, engine_name: str = "bab", *, timeout: float = 60.0) -> 
     """
     if not timeout > 0:
         raise SolverError(f"expected a time limit above 0 seconds; got {timeout}")
+    engine_name = engine_name or default_engine(query)
     run, start = engine(engine_name).run, time.monotonic()
     verdict = run(query, timeout=timeout)
     return replace(verdict, engine=engine_name, seconds=time.monotonic() - start)

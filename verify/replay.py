@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -32,7 +32,7 @@ def replay(query: Query, point: Sequence[float | Fraction]) -> Witness | None:
         values = evaluate_exact(query.graph, candidate)
         outputs = values[query.graph.output]
         if query.violated_by(outputs):
-            return _witness(query, candidate, values[query.data], outputs)
+            return _witness(query, candidate, values)
     return None
 
 
@@ -44,24 +44,34 @@ def _renderings(query: Query, point: Sequence[float | Fraction]) -> Iterable[lis
     yield [Fraction(v) for v in point]
 
 
-def _witness(query: Query, latent: list[Fraction], data: list[Fraction], outputs: list[Fraction]) -> Witness | None:
-    region = query.region
-    p = region.p if isinstance(region, Ball) else math.inf
-    norm = norm_of(latent, p)
-    exact = np.array([float(v) for v in outputs])
-    seen = run_onnx(graph_to_onnx(query.graph), np.array([[float(v) for v in latent]], dtype=np.float32))[0]
+def _witness(query: Query, point: list[Fraction], values: Mapping[str, list[Fraction]]) -> Witness | None:
+    region = query.latent_region
+    latent = point[: region.dim]
+    exact = np.array(_rounded(values[query.graph.output]))
+    seen = run_onnx(graph_to_onnx(query.graph), np.array([_rounded(point)], dtype=np.float32))[0]
     deviation = float(np.abs(seen - exact).max())
     if not deviation <= ONNX_TOLERANCE * max(1.0, float(np.abs(exact).max())):
         return None
     log_density = level_mass = None
     if query.flow is not None:
-        z = torch.tensor([float(v) for v in latent], dtype=torch.float64)
         with torch.no_grad():
+            z = torch.tensor(_rounded(latent), dtype=torch.float64)
             log_density = float(query.flow.base.log_prob(z)) - query.flow.log_volume()
-        level_mass = float(query.flow.base.law.cdf(norm))
+        level_mass = float(query.flow.base.law.cdf(norm_of(latent, query.flow.base.p)))
     return Witness(
-        tuple(latent), tuple(float(v) for v in data), tuple(exact.tolist()), norm, deviation, log_density, level_mass
+        tuple(point),
+        _rounded(values[query.data]),
+        tuple(exact.tolist()),
+        norm_of(latent, region.p if isinstance(region, Ball) else math.inf),
+        deviation,
+        log_density,
+        level_mass,
+        {name: _rounded(values[name]) for name in query.others},
     )
+
+
+def _rounded(point: Sequence[Fraction]) -> tuple[float, ...]:
+    return tuple(float(v) for v in point)
 
 
 def norm_of(point: Sequence[Fraction], p: float) -> float:

@@ -25,7 +25,7 @@ PropertyOption = Annotated[
     typer.Option(
         "--property",
         metavar="TEXT",
-        help="What must hold of its outputs, such as `y[1] - y[0] >= 0.5 | y[1] >= 2` or `classified_as(1)`.",
+        help="What must hold, such as `y[1] - y[0] >= 0.5 | y[1] >= 2`, `classified_as(1)` or `robust(0.1, inf)`.",
     ),
 ]
 MassOption = Annotated[float | None, typer.Option("--mass", help="Look at the most probable set of this mass.")]
@@ -57,7 +57,7 @@ def ask(flow_file: Path, network_file: Path, property_text: str, mass: float | N
         raise RegionError(f"expected exactly one of --mass and --radius; got {'none' if mass is None else 'both'}")
     flow = load_flow(flow_file)
     network = read_onnx(network_file)
-    prop = parse_property(property_text)
+    prop = parse_property(property_text, read_onnx)
     level_set = flow.level_set(mass, radius=radius)
     balls = [Ball(flow.base.p, outer, flow.dim, inner) for inner, outer in level_set.intervals]
     return Question(flow, level_set, tuple(flow_query(flow, network, ball, prop) for ball in balls))

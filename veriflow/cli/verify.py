@@ -11,7 +11,9 @@ from rich.console import RenderableType
 from verify import Outcome, Verdict
 from verify import verify as decide
 
-from .findings import count_violations, witness_entry, witness_table
+from ..query import Query
+from ..regions import Ball
+from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
 from .inputs import ClassOption, DataOption, LabelOption, read_rows
 from .output import Document, ExitCode, JsonOption, facts, show
 from .question import FlowOption, MassOption, NetworkOption, PropertyOption, Question, RadiusOption, ask
@@ -30,7 +32,9 @@ def verify(
     prop: PropertyOption,
     mass: MassOption = None,
     radius: RadiusOption = None,
-    engine: Annotated[str, typer.Option("--with", metavar="ENGINE", help="See `veriflow solvers`.")] = "bab",
+    engine: Annotated[
+        str | None, typer.Option("--with", metavar="ENGINE", help="See `veriflow solvers`; by the region by default.")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds, in equal parts for each shell of the level set.")] = 60.0,
     data: DataOption = None,
     label: LabelOption = None,
@@ -50,6 +54,7 @@ def verify(
     seconds = math.fsum(part.seconds for part in verdicts)
     counts, counted = count_violations(question.queries[0], rows)
 
+    rounded = rounded_if_whole(verdict.witness, question.queries[0])
     document: dict[str, Document] = {
         "outcome": str(verdict.outcome),
         "reason": verdict.reason,
@@ -58,10 +63,11 @@ def verify(
         "property": question.queries[0].text,
         "mass": question.level_set.mass,
         "regions": [
-            {"inner": inner, "outer": outer, "outcome": str(part.outcome), "reason": part.reason}
-            for (inner, outer), part in zip(question.level_set.intervals, verdicts, strict=False)
+            {**_radii(query), "outcome": str(part.outcome), "reason": part.reason}
+            for query, part in zip(question.queries, verdicts, strict=False)
         ],
-        "witness": witness_entry(verdict.witness, question.flow.features),
+        "witness": witness_entry(verdict.witness, question.queries[0]),
+        "rounded": rounded_entry(rounded, question.queries[0]),
         **counts,
     }
     answer = facts(
@@ -74,13 +80,19 @@ def verify(
         }
     )
     shown: list[RenderableType] = (
-        [] if verdict.witness is None else [witness_table(verdict.witness, question.flow.features), ""]
+        [] if verdict.witness is None else [witness_table(verdict.witness, question.queries[0], None, rounded), ""]
     )
     show(document, as_json, answer, "", *shown, counted)
     raise typer.Exit(EXIT_CODES[verdict.outcome])
 
 
-def _decide_outwards(question: Question, engine: str, timeout: float) -> list[Verdict]:
+def _radii(query: Query) -> dict[str, Document]:
+    ball = query.latent_region
+    assert isinstance(ball, Ball)  # noqa: S101 - from `ask`
+    return {"inner": ball.inner, "outer": ball.radius}
+
+
+def _decide_outwards(question: Question, engine: str | None, timeout: float) -> list[Verdict]:
     """A verdict for each interval from the centre outwards, up to the first violation."""
     verdicts: list[Verdict] = []
     for query in question.queries:
