@@ -43,15 +43,15 @@ class Constraint:
 
     def __str__(self) -> str:
         text = " ".join(_term_text(c, f"y[{i}]") for i, c in self.coefficients).removeprefix("+ ") or "0"
-        return f"{text} {'>' if self.strict else '>='} {_number_text(self.bound)}"
+        return f"{text} {'>' if self.strict else '>='} {rational_text(self.bound)}"
 
 
 def _term_text(coefficient: Fraction, name: str) -> str:
     sign = "+" if coefficient >= 0 else "-"
-    return f"{sign} {name}" if abs(coefficient) == 1 else f"{sign} {_number_text(abs(coefficient))}*{name}"
+    return f"{sign} {name}" if abs(coefficient) == 1 else f"{sign} {rational_text(abs(coefficient))}*{name}"
 
 
-def _number_text(value: Fraction) -> str:
+def rational_text(value: Fraction) -> str:
     """The shortest text that `exact` or the grammar reads as the same number."""
     short = f"{float(value):.12g}"
     return short if Fraction(short) == value else str(value)
@@ -166,7 +166,7 @@ class Expression:
     def __str__(self) -> str:
         terms = [_term_text(c, f"y[{i}]") for i, c in self.coefficients.items()]
         if self.constant or not terms:
-            terms.append(f"{'-' if self.constant < 0 else '+'} {_number_text(abs(self.constant))}")
+            terms.append(f"{'-' if self.constant < 0 else '+'} {rational_text(abs(self.constant))}")
         return " ".join(terms).removeprefix("+ ")
 
     def __radd__(self, other: float | Fraction) -> Expression:

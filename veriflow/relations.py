@@ -29,7 +29,7 @@ from .flow import USFlow
 from .piecewise.copies import with_outputs_joined
 from .piecewise.graph import Graph, Vector, compose
 from .points import Points
-from .properties import Disjunction, Expression, Formula, Joined, exact, never_confident, y
+from .properties import Disjunction, Expression, Formula, Joined, exact, never_confident, rational_text, y
 from .query import Query, Setting
 from .regions import Ball, Box
 
@@ -233,7 +233,9 @@ def lipschitz(
         return points.query(text, ["x", "x'"], violation.disjuncts(), norm=(part, norm))
 
     which = [] if output is None else [_score_text(output)]
-    text = write_call("lipschitz", bound, norm, eps, *which, **_scale_text(scale), **_given(tolerance=tolerance))
+    text = write_call(
+        "lipschitz", rational_text(slope), norm, eps, *which, **_scale_text(scale), **_given(tolerance=tolerance)
+    )
     return Relation(text, query)
 
 

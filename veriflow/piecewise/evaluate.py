@@ -15,6 +15,9 @@ from torch import Tensor
 from ..errors import GraphError
 from .graph import Graph, Matrix, Relu, dense
 
+_SMALL = 2**16
+"""Entries of a sparse matrix up to which torch is faster with a dense one."""
+
 
 def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
     """Every named tensor of the graph at ``inputs`` ``[..., input_size]``, in float64; gradients flow to the inputs.
@@ -37,9 +40,9 @@ def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
 
 
 def _apply(weight: Matrix, x: Tensor) -> Tensor:
-    if not sparse.issparse(weight):
-        return x @ torch.from_numpy(weight).T
     rows, columns = weight.shape
+    if not sparse.issparse(weight) or rows * columns <= _SMALL:
+        return x @ torch.from_numpy(dense(weight)).T
     flat = x.reshape(-1, columns)
     coo = weight.tocoo()
     index = torch.from_numpy(np.stack([coo.row, coo.col]).astype(np.int64))
