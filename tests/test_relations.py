@@ -544,6 +544,18 @@ def test_free_numbers_are_rounded_with_the_points_that_they_move():
     assert rounded.violates == (0 < other[1] - rounded.data[1] <= 7.5)
 
 
+def test_rounded_numbers_stay_within_the_limits():
+    flow = whole_flow("sex", "age")
+    query = flow_query(flow, linear([1, 0.125], -5.1875), Ball(1, 6.0, 2), fair("sex", [0, 1]))
+    far = replay(query, [3.0, -0.125])
+    assert rounded_witness(query, far).data[0] == 2
+    rounded = rounded_witness(query, far, limits=Box([0, 0], [1, 120]))
+    assert rounded.data[0] == 1
+    assert rounded.violates
+    with pytest.raises(VeriflowError, match="expected limits of 2 dimensions; got 1"):
+        rounded_witness(query, far, limits=Box([0], [1]))
+
+
 def test_columns_can_be_named_by_number_and_must_be_there():
     flow = whole_flow()
     query = flow_query(flow, linear([1, 0.125], -5.1875), Ball(1, 3.0, 2), fair("sex", [0, 1]))

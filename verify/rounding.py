@@ -15,7 +15,7 @@ from veriflow.piecewise import evaluate_exact
 from veriflow.piecewise.copies import reading_first
 from veriflow.piecewise.graph import Affine, Graph, dense
 from veriflow.query import Query
-from veriflow.regions import Ball, pieces
+from veriflow.regions import Ball, Box, pieces
 
 from .verdict import Witness
 
@@ -46,7 +46,9 @@ class RoundedWitness:
     level_mass: float | None
 
 
-def rounded_witness(query: Query, witness: Witness, columns: Sequence[int] | None = None) -> RoundedWitness:
+def rounded_witness(
+    query: Query, witness: Witness, columns: Sequence[int] | None = None, limits: Box | None = None
+) -> RoundedWitness:
     """The witness with whole numbers in some columns of its data point, and of its further points where these are free.
 
     Each column is rounded to the nearest whole number. Where that is no violation inside the region, the other side is
@@ -56,9 +58,11 @@ def rounded_witness(query: Query, witness: Witness, columns: Sequence[int] | Non
         query: the question that the witness answers.
         witness: a violation.
         columns: numbers of the columns; those that the flow knows as whole numbers by default.
+        limits: least and greatest value of every column of the data, such as the codes of categories that there are;
+            rounded numbers stay within.
 
     Raises:
-        QueryError: columns that are not there.
+        QueryError: columns that are not there, limits of another dimension.
     """
     if columns is None:
         columns = query.flow.integral_columns if query.flow is not None else []
@@ -66,16 +70,18 @@ def rounded_witness(query: Query, witness: Witness, columns: Sequence[int] | Non
     if not all(0 <= column < size for column in columns):
         raise QueryError(f"expected columns from 0 to {size - 1}; got {list(columns)}")
     graph = reading_first(query.graph, query.data)
+    if limits is not None and limits.dim != size:
+        raise QueryError(f"expected limits of {size} dimensions; got {limits.dim}")
     free = list(witness.latent[query.latent_region.dim :])
     candidates = (
         _judged(query, graph, point, _freed(query, graph, point, free, columns))
-        for point in _roundings(witness.data, columns)
+        for point in _roundings(witness.data, columns, limits)
     )
     nearest = next(candidates)
     return next((c for c in itertools.chain([nearest], candidates) if c.violates and c.inside), nearest)
 
 
-def _roundings(data: Sequence[float], columns: Sequence[int]) -> Iterable[list[Fraction]]:
+def _roundings(data: Sequence[float], columns: Sequence[int], limits: Box | None) -> Iterable[list[Fraction]]:
     """The point with whole numbers in the columns, the nearest first."""
     point = [Fraction(value) for value in data]
     nearest = {column: Fraction(round(point[column])) for column in columns}
@@ -84,7 +90,13 @@ def _roundings(data: Sequence[float], columns: Sequence[int]) -> Iterable[list[F
     turns = [turn for count in range(MOST_TURNED + 1) for turn in itertools.combinations(columns, count)]
     for turn in sorted(turns, key=lambda turn: sum(cost[c] for c in turn)):
         whole = {**nearest, **{c: other[c] for c in turn}}
-        yield [whole.get(column, value) for column, value in enumerate(point)]
+        yield [_limited(whole[c], c, limits) if c in whole else value for c, value in enumerate(point)]
+
+
+def _limited(value: Fraction, column: int, limits: Box | None) -> Fraction:
+    if limits is None:
+        return value
+    return min(max(value, Fraction(limits.lower[column])), Fraction(limits.upper[column]))
 
 
 def _freed(
