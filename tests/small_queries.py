@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -100,4 +100,4 @@ def exact(point: Vector) -> list[Fraction]:
 
 def inside_points(region: Region, rng: np.random.Generator, count: int) -> list[Vector]:
     """Float32 points of the region, at most ``count``."""
-    return [point for point in points_about(region, rng, 50 * count) if region.contains(exact(point))][:count]
+    return list(islice((p for p in points_about(region, rng, 50 * count) if region.contains(exact(p))), count))
