@@ -280,7 +280,7 @@ BOX = Box(np.zeros(2), np.ones(2))
         (absolute(), Ball(math.inf, 1, 1), abstains_outside(1.75), Outcome.VIOLATED),
         (absolute(), Ball(math.inf, 1, 1), abstains_outside(1.75, 1.5), Outcome.HOLDS),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "text", None),
 )
 def test_known_truths(network, region, relation, outcome):
     query = network_query(network, region, relation)
