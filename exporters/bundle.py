@@ -19,7 +19,7 @@ from veriflow.errors import QueryError, StorageError
 from veriflow.files import MANIFEST, write_folder_atomically
 from veriflow.piecewise import symbolic_bounds
 from veriflow.query import Query
-from veriflow.regions import Ball, Region
+from veriflow.regions import Ball, Product, Region
 
 from .numerals import decimal_ends, decimal_text
 from .onnx_model import graph_to_onnx
@@ -174,13 +174,15 @@ def _region_entry(region: Region) -> JSON:
         radii = {"inner": region.inner, "radius": region.radius}
         exact = {f"{name}_exact": decimal_text(value) for name, value in radii.items()}
         return {"norm": norm, "dim": region.dim, **radii, **exact}
+    if isinstance(region, Product):
+        return {"product": [_region_entry(part) for part in region.parts]}
     lower, upper = decimal_ends(region)
     return {"lower": list(map(decimal_text, lower)), "upper": list(map(decimal_text, upper))}
 
 
 def _mass(query: Query) -> float | None:
-    """Probability of the region under the flow, where the query has one and the region is a ball of its base's norm."""
-    region = query.region
+    """Probability of the latent region under the flow, where the query has one and it is a ball of its base's norm."""
+    region = query.latent_region
     if query.flow is None or not isinstance(region, Ball) or region.p != query.flow.base.p:
         return None
     law = query.flow.base.law

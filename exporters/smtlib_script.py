@@ -23,7 +23,7 @@ from veriflow.piecewise import Bounds
 from veriflow.piecewise.graph import Affine, Relu, dense
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball, Region
+from veriflow.regions import Ball, Box, pieces
 
 LOGIC = "QF_LRA"
 _GRID = 1024
@@ -70,7 +70,7 @@ def to_smtlib(query: Query, bounds: Bounds | None = None) -> str:
 
 def _conjuncts(query: Query, bounds: Bounds | None) -> list[FNode]:
     inputs = input_symbols(query)
-    conjuncts = _region_conjuncts(query.region, inputs)
+    conjuncts = [c for place, part in pieces(query.region) for c in _region_conjuncts(part, inputs[place], place.start)]
     graph = query.graph.ending_at(query.graph.output)
     values = {graph.input: inputs}
     for k, node in enumerate(graph.nodes):
@@ -83,7 +83,7 @@ def _conjuncts(query: Query, bounds: Bounds | None) -> list[FNode]:
     return conjuncts
 
 
-def _region_conjuncts(region: Region, z: list[FNode]) -> list[FNode]:
+def _region_conjuncts(region: Ball | Box, z: list[FNode], start: int) -> list[FNode]:
     if not isinstance(region, Ball):
         lower, upper = region.ends
         lows = [GE(v, Real(low)) for v, low in zip(z, lower, strict=True)]
@@ -96,13 +96,13 @@ def _region_conjuncts(region: Region, z: list[FNode]) -> list[FNode]:
         if region.inner:
             conjuncts.append(Or(part for v in z for part in (GE(v, inner), LE(v, _real(-region.inner)))))
         return conjuncts
-    return _l1_conjuncts(region, z)
+    return _l1_conjuncts(region, z, start)
 
 
-def _l1_conjuncts(region: Ball, z: list[FNode]) -> list[FNode]:
+def _l1_conjuncts(region: Ball, z: list[FNode], start: int) -> list[FNode]:
     """``z = p − n`` with p, n ≥ 0 and Σ (p + n) ≤ radius; for a shell p or n is zero, so that Σ (p + n) is the norm."""
     zero = Real(0)
-    pairs = [(Symbol(f"p_{i}", REAL), Symbol(f"n_{i}", REAL)) for i in range(len(z))]
+    pairs = [(Symbol(f"p_{i}", REAL), Symbol(f"n_{i}", REAL)) for i in range(start, start + len(z))]
     norm = Plus([part for pair in pairs for part in pair])
     conjuncts = [Equals(v, Minus(p, n)) for v, (p, n) in zip(z, pairs, strict=True)]
     conjuncts += [GE(part, zero) for pair in pairs for part in pair]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pysmt.shortcuts import Solver
 from scipy.optimize import linprog
-from small_queries import float32_array, inside_points, random_flow, random_network, small_query
+from small_queries import REGIONS, float32_array, inside_points, random_flow, random_network, small_query
 
 from exporters import query_formula
 from veriflow.bases import make_base
@@ -93,7 +93,7 @@ def engine_missing(name):
     return ENGINES[name].version is None
 
 
-@pytest.mark.parametrize("region", ["L1 ball", "Linf ball", "box", "L1 shell", "Linf shell"])
+@pytest.mark.parametrize("region", REGIONS)
 @pytest.mark.parametrize("prop", ["largest", "between"])
 def test_every_region_is_decided_alike(region, prop):
     query = small_query(region, prop, seed=2)

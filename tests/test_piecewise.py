@@ -58,6 +58,16 @@ def test_simpler_graphs_compute_the_same(seed):
     assert evaluate_exact(drop_dead_units(graph), point)[graph.output] == evaluate_exact(graph, point)[graph.output]
 
 
+def test_large_sparse_maps_compute_what_dense_ones_do():
+    matrix = sparse.random_array((400, 300), density=0.01, rng=np.random.default_rng(0), format="csr")
+    graphs = [
+        Graph("x", 300, (Affine("y", (("x", weight),), np.ones(400)),), "y") for weight in (matrix, matrix.toarray())
+    ]
+    points = torch.randn(2, 3, 300, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    one, two = (evaluate(graph, points)["y"] for graph in graphs)
+    torch.testing.assert_close(one, two)
+
+
 def test_dead_units_are_dropped():
     keep = np.array([[1.0, 0.0, 0.0]])
     nodes = (

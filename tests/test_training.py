@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from veriflow.errors import DataError, StorageError, TrainingError, VeriflowError
+from veriflow.errors import DataError, ModelError, StorageError, TrainingError, VeriflowError
 from veriflow.flow import USFlow
 from veriflow.objective import Objective
+from veriflow.storage import load_flow, save_flow
 from veriflow.training import TrainingOptions, fit
 
 QUICK = TrainingOptions(steps=120, batch_size=64, validate_every=20, learning_rate=5e-3)
@@ -178,3 +179,18 @@ def test_two_processes_share_the_batches(tmp_path):
     nll, at_zero = done.stdout.split("nll", 1)[-1].split()
     assert float(nll) < 6
     assert -5 < float(at_zero) < 0
+
+
+def test_whole_numbers_are_fitted_as_unit_intervals(tmp_path):
+    rows = np.random.default_rng(0).integers([0, 10], [2, 20], (400, 2)).astype(float)
+    flow = USFlow(2, blocks=0, features=("sex", "age"), integral=("age", "sex"))
+    fit(flow, rows, QUICK, progress=False)
+    assert flow.integral == ("sex", "age")
+    assert flow.deviations()[0] == pytest.approx(np.sqrt(0.25 + 1 / 12), rel=0.1)
+    path = tmp_path / "flow.safetensors"
+    save_flow(flow, path)
+    assert load_flow(path).integral_columns == [0, 1]
+    with pytest.raises(DataError, match="expected whole numbers in column 1"):
+        fit(flow, rows + np.array([0, 0.25]), QUICK, progress=False)
+    with pytest.raises(ModelError, match="expected features among sex, age; got 'pay'"):
+        USFlow(2, features=("sex", "age"), integral=("pay",))

@@ -37,6 +37,8 @@ class Flow(nn.Module, Distribution):
     latent norm alone and every upper density level set is the image of a norm ball (or a union of shells).
     A `torch.distributions.Distribution` of event shape ``[dim]`` and a `torch.nn.Module` at once.
 
+    ``features`` are the names of the coordinates: x0, x1, …, and ``integral`` those that are whole numbers in the data.
+
     Args:
         bijection: latent z → data x.
         base: a radial law on the latent space.
@@ -55,6 +57,13 @@ class Flow(nn.Module, Distribution):
         Distribution.__init__(self, torch.Size(), torch.Size([bijection.dim]), validate_args=False)
         self.bijection = bijection
         self.base = base
+        self.features = tuple(f"x{i}" for i in range(self.dim))
+        self.integral: tuple[str, ...] = ()
+
+    @property
+    def integral_columns(self) -> list[int]:
+        """Numbers of the coordinates that are whole numbers in the data."""
+        return [self.features.index(name) for name in self.integral]
 
     @property
     def dim(self) -> int:
@@ -144,9 +153,12 @@ class USFlow(Flow):
         householder: reflections in each A_i.
         permute: whether each A_i begins with a random permutation.
         features: names of the coordinates; x0, x1, … by default.
+        integral: the names of those that are whole numbers in the data, such as ages and codes of categories. `fit`
+            spreads them over half a unit to both sides, as a density needs.
 
     Raises:
-        ModelError: sizes below one, blocks in one dimension (there is nothing to couple), names of another number.
+        ModelError: sizes below one, blocks in one dimension (there is nothing to couple), names of another number,
+            unknown names.
     """
 
     def __init__(
@@ -159,12 +171,15 @@ class USFlow(Flow):
         householder: int = 0,
         permute: bool = False,
         features: Sequence[str] | None = None,
+        integral: Sequence[str] = (),
     ) -> None:
         if dim < 1 or blocks < 0 or householder < 0:
             raise ModelError(f"expected dim >= 1, blocks >= 0, householder >= 0; got {dim}, {blocks}, {householder}")
         names = tuple(features) if features is not None else tuple(f"x{i}" for i in range(dim))
         if len(names) != dim:
             raise ModelError(f"expected {dim} feature names; got {len(names)}")
+        if unknown := [name for name in integral if name not in names]:
+            raise ModelError(f"expected features among {', '.join(names)}; got {unknown[0]!r}")
 
         def block(number: int) -> ResidualBijection:
             coupling = CouplingBlock(dim, tuple(hidden), number)
@@ -175,6 +190,7 @@ class USFlow(Flow):
         chain = Chain([*(block(i) for i in range(blocks)), LU(dim), Standardisation(dim)])
         super().__init__(chain, base if base is not None else gamma_mixture(dim))
         self.features = names
+        self.integral = tuple(name for name in names if name in integral)
         self._config = {
             "dim": dim,
             "blocks": blocks,
@@ -182,6 +198,7 @@ class USFlow(Flow):
             "householder": householder,
             "permute": permute,
             "features": list(names),
+            "integral": list(self.integral),
         }
 
     @property
@@ -196,6 +213,12 @@ class USFlow(Flow):
         part = self.parts()[-1]
         assert isinstance(part, Standardisation)  # noqa: S101 - as built
         part.set(mean, deviation)
+
+    def deviations(self) -> Tensor:
+        """The standard deviations ``[dim]`` of the data that the flow begins from."""
+        part = self.parts()[-1]
+        assert isinstance(part, Standardisation)  # noqa: S101 - as built
+        return part.deviation
 
     def parts(self) -> list[Bijection]:
         """Coupling blocks, LU map and standardisation, the first one applied to the latent z first."""

@@ -1,4 +1,4 @@
-"""Input regions: norm balls and shells in latent space, boxes anywhere.
+"""Input regions: norm balls and shells in latent space, boxes anywhere, products of these.
 
 Numbers in them are exact binary fractions; a box may have exact rational ends within those.
 """
@@ -229,4 +229,65 @@ def _inside(low: Fraction, value: Fraction, high: Fraction) -> Fraction:
     return inside if low <= inside <= high else (low if value < low else high)
 
 
-Region = Ball | Box
+@dataclass(frozen=True)
+class Product:
+    """``parts[0] × parts[1] × …``: the coordinates of the first part come first, then those of the second, and so on.
+
+    Raises:
+        RegionError: no parts, or a part that is a product itself.
+    """
+
+    parts: tuple[Ball | Box, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts or not all(isinstance(part, Ball | Box) for part in self.parts):
+            raise RegionError(f"expected one ball or box at least, and nothing else; got {self.parts}")
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        return sum(part.dim for part in self.parts)
+
+    @property
+    def lower(self) -> Vector:
+        """Least value of each coordinate, shape ``[dim]``."""
+        return np.concatenate([part.lower for part in self.parts])
+
+    @property
+    def upper(self) -> Vector:
+        """Greatest value of each coordinate, shape ``[dim]``."""
+        return np.concatenate([part.upper for part in self.parts])
+
+    def support(self, rows: Vector) -> Vector:
+        """max a·z over the (filled) parts for each row a of ``rows`` ``[n, dim]``: the sum of the parts' supports."""
+        return np.asarray(sum(part.support(rows[..., place]) for place, part in pieces(self)))
+
+    def farthest(self, rows: Vector) -> Vector:
+        """For each row a of ``rows`` ``[..., dim]`` a point of the (filled) parts with the greatest a·z, same shape."""
+        return np.concatenate([part.farthest(rows[..., place]) for place, part in pieces(self)], axis=-1)
+
+    @property
+    def vertices(self) -> Vector | None:
+        """None: a product of polytopes has the product of their numbers of vertices."""
+        return None
+
+    def contains(self, point: Sequence[Fraction]) -> bool:
+        """Whether the point lies in the region, in exact arithmetic."""
+        return all(part.contains(point[place]) for place, part in pieces(self))
+
+    def rounded_outward(self) -> Product:
+        """The least product around this one whose ends are float32 numbers."""
+        return Product(tuple(part.rounded_outward() for part in self.parts))
+
+    def __str__(self) -> str:
+        return " times ".join(map(str, self.parts))
+
+
+Region = Ball | Box | Product
+
+
+def pieces(region: Region) -> list[tuple[slice, Ball | Box]]:
+    """The balls and boxes whose product the region is, each with its place among the coordinates."""
+    parts = region.parts if isinstance(region, Product) else (region,)
+    ends = np.cumsum([0, *(part.dim for part in parts)]).tolist()
+    return [(slice(start, end), part) for start, end, part in zip(ends, ends[1:], parts, strict=False)]

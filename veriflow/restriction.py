@@ -15,8 +15,8 @@ import numpy as np
 from scipy import sparse
 
 from .errors import PropertyError, QueryError
-from .piecewise.graph import Affine, Graph, compose
-from .piecewise.outputs import Part, fresh_name, norm_nodes, select_outputs
+from .piecewise.copies import Part, fresh, select_outputs, with_map, with_norm
+from .piecewise.graph import Graph, compose
 from .properties import Constraint, Disjunction
 from .query import Query
 from .regions import Ball, Box
@@ -147,9 +147,8 @@ def _chosen(graph: Graph, tensor: str, columns: Sequence[int]) -> tuple[Graph, s
     """The graph with coordinates of a tensor as another tensor, and its name."""
     entries = (np.ones(len(columns)), (range(len(columns)), list(columns)))
     weight = sparse.csr_array(entries, shape=(len(columns), graph.sizes[tensor]))
-    name = fresh_name("chosen", graph)
-    node = Affine(name, ((tensor, weight),), np.zeros(len(columns)))
-    return Graph(graph.input, graph.input_size, (*graph.nodes, node), name), name
+    name = fresh("chosen", graph.sizes)
+    return with_map(graph, name, [(tensor, weight)], np.zeros(len(columns))), name
 
 
 def _ending(graph: Graph, tensor: str) -> Graph:
@@ -237,8 +236,7 @@ def _on_data(flow: Flow, ball: Ball, network: Graph, spec: Specification, case: 
         inside = tuple([_at_most(i, reach) for i in numbers] + [_at_least(i, -reach) for i in numbers])
         start += flow.dim
     if ball.p == 1 or ball.inner:
-        nodes = norm_nodes(graph, latent, ball.p)
-        graph = Graph(graph.input, graph.input_size, (*graph.nodes, *nodes), nodes[-1].output)
+        graph = with_norm(graph, latent, slice(0, flow.dim), ball.p)
         parts.append((graph.output, range(1)))
         inside += (
             _at_most(start, Fraction(ball.radius)),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoint
-from .data import split_rows, standardisation
+from .data import dequantise, split_rows, standardisation
 from .errors import DataError, TrainingError
 from .flow import USFlow
 from .objective import Objective
@@ -104,17 +104,21 @@ def fit(
 ) -> History:
     """Train ``flow`` on rows ``[n, dim]`` and leave it at its best validated step, on the CPU.
 
-    The flow first takes the means and deviations of the training rows. The loss is mean NLL − log prior / n. The device
+    Columns of whole numbers, as the flow names them, get the noise of `veriflow.data.dequantise` first. The flow then takes
+    the means and deviations of the training rows. The loss is mean NLL − log prior / n. The device
     is chosen automatically; with ``devices`` above one, lightning-fabric spreads each batch over them. With a
     ``checkpoint`` path the run is saved at every validation, and a later call with the same data and options goes on
     from there, to the same result.
 
     Raises:
-        DataError: another shape, fewer than four rows, NaN or infinity (named by row), a constant column.
+        DataError: another shape, fewer than four rows, NaN or infinity (named by row), a constant column, a column of
+            whole numbers that holds others.
         TrainingError: options that make no sense, a loss that is not finite (named by step), a checkpoint of another run.
     """
     options = options or TrainingOptions()
     rows = _checked_rows(flow, data)
+    if columns := flow.integral_columns:
+        rows = torch.as_tensor(dequantise(rows.double().numpy(), columns, options.seed)).to(rows.dtype)
     train_index, validation_index = split_rows(len(rows), options.validation, options.seed)
     train, validation = rows[train_index], rows[validation_index]
     mean, deviation = standardisation(train.double().numpy())

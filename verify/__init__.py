@@ -2,10 +2,11 @@
 
 from .box_splitting import RadialSearch
 from .certify import Certificate, certify
-from .engines import ENGINES, EngineInfo, engine, verify
+from .engines import ENGINES, EngineInfo, default_engine, engine, verify
 from .replay import replay
+from .rounding import RoundedWitness, rounded_witness
 from .verdict import Outcome, Verdict, Witness
-from .violation_probability import violation_probability, violations_in_data
+from .violation_probability import is_countable, violation_probability, violations_in_data
 
 __all__ = [
     "ENGINES",
@@ -13,11 +14,15 @@ __all__ = [
     "EngineInfo",
     "Outcome",
     "RadialSearch",
+    "RoundedWitness",
     "Verdict",
     "Witness",
     "certify",
+    "default_engine",
     "engine",
+    "is_countable",
     "replay",
+    "rounded_witness",
     "verify",
     "violation_probability",
     "violations_in_data",

@@ -23,7 +23,7 @@ from exporters import milp_model
 from veriflow.piecewise import Bounds, symbolic_bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball, Box
+from veriflow.regions import Ball, Region
 
 from .boxes import RegionBoxes, box_norms, open_disjuncts, split_boxes
 from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
@@ -150,18 +150,18 @@ def _decide_leaf(
         state.unsettled = min(state.unsettled, answer.proved)
 
 
-def search_box(query: Query, box: Box, *, deadline: float) -> PieceSearch:
-    """Close every part of a box, or find a violation, or stop at ``deadline`` (a `time.monotonic` value).
+def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:
+    """Close every part of a region, or find a violation, or stop at ``deadline`` (a `time.monotonic` value).
 
     The parts made last come first, so that few of them are open at any time.
     """
     state = PieceSearch()
-    stack = [(box.lower, box.upper)]
+    stack = [(region.lower, region.upper)]
     while stack and state.witness is None and time.monotonic() < deadline:
         taken, stack = stack[-BATCH:], stack[:-BATCH]
         lower, upper = (np.stack([ends[side] for ends in taken]) for side in (0, 1))
         state.pieces += len(taken)
-        boxes = RegionBoxes(lower, upper, box)
+        boxes = RegionBoxes(lower, upper, region)
         bounds = symbolic_bounds(query.graph, boxes)
         is_open, weights = open_disjuncts(query, boxes, bounds)
         left: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
@@ -174,6 +174,6 @@ def search_box(query: Query, box: Box, *, deadline: float) -> PieceSearch:
                 if state.witness is None
             ]
             left[place] = any(late)
-        stack += zip(*split_boxes(lower[left], upper[left], weights[left], box), strict=True)
+        stack += zip(*split_boxes(lower[left], upper[left], weights[left], region), strict=True)
     state.open = len(stack)
     return state

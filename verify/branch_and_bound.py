@@ -6,7 +6,7 @@ import time
 
 from veriflow.errors import QueryError
 from veriflow.query import Query
-from veriflow.regions import Ball
+from veriflow.regions import Ball, pieces
 
 from .attack import find_violation
 from .box_splitting import search_box, search_radially
@@ -17,15 +17,15 @@ from .verdict import Outcome, Verdict
 
 
 def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
-    """Decide a query over a box or ball.
+    """Decide a query over a box, a ball or a product of these.
 
     Raises:
         QueryError: a shell, or an L2 ball.
     """
     deadline = time.monotonic() + timeout
     region = query.region
-    if isinstance(region, Ball) and (region.inner or region.p == 2):
-        raise QueryError(f"expected a box or an L1 or Linf ball for the bab engine; got {region}")
+    if any(isinstance(part, Ball) and (part.inner or part.p == 2) for _, part in pieces(region)):
+        raise QueryError(f"expected boxes and L1 or Linf balls for the bab engine; got {region}")
     witness = find_violation(query)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)

@@ -11,7 +11,7 @@ from functools import partial
 
 from veriflow.errors import SolverError
 from veriflow.query import Query
-from veriflow.regions import Ball, Region
+from veriflow.regions import Ball, pieces
 from veriflow.threads import one_thread
 
 from .branch_and_bound import verify_branch_and_bound
@@ -44,7 +44,7 @@ class EngineInfo:
             return "unknown"
 
 
-_EXACT = "exact rational arithmetic; boxes, L1 and Linf balls and shells"
+_EXACT = "exact rational arithmetic; boxes, L1 and Linf balls and shells, their products"
 ENGINES: dict[str, EngineInfo] = {
     info.name: info
     for info in (
@@ -60,7 +60,7 @@ ENGINES: dict[str, EngineInfo] = {
             "milp",
             "highspy",
             "highspy",
-            "HiGHS with big-M from symbolic bounds; boxes, L1 and Linf balls and shells",
+            "HiGHS with big-M from symbolic bounds; boxes, L1 and Linf balls and shells, their products",
             "comes with veriflow",
             verify_milp,
         ),
@@ -109,9 +109,10 @@ def engine(name: str) -> EngineInfo:
     return info
 
 
-def default_engine(region: Region) -> str:
-    """The engine that decides queries over such a region where none is named."""
-    return "milp" if isinstance(region, Ball) and (region.inner or region.p == 2) else "bab"
+def default_engine(query: Query) -> str:
+    """The engine that takes the query's region and decides most: "milp" for shells, else "bab"."""
+    parts = (part for _, part in pieces(query.region))
+    return "milp" if any(isinstance(part, Ball) and part.inner for part in parts) else "bab"
 
 
 def verify(query: Query, engine_name: str | None = None, *, timeout: float = 60.0) -> Verdict:
@@ -119,7 +120,7 @@ def verify(query: Query, engine_name: str | None = None, *, timeout: float = 60.
 
     Args:
         query: what to decide.
-        engine_name: one of `ENGINES`; that of `default_engine` where none is named.
+        engine_name: one of `ENGINES`; `default_engine` chooses where none is given.
         timeout: seconds after which the answer is UNKNOWN.
 
     Raises:
@@ -128,7 +129,7 @@ def verify(query: Query, engine_name: str | None = None, *, timeout: float = 60.
     """
     if not timeout > 0:
         raise SolverError(f"expected a time limit above 0 seconds; got {timeout}")
-    name = engine_name or default_engine(query.region)
+    name = engine_name or default_engine(query)
     run, start = engine(name).run, time.monotonic()
     with one_thread():
         verdict = run(query, timeout=timeout)

@@ -50,23 +50,38 @@ def _renderings(query: Query, point: Sequence[float | Fraction]) -> Iterable[lis
 
 
 def _witness(query: Query, point: list[Fraction], values: Mapping[str, list[Fraction]]) -> Witness | None:
-    region, latent, outputs = query.region, values[query.latent or query.graph.input], values[query.graph.output]
-    own_norm = math.inf if query.flow is None or query.latent is None else query.flow.base.p
+    latent = values[query.latent] if query.latent else point[: query.latent_region.dim]
+    region, own_norm = (
+        query.latent_region,
+        math.inf if query.flow is None or query.latent is None else query.flow.base.p,
+    )
     norm = norm_of(latent, region.p if isinstance(region, Ball) else own_norm)
-    exact = np.array([float(v) for v in outputs])
-    seen = run_onnx(graph_to_onnx(query.graph), np.array([[float(v) for v in point]], dtype=np.float32))[0]
+    exact = np.array(_rounded(values[query.graph.output]))
+    seen = run_onnx(graph_to_onnx(query.graph), np.array([_rounded(point)], dtype=np.float32))[0]
     deviation = float(np.abs(seen - exact).max())
     if not deviation <= ONNX_TOLERANCE * max(1.0, float(np.abs(exact).max())):
         return None
     log_density = level_mass = None
     if query.flow is not None:
-        z = torch.tensor([float(v) for v in latent], dtype=torch.float64)
         with torch.no_grad():
+            z = torch.tensor(_rounded(latent), dtype=torch.float64)
             log_density = float(query.flow.base.log_prob(z)) - query.flow.log_volume()
-        level_mass = float(query.flow.base.law.cdf(norm))
-    data = tuple(float(v) for v in values[query.data])
-    own = tuple(exact[: query.network_outputs].tolist())
-    return Witness(tuple(point), tuple(latent), data, own, norm, deviation, log_density, level_mass)
+        level_mass = float(query.flow.base.law.cdf(norm_of(latent, query.flow.base.p)))
+    return Witness(
+        tuple(point),
+        tuple(latent),
+        _rounded(values[query.data]),
+        tuple(exact[: query.network_outputs].tolist()),
+        norm,
+        deviation,
+        log_density,
+        level_mass,
+        {name: _rounded(values[name]) for name in query.others},
+    )
+
+
+def _rounded(point: Sequence[Fraction]) -> tuple[float, ...]:
+    return tuple(float(v) for v in point)
 
 
 def norm_of(point: Sequence[Fraction], p: float) -> float:

@@ -29,7 +29,7 @@ PropertyOption = Annotated[
     typer.Option(
         "--property",
         metavar="TEXT|FILE",
-        help="What must hold of its outputs, such as `y[1] - y[0] >= 0.5 | y[1] >= 2` or `classified_as(1)`; or a "
+        help="What must hold, such as `y[1] - y[0] >= 0.5 | y[1] >= 2`, `classified_as(1)` or `robust(0.1, inf)`; or a "
         "VNN-LIB file, NAME.vnnlib, of what must not happen.",
     ),
 ]
@@ -90,7 +90,7 @@ def ask(
     level_set = flow.level_set(mass, radius=radius)
     balls = [Ball(flow.base.p, outer, flow.dim, inner) for inner, outer in level_set.intervals]
     if not from_file:
-        prop = parse_property(property_text)
+        prop = parse_property(property_text, read_onnx)
         queries = tuple(flow_query(flow, network, ball, prop) for ball in balls)
         return Question(flow, level_set, queries, queries[0])
     spec = read_vnnlib(property_text)

@@ -16,7 +16,7 @@ from verify import verify as decide
 from ..errors import RegionError
 from ..query import Query
 from ..regions import Ball
-from .findings import count_violations, witness_entry, witness_table
+from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
 from .inputs import ClassOption, DataOption, LabelOption, read_rows
 from .output import Document, ExitCode, JsonOption, facts, show
 from .question import (
@@ -53,10 +53,7 @@ def verify(
     radius: RadiusOption = None,
     direction: DirectionOption = LATENT_TO_DATA,
     engine: Annotated[
-        str | None,
-        typer.Option(
-            "--with", metavar="ENGINE", help="See `veriflow solvers`; bab for balls, milp for boxes by default."
-        ),
+        str | None, typer.Option("--with", metavar="ENGINE", help="See `veriflow solvers`; by the region by default.")
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds, in equal parts for each shell or box.")] = 60.0,
     data: DataOption = None,
@@ -85,8 +82,8 @@ def verify(
     counts, counted = count_violations(None if question is None else question.counted, rows)
     decisive = queries[verdicts.index(verdict)]
     mass = None if question is None else question.level_set.mass
-    features = question.flow.features if question else [f"X_{i}" for i in range(decisive.graph.sizes[decisive.data])]
 
+    rounded = rounded_if_whole(verdict.witness, decisive)
     document: dict[str, Document] = {
         "outcome": str(verdict.outcome),
         "reason": verdict.reason,
@@ -95,7 +92,8 @@ def verify(
         "property": decisive.text,
         "mass": mass,
         "regions": [_region_entry(query, part) for query, part in zip(queries, verdicts, strict=False)],
-        "witness": witness_entry(verdict.witness, features),
+        "witness": witness_entry(verdict.witness, decisive),
+        "rounded": rounded_entry(rounded, decisive),
         **counts,
     }
     answer = facts(
@@ -107,14 +105,16 @@ def verify(
             "time": f"{seconds:.2f} s with {verdict.engine}",
         }
     )
-    shown: list[RenderableType] = [] if verdict.witness is None else [witness_table(verdict.witness, features), ""]
+    shown: list[RenderableType] = (
+        [] if verdict.witness is None else [witness_table(verdict.witness, decisive, None, rounded), ""]
+    )
     show(document, as_json, answer, "", *shown, counted)
     raise typer.Exit(EXIT_CODES[verdict.outcome])
 
 
 def _region_entry(query: Query, verdict: Verdict) -> Document:
     """The latent norms of a query's region, null for a box, and what was found out about it."""
-    region = query.region
+    region = query.latent_region
     ends = (region.inner, region.radius) if isinstance(region, Ball) else (None, None)
     return {"inner": ends[0], "outer": ends[1], "outcome": str(verdict.outcome), "reason": verdict.reason}
 

@@ -14,7 +14,10 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from ..errors import GraphError
-from .graph import Graph, Matrix, Relu
+from .graph import Graph, Matrix, Relu, dense
+
+_SMALL = 2**16
+"""Entries of a sparse matrix up to which torch is faster with a dense one."""
 
 
 def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
@@ -38,8 +41,8 @@ def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
 
 
 def _apply(weight: Matrix, x: Tensor) -> Tensor:
-    if not sparse.issparse(weight):
-        return x @ torch.from_numpy(weight).T
+    if not sparse.issparse(weight) or weight.shape[0] * weight.shape[1] <= _SMALL:
+        return x @ torch.from_numpy(dense(weight)).T
     product: Tensor = _SparseProduct.apply(  # type: ignore[no-untyped-call]
         x.reshape(-1, weight.shape[1]), weight
     )
