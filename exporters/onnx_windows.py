@@ -212,9 +212,11 @@ def _pooled(importer: Importer, operation: Operation) -> tuple[Tensor, list[_Axi
 def average_pool(importer: Importer, operation: Operation) -> Tensor:
     """AveragePool, by the float32 nearest to 1/n for n cells: exact for powers of two."""
     tensor, axes = _pooled(importer, operation)
-    counts = np.ones(1)
+    counts, padded = np.ones(1), operation.flag("count_include_pad")
     for axis in axes:
-        padded = operation.flag("count_include_pad")
+        if padded and operation.opset < 19 and (axis.cells >= axis.size + axis.after).any():
+            # onnxruntime then divides by the whole kernel, onnx's reference by the cells up to the padding's end
+            raise operation.refused("windows that end within the padding, before opset 19", "ceil_mode that adds more")
         counts = (counts[:, None] * axis.cell_counts(padded=padded)).reshape(-1)
     channels, size = math.prod(tensor.shape[:2]), math.prod(tensor.shape[2:])
     matrix = _matrix(importer, np.ones((1, 1, *(axis.kernel for axis in axes))), _table(axes), size, 1, channels)

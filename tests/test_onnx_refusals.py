@@ -49,6 +49,13 @@ REFUSED = {
         model([node("AveragePool", ["x"], kernel_shape=[1], pads=[1, 1])], {"x": (1, 1, 3)}),
         "windows that each hold an entry",
     ),
+    "a window over the padding": (
+        model(
+            [node("AveragePool", ["x"], kernel_shape=[2], strides=[2], ceil_mode=1, count_include_pad=1)],
+            {"x": (1, 1, 3)},
+        ),
+        "windows that end within the padding, before opset 19",
+    ),
     "a stride over the end": (
         model([node("MaxPool", ["x"], kernel_shape=[1], strides=[3], auto_pad="SAME_UPPER")], {"x": (1, 1, 6)}),
         "windows at least 2 long with SAME_UPPER",
