@@ -4,7 +4,9 @@ from .bundle import write_bundle
 from .marabou_query import to_marabou
 from .milp_files import highs_model, milp_text
 from .milp_model import MilpModel, milp_model
-from .onnx_model import graph_to_onnx, read_onnx
+from .onnx_graph import EndingKind
+from .onnx_model import graph_to_onnx
+from .onnx_reader import Ending, OnnxNetwork, Port, read_network, read_onnx
 from .onnx_session import run_onnx
 from .paired_chain import paired_chain
 from .portable_form import PortableForm, portable_form
@@ -13,13 +15,18 @@ from .shifted_chain import shifted_chain
 from .smtlib_script import input_symbols, query_formula, to_smtlib
 from .tool_commands import DEFAULT_FORMS, FORMS, TOOLS, forms_for
 from .vnnlib_networks import linear_form, two_networks
+from .vnnlib_reader import parse_vnnlib, read_vnnlib
 from .vnnlib_spec import to_vnnlib1, to_vnnlib2
 
 __all__ = [
     "DEFAULT_FORMS",
     "FORMS",
     "TOOLS",
+    "Ending",
+    "EndingKind",
     "MilpModel",
+    "OnnxNetwork",
+    "Port",
     "PortableForm",
     "forms_for",
     "graph_to_onnx",
@@ -29,11 +36,14 @@ __all__ = [
     "milp_model",
     "milp_text",
     "paired_chain",
+    "parse_vnnlib",
     "portable_form",
     "query_formula",
     "query_from_bytes",
     "query_to_bytes",
+    "read_network",
     "read_onnx",
+    "read_vnnlib",
     "run_onnx",
     "shifted_chain",
     "to_marabou",

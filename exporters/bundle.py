@@ -17,10 +17,10 @@ from typing import TypeAlias
 from veriflow.errors import QueryError
 from veriflow.files import MANIFEST, write_folder_atomically
 from veriflow.query import Query
-from veriflow.regions import Ball, Region
+from veriflow.regions import Ball, Product, Region
 
 from .bundle_files import BundleFiles, query_files
-from .numerals import decimal_text
+from .numerals import decimal_ends, decimal_text
 from .portable_form import PortableForm
 from .tool_commands import DEFAULT_FORMS, FORMS, readme
 
@@ -59,8 +59,7 @@ def write_bundle(
     _check_names(queries, extra)
     if not forms or not set(forms) <= set(FORMS):
         raise QueryError(f"expected forms among {', '.join(FORMS)}; got {', '.join(forms) or 'none'}")
-    flows = {id(query.flow): query.flow for query in queries.values() if query.flow is not None}
-    deviations = {key: flow.rounding_deviation() for key, flow in flows.items()}
+    deviations: dict[tuple[int, bool], float | None] = {}
     with write_folder_atomically(folder) as scratch:
         files = BundleFiles(scratch)
         copied = None if network_path is None else files.copied(Path(network_path))
@@ -68,9 +67,12 @@ def write_bundle(
         paths: dict[str, dict[str, str]] = {}
         for name, query in queries.items():
             form, found = query_files(files, name, query, forms)
+            key = (id(query.flow), query.latent is None)
+            if key not in deviations:
+                deviations[key] = _deviation(query)
             entry = _query_entry(query, form, found)
-            entries[name] = {**extra.get(name, {}), **entry, "flow_rounding_deviation": deviations.get(id(query.flow))}
-            paths[name] = {key: file["path"] for key, file in found.items()}
+            entries[name] = {**extra.get(name, {}), **entry, "flow_rounding_deviation": deviations[key]}
+            paths[name] = {kind: file["path"] for kind, file in found.items()}
         manifest: dict[str, JSON] = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -116,19 +118,28 @@ def _region_entry(region: Region) -> JSON:
         radii = {"inner": region.inner, "radius": region.radius}
         exact = {f"{name}_exact": decimal_text(value) for name, value in radii.items()}
         return {"norm": norm, "dim": region.dim, **radii, **exact}
-    return {
-        "lower": [decimal_text(float(value)) for value in region.lower],
-        "upper": [decimal_text(float(value)) for value in region.upper],
-    }
+    if isinstance(region, Product):
+        return {"product": [_region_entry(part) for part in region.parts]}
+    lower, upper = decimal_ends(region)
+    return {"lower": list(map(decimal_text, lower)), "upper": list(map(decimal_text, upper))}
 
 
 def _mass(query: Query) -> float | None:
-    """Probability of the region under the flow, where the query has one and the region is a ball of its base's norm."""
-    region = query.region
+    """Probability of the latent region under the flow, where the query has one and it is a ball of its base's norm."""
+    region = query.latent_region
     if query.flow is None or not isinstance(region, Ball) or region.p != query.flow.base.p:
         return None
     law = query.flow.base.law
     return float(law.cdf(region.radius) - law.cdf(region.inner))
+
+
+def _deviation(query: Query) -> float | None:
+    """How far the flow's part of the graph, in the direction in which it stands there, is from the flow."""
+    if query.flow is None:
+        return None
+    return (
+        query.flow.rounding_deviation() if query.latent is None else query.flow.rounding_deviation(direction="inverse")
+    )
 
 
 def _versions() -> dict[str, JSON]:

@@ -19,7 +19,7 @@ from veriflow.piecewise import Bounds, symbolic_bounds
 from veriflow.piecewise.graph import Affine, Relu, Vector, dense
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball
+from veriflow.regions import Ball, pieces
 
 from .portable_form import with_extra_outputs
 
@@ -65,7 +65,7 @@ def to_marabou(query: Query, disjunct: tuple[Constraint, ...], bounds: Bounds | 
     Marabou works in floats, with tolerances of its own: replay every ``sat``.
 
     Args:
-        query: over a box, or a ball or shell of norm 1 or ∞.
+        query: over boxes, balls and shells of norm 1 or ∞, and products of them.
         disjunct: one row of ``query.violation``.
         bounds: bounds over the region for the query's graph; `symbolic_bounds`, if None.
 
@@ -73,11 +73,13 @@ def to_marabou(query: Query, disjunct: tuple[Constraint, ...], bounds: Bounds | 
         QueryError: an L2 ball, which is not linear.
     """
     region, graph = query.region, query.graph.ending_at(query.graph.output)
-    if isinstance(region, Ball) and region.p == 2:
+    parts = [(place, part) for place, part in pieces(region) if isinstance(part, Ball)]
+    if any(part.p == 2 for _, part in parts):
         raise QueryError(f"expected a region of linear constraints; got {region}")
     outputs = graph.output_size
-    if isinstance(region, Ball) and region.p == math.inf and region.inner:
-        graph, bounds = with_extra_outputs(graph, [], math.inf), None
+    shells = [(place, part) for place, part in parts if part.p == math.inf and part.inner]
+    if shells:
+        graph, bounds = with_extra_outputs(graph, [], [(place, math.inf) for place, _ in shells]), None
     bounds = symbolic_bounds(graph, region) if bounds is None else bounds
     lines = _Lines()
     inputs = lines.variables(bounds.lower[graph.input], bounds.upper[graph.input])
@@ -90,10 +92,11 @@ def to_marabou(query: Query, disjunct: tuple[Constraint, ...], bounds: Bounds | 
         else:
             _affine(lines, node, numbers)
     ends = numbers[graph.output]
-    if isinstance(region, Ball) and region.p == 1:
-        _l1_norm(lines, inputs, region)
-    elif isinstance(region, Ball) and region.inner:
-        lines.lower[ends[-1]] = max(lines.lower[ends[-1]], region.inner)
+    for place, part in parts:
+        if part.p == 1:
+            _l1_norm(lines, inputs[place], part)
+    for norm, (_, part) in zip(ends[outputs:], shells, strict=True):
+        lines.lower[norm] = max(lines.lower[norm], part.inner)
     for constraint in disjunct:
         terms = [(ends[i], float(c)) for i, c in constraint.coefficients]
         lines.equation(_AT_LEAST, terms, float(constraint.bound))

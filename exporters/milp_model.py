@@ -13,7 +13,7 @@ from veriflow.errors import QueryError
 from veriflow.piecewise import Bounds, Graph, Relu
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball
+from veriflow.regions import Ball, Box, pieces
 
 Vector = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -26,7 +26,8 @@ class MilpModel:
     Attributes:
         inputs: columns of the graph's input.
         slack: column of the violation's least slack: how far all constraints of the disjunct are met.
-        norm: column that is at least the norm of the input (the infinity norm for a box), to be minimised.
+        norm: column that is at least the norm of the input's first part, the latent one of a query on a flow (the
+            infinity norm for a box), to be minimised.
     """
 
     matrix: sparse.csr_array
@@ -112,14 +113,19 @@ def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], l
 
 
 def _add_region(builder: _Builder, query: Query, bounds: Bounds) -> tuple[Indices, int]:
-    region = query.region
-    if isinstance(region, Ball) and region.p == 2:
-        raise QueryError("expected a box or a ball of norm 1 or inf, which are linear; got norm 2")
     inputs = builder.add_columns(bounds.lower[query.graph.input], bounds.upper[query.graph.input])
+    norms = [_add_part(builder, part, inputs[place]) for place, part in pieces(query.region)]
+    return inputs, norms[0]
+
+
+def _add_part(builder: _Builder, region: Ball | Box, inputs: Indices) -> int:
+    """Rows that keep inputs in a ball or box; the column of their norm."""
     if isinstance(region, Ball):
         p, r, inner = region.p, region.radius, region.inner
     else:
         p, r, inner = math.inf, float(np.maximum(np.abs(region.lower), np.abs(region.upper)).max()), 0.0
+    if p == 2:
+        raise QueryError("expected boxes and balls of norm 1 or inf, which are linear; got norm 2")
     d = region.dim
     ones, zeros, eye = np.ones(d), np.zeros(d), sparse.eye_array(d, format="coo")
     norm = builder.add_columns(np.array([inner]), np.array([r]))
@@ -145,7 +151,7 @@ def _add_region(builder: _Builder, query: Query, bounds: Bounds) -> tuple[Indice
             phase = builder.add_columns(zeros, ones, integral=True)
             builder.add_rows(-infinite, zeros, (eye, positive), (-r * eye, phase))
             builder.add_rows(-infinite, r * ones, (eye, negative), (r * eye, phase))
-    return inputs, int(norm[0])
+    return int(norm[0])
 
 
 def _add_graph(builder: _Builder, graph: Graph, bounds: Bounds, inputs: Indices) -> dict[str, Indices]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from veriflow.errors import QueryError
 from veriflow.properties import Constraint
+from veriflow.regions import Box
 
 
 def decimal_text(value: float | Fraction) -> str:
@@ -29,6 +30,16 @@ def decimal_text(value: float | Fraction) -> str:
     scaled = str(abs(number.numerator) * 10**digits // number.denominator).rjust(digits + 1, "0")
     fraction = scaled[-digits:].rstrip("0") or "0"
     return f"{'-' if number < 0 else ''}{scaled[:-digits]}.{fraction}"
+
+
+def decimal_ends(box: Box) -> tuple[list[Fraction], list[Fraction]]:
+    """The exact ends of a box where they have a finite decimal expansion, elsewhere the float32 numbers around them."""
+    lower, upper = box.ends
+
+    def written(value: Fraction, outer: float) -> Fraction:
+        return value if _part_prime_to_ten(value.denominator) == 1 else Fraction(float(outer))
+
+    return list(map(written, lower, box.lower)), list(map(written, upper, box.upper))
 
 
 def are_float32(values: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ VNN-LIB drop linear constraints without a word: vibecheck 1.1.0 reads ``(>= (+ Y
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -14,10 +15,11 @@ import numpy as np
 from scipy import sparse
 
 from veriflow.errors import QueryError
-from veriflow.piecewise.graph import Affine, Graph, Matrix, Node, Relu, identity
+from veriflow.piecewise.copies import fresh, scattering, with_map, with_norm
+from veriflow.piecewise.graph import Graph, Matrix, identity
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball, Box
+from veriflow.regions import Ball, Box, pieces
 
 from .numerals import portable_constraint
 
@@ -39,7 +41,7 @@ class PortableForm:
 
     Attributes:
         graph: the query's graph, its outputs first and the extra ones after them; no constant of it is changed.
-        box: the region's bounding box, its ends float32 numbers.
+        box: the region's bounding box, its ends float32 numbers (around the exact ones of a region that has them).
         disjuncts: comparisons, all inside the disjuncts.
         weakened: how many strict comparisons of the violation were made non-strict, as not all tools know strict ones.
         notes: what each extra output is, in words.
@@ -60,7 +62,7 @@ def portable_form(query: Query) -> PortableForm:
             coefficients that no scaling makes float32 numbers.
     """
     region = query.region.rounded_outward()
-    if isinstance(region, Ball) and region.p == 2:
+    if any(isinstance(part, Ball) and part.p == 2 for _, part in pieces(region)):
         raise QueryError(f"expected a region of linear constraints; got {region}")
     rows = [[portable_constraint(constraint) for constraint in row] for row in query.violation]
     if not all(rows):
@@ -70,14 +72,17 @@ def portable_form(query: Query) -> PortableForm:
     numbers = {form: size + k for k, form in enumerate(forms)}
     disjuncts = [tuple(_comparison(constraint, numbers) for constraint in row) for row in rows]
     notes = [f"y[{numbers[form]}] = {_form_text(form)}" for form in forms]
-    norm = None
-    if isinstance(region, Ball) and (region.p == 1 or region.inner):
-        norm = region.p
-        disjuncts = [row + _norm_comparisons(region, size + len(forms)) for row in disjuncts]
-        notes.append(f"y[{size + len(forms)}] = the L{'1' if norm == 1 else 'inf'} norm of the input")
+    norms: list[tuple[slice, float]] = []
+    for place, part in pieces(region):
+        if isinstance(part, Ball) and (part.p == 1 or part.inner):
+            output = size + len(forms) + len(norms)
+            norms.append((place, part.p))
+            disjuncts = [row + _norm_comparisons(part, output) for row in disjuncts]
+            of = "the input" if part is region else f"inputs {place.start} to {place.stop - 1}"
+            notes.append(f"y[{output}] = the L{'1' if part.p == 1 else 'inf'} norm of {of}")
     return PortableForm(
-        with_extra_outputs(query.graph, forms, norm) if notes else query.graph,
-        Box(region.lower, region.upper),
+        with_extra_outputs(query.graph, forms, norms) if notes else query.graph,
+        region if isinstance(region, Box) else Box(region.lower, region.upper),
         tuple(disjuncts),
         sum(constraint.strict for row in rows for constraint in row),
         tuple(notes),
@@ -110,58 +115,22 @@ def _form_text(form: Form) -> str:
     return " + ".join(f"{float(c)!r} y[{i}]" for i, c in form)
 
 
-def with_extra_outputs(graph: Graph, forms: list[Form], norm: float | None) -> Graph:
-    """The graph with the linear ``forms`` of its outputs as further outputs, and last the input's norm.
+def with_extra_outputs(graph: Graph, forms: list[Form], norms: Sequence[tuple[slice, float]]) -> Graph:
+    """The graph with the linear ``forms`` of its outputs as further outputs, and then norms of parts of its input.
 
     Args:
         graph: any graph; its own nodes stay as they are.
         forms: terms ``(output, coefficient)``, the coefficients float32 numbers.
-        norm: 1 or ∞, or None for no such output.
+        norms: the place of each part among the coordinates, and 1 or ∞.
     """
     size = graph.output_size
     rows = np.array([[float(dict(form).get(i, 0)) for i in range(size)] for form in forms]).reshape(len(forms), size)
-    total = size + len(forms) + (norm is not None)
-    below = sparse.csr_array((total - size - len(forms), size))
+    total = size + len(forms) + len(norms)
+    below = sparse.csr_array((len(norms), size))
     terms: list[tuple[str, Matrix]] = [
         (graph.output, sparse.csr_array(sparse.vstack([identity(size), sparse.csr_array(rows), below], format="csr")))
     ]
-    nodes = list(graph.nodes)
-    if norm is not None:
-        nodes += _norm_nodes(graph, norm)
-        terms.append((nodes[-1].output, sparse.csr_array(([1.0], ([total - 1], [0])), shape=(total, 1))))
-    name = _fresh("outputs", graph)
-    return Graph(graph.input, graph.input_size, (*nodes, Affine(name, tuple(terms), np.zeros(total))), name)
-
-
-def _norm_nodes(graph: Graph, norm: float) -> list[Node]:
-    """Nodes that end in the norm of the input: the sum, or a tournament of maxima, of ``|z| = relu(z) + relu(−z)``."""
-    size = graph.input_size
-    signs, parts, last = (_fresh(name, graph) for name in ("norm.signs", "norm.parts", "norm"))
-    one = identity(size)
-    both = sparse.csr_array(sparse.vstack([one, -one], format="csr"))
-    nodes: list[Node] = [Affine(signs, ((graph.input, both),), np.zeros(2 * size)), Relu(parts, signs)]
-    if norm == 1:
-        return [*nodes, Affine(last, ((parts, np.ones((1, 2 * size))),), np.zeros(1))]
-    left = _fresh("norm.magnitudes", graph)
-    nodes.append(Affine(left, ((parts, sparse.csr_array(sparse.hstack([one, one], format="csr"))),), np.zeros(size)))
-    while size > 1:
-        left, size = _halved(nodes, left, size, graph)
-    return nodes
-
-
-def _halved(nodes: list[Node], left: str, size: int, graph: Graph) -> tuple[str, int]:
-    """One round of the tournament: max(a, b) = b + relu(a − b) of entries i and i + half; an odd last one passes."""
-    half, rest = size // 2, size - size // 2
-    every = identity(size)
-    ahead, gain, best = (_fresh(f"norm.{name}.{rest}", graph) for name in ("ahead", "gain", "best"))
-    nodes.append(Affine(ahead, ((left, sparse.csr_array(every[:half] - every[half : 2 * half])),), np.zeros(half)))
-    nodes.append(Relu(gain, ahead))
-    gains = sparse.csr_array(identity(rest)[:, :half])
-    nodes.append(Affine(best, ((left, sparse.csr_array(every[half:])), (gain, gains)), np.zeros(rest)))
-    return best, rest
-
-
-def _fresh(name: str, graph: Graph) -> str:
-    while name in graph.sizes:
-        name += "'"
-    return name
+    for k, (place, p) in enumerate(norms, start=size + len(forms)):
+        graph = with_norm(graph, graph.input, place, p)
+        terms.append((graph.output, scattering(slice(k, k + 1), total)))
+    return with_map(graph, fresh("outputs", graph.sizes), terms, np.zeros(total))

@@ -24,7 +24,7 @@ from veriflow.piecewise import Affine, Graph, Relu
 from veriflow.piecewise.graph import Node
 from veriflow.properties import Constraint, Disjunction
 from veriflow.query import Query
-from veriflow.regions import Ball, Box, Region
+from veriflow.regions import Ball, Box, Product, Region, pieces
 
 Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 
@@ -46,13 +46,18 @@ def query_to_bytes(query: Query) -> bytes:
         "input_size": query.graph.input_size,
         "output": query.graph.output,
         "nodes": nodes,
-        "region": _region_entry(query.region, arrays),
+        "region": [_part_entry(part, k, arrays) for k, (_, part) in enumerate(pieces(query.region))],
+        "product": isinstance(query.region, Product),
         "violation": [
             [[[[i, str(c)] for i, c in row.coefficients], str(row.bound), row.strict] for row in disjunct]
             for disjunct in query.violation
         ],
         "text": query.text,
         "data": query.data,
+        "latent": query.latent,
+        "network_outputs": query.network_outputs,
+        "others": query.others,
+        "output_names": query.output_names,
     }
     arrays[_HEAD] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
     stream = BytesIO()
@@ -76,10 +81,14 @@ def query_from_bytes(data: bytes) -> Query:
         nodes = tuple(_node(entry, k, arrays) for k, entry in enumerate(head["nodes"]))
         return Query(
             Graph(head["input"], head["input_size"], nodes, head["output"]),
-            _region(head["region"], arrays),
+            _region(head, arrays),
             _violation(head["violation"]),
             head["text"],
             head["data"],
+            latent=head["latent"],
+            network_outputs=head["network_outputs"],
+            others=tuple(head["others"]),
+            output_names=tuple(head["output_names"]),
         )
     except VeriflowError:
         raise
@@ -117,19 +126,28 @@ def _node(entry: dict[str, Any], k: int, arrays: Arrays) -> Node:
     return Affine(entry["output"], tuple(terms), arrays[f"bias.{k}"])
 
 
-def _region_entry(region: Region, arrays: Arrays) -> dict[str, Any]:
-    if isinstance(region, Ball):
-        p = "inf" if region.p == math.inf else region.p
-        return {"p": p, "radius": region.radius, "dim": region.dim, "inner": region.inner}
-    arrays["lower"], arrays["upper"] = region.lower, region.upper
-    return {}
+def _part_entry(part: Ball | Box, k: int, arrays: Arrays) -> dict[str, Any]:
+    if isinstance(part, Ball):
+        p = "inf" if part.p == math.inf else part.p
+        return {"p": p, "radius": part.radius, "dim": part.dim, "inner": part.inner}
+    arrays[f"lower.{k}"], arrays[f"upper.{k}"] = part.lower, part.upper
+    return {"exact": None if part.exact is None else [[str(value) for value in ends] for ends in part.exact]}
 
 
-def _region(entry: dict[str, Any], arrays: Arrays) -> Region:
-    if not entry:
-        return Box(arrays["lower"], arrays["upper"])
-    p = math.inf if entry["p"] == "inf" else entry["p"]
-    return Ball(p, entry["radius"], entry["dim"], entry["inner"])
+def _part(entry: dict[str, Any], k: int, arrays: Arrays) -> Ball | Box:
+    if "p" in entry:
+        p = math.inf if entry["p"] == "inf" else entry["p"]
+        return Ball(p, entry["radius"], entry["dim"], entry["inner"])
+    exact = None
+    if entry["exact"] is not None:
+        lower, upper = (tuple(Fraction(value) for value in ends) for ends in entry["exact"])
+        exact = (lower, upper)
+    return Box(arrays[f"lower.{k}"], arrays[f"upper.{k}"], exact)
+
+
+def _region(head: dict[str, Any], arrays: Arrays) -> Region:
+    parts = tuple(_part(entry, k, arrays) for k, entry in enumerate(head["region"]))
+    return Product(parts) if head["product"] else parts[0]
 
 
 def _violation(rows: list[Any]) -> Disjunction:

@@ -9,7 +9,6 @@ ATVA 2017).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from fractions import Fraction
 from io import StringIO
 
@@ -21,10 +20,10 @@ from pysmt.typing import REAL
 
 from veriflow.errors import QueryError
 from veriflow.piecewise import Bounds
-from veriflow.piecewise.graph import Affine, Relu, Vector, dense
+from veriflow.piecewise.graph import Affine, Relu, dense
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball, Region
+from veriflow.regions import Ball, Box, pieces
 
 LOGIC = "QF_LRA"
 _GRID = 1024
@@ -71,7 +70,7 @@ def to_smtlib(query: Query, bounds: Bounds | None = None) -> str:
 
 def _conjuncts(query: Query, bounds: Bounds | None) -> list[FNode]:
     inputs = input_symbols(query)
-    conjuncts = _region_conjuncts(query.region, inputs)
+    conjuncts = [c for place, part in pieces(query.region) for c in _region_conjuncts(part, inputs[place], place.start)]
     graph = query.graph.ending_at(query.graph.output)
     values = {graph.input: inputs}
     for k, node in enumerate(graph.nodes):
@@ -84,10 +83,11 @@ def _conjuncts(query: Query, bounds: Bounds | None) -> list[FNode]:
     return conjuncts
 
 
-def _region_conjuncts(region: Region, z: list[FNode]) -> list[FNode]:
+def _region_conjuncts(region: Ball | Box, z: list[FNode], start: int) -> list[FNode]:
     if not isinstance(region, Ball):
-        lows, highs = map(_reals, (region.lower, region.upper))
-        return [GE(v, low) for v, low in zip(z, lows, strict=True)] + [LE(v, h) for v, h in zip(z, highs, strict=True)]
+        lower, upper = region.ends
+        lows = [GE(v, Real(low)) for v, low in zip(z, lower, strict=True)]
+        return lows + [LE(v, Real(high)) for v, high in zip(z, upper, strict=True)]
     if region.p == 2:
         raise QueryError(f"expected a region of linear constraints; got {region}")
     outer, inner = _real(region.radius), _real(region.inner)
@@ -96,13 +96,13 @@ def _region_conjuncts(region: Region, z: list[FNode]) -> list[FNode]:
         if region.inner:
             conjuncts.append(Or(part for v in z for part in (GE(v, inner), LE(v, _real(-region.inner)))))
         return conjuncts
-    return _l1_conjuncts(region, z)
+    return _l1_conjuncts(region, z, start)
 
 
-def _l1_conjuncts(region: Ball, z: list[FNode]) -> list[FNode]:
+def _l1_conjuncts(region: Ball, z: list[FNode], start: int) -> list[FNode]:
     """``z = p − n`` with p, n ≥ 0 and Σ (p + n) ≤ radius; for a shell p or n is zero, so that Σ (p + n) is the norm."""
     zero = Real(0)
-    pairs = [(Symbol(f"p_{i}", REAL), Symbol(f"n_{i}", REAL)) for i in range(len(z))]
+    pairs = [(Symbol(f"p_{i}", REAL), Symbol(f"n_{i}", REAL)) for i in range(start, start + len(z))]
     norm = Plus([part for pair in pairs for part in pair])
     conjuncts = [Equals(v, Minus(p, n)) for v, (p, n) in zip(z, pairs, strict=True)]
     conjuncts += [GE(part, zero) for pair in pairs for part in pair]
@@ -167,10 +167,6 @@ def _constraint(constraint: Constraint, outputs: list[FNode]) -> FNode:
 
 def _total(terms: list[FNode]) -> FNode:
     return Plus(terms) if terms else Real(0)
-
-
-def _reals(values: Vector) -> Iterable[FNode]:
-    return [_real(value) for value in values]
 
 
 def _real(value: float) -> FNode:

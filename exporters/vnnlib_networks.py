@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import itertools
 
+from veriflow.errors import GraphError
 from veriflow.piecewise.graph import Graph
 from veriflow.query import Query
-from veriflow.regions import Ball, Box
+from veriflow.regions import Ball, Box, Product
 
-from .numerals import decimal_text
+from .numerals import decimal_ends, decimal_text
 from .portable_form import PortableForm, portable_form, with_extra_outputs
 from .vnnlib_spec import comparison_text, heading, to_vnnlib2
 
@@ -42,28 +43,30 @@ def linear_form(query: Query) -> tuple[PortableForm, str] | None:
 
 
 def two_networks(query: Query) -> tuple[Graph, Graph, str] | None:
-    """The flow, the network under test, and the query about both as VNN-LIB 2.0; None where there is no flow in the query.
+    """The flow, the network under test, and the query about both as VNN-LIB 2.0.
 
-    The flow is declared as F, from the latent input Z to the data (and, for an L1 ball, to the norm of Z); the network is
-    N, and its input X equals that data.
+    The flow is declared as F, from the latent input Z to the data (and, for an L1 ball or a shell, to the norm of Z); the
+    network is N, and its input X equals that data. None where there is no flow before the network, or where the outputs
+    depend on more than one data point.
 
     Raises:
         QueryError: as `portable_form`.
-        GraphError: a network that reads more than the data.
     """
-    if query.data == query.graph.input:
+    region = query.region.rounded_outward()
+    if query.data == query.graph.input or query.latent is not None or isinstance(region, Product):
+        return None
+    try:
+        network = portable_form(query.at(Box(region.lower, region.upper))).graph.starting_at(query.data)
+    except GraphError:
         return None
     whole = portable_form(query)
-    region = query.region.rounded_outward()
-    norm = region.p if isinstance(region, Ball) and (region.p == 1 or region.inner) else None
     flow = query.graph.ending_at(query.data)
     size = flow.output_size
-    network = portable_form(query.at(Box(region.lower, region.upper))).graph.starting_at(query.data)
-    if norm is not None:
-        flow = with_extra_outputs(flow, [], norm)
+    if isinstance(region, Ball) and (region.p == 1 or region.inner):
+        flow = with_extra_outputs(flow, [], [(slice(0, region.dim), region.p)])
 
     def output(i: int) -> str:
-        return f"D[0,{size}]" if norm is not None and i == network.output_size else f"Y[0,{i}]"
+        return f"D[0,{size}]" if i == network.output_size else f"Y[0,{i}]"
 
     lines = heading(whole, query.text)
     lines += [
@@ -77,9 +80,9 @@ def two_networks(query: Query) -> tuple[Graph, Graph, str] | None:
         f"    (declare-output Y float32 [1, {network.output_size}])",
         ")",
     ]
-    for i, (low, high) in enumerate(zip(whole.box.lower, whole.box.upper, strict=True)):
-        lines.append(f"(assert (>= Z[0,{i}] {decimal_text(float(low))}))")
-        lines.append(f"(assert (<= Z[0,{i}] {decimal_text(float(high))}))")
+    for i, (low, high) in enumerate(zip(*decimal_ends(whole.box), strict=True)):
+        lines.append(f"(assert (>= Z[0,{i}] {decimal_text(low)}))")
+        lines.append(f"(assert (<= Z[0,{i}] {decimal_text(high)}))")
     lines += [f"(assert (== X[0,{i}] D[0,{i}]))" for i in range(size)]
     rows = [" ".join(comparison_text(comparison, output) for comparison in row) for row in whole.disjuncts]
     lines += ["(assert (or", *(f"    (and {row})" for row in rows), "))"]

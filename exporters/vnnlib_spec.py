@@ -1,7 +1,8 @@
 """A query's portable form as VNN-LIB text, versions 1.0 and 2.0 (https://www.vnnlib.org).
 
 Both state one bound per assertion on the inputs and a single assertion on the outputs, an ``or`` of ``and``s with every
-comparison inside: what all readers take the same way. Numbers are exact decimals. No comparison is strict.
+comparison inside: what all readers take the same way. Numbers are exact decimals, those of a box that was read from a
+file as they were there; an end such as 1/3 becomes the float32 number outside of it. No comparison is strict.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from .numerals import decimal_text
+from .numerals import decimal_ends, decimal_text
 from .portable_form import Comparison, PortableForm
 
 
@@ -51,9 +52,9 @@ def _joined(
     further: Sequence[str] = (),
 ) -> str:
     lines = heading(form, text) + declared
-    for i, (low, high) in enumerate(zip(form.box.lower, form.box.upper, strict=True)):
-        lines.append(f"(assert (>= {x(i)} {decimal_text(float(low))}))")
-        lines.append(f"(assert (<= {x(i)} {decimal_text(float(high))}))")
+    for i, (low, high) in enumerate(zip(*decimal_ends(form.box), strict=True)):
+        lines.append(f"(assert (>= {x(i)} {decimal_text(low)}))")
+        lines.append(f"(assert (<= {x(i)} {decimal_text(high)}))")
     lines += further
     rows = [" ".join(comparison_text(comparison, y) for comparison in row) for row in form.disjuncts]
     lines += ["(assert (or", *(f"    (and {row})" for row in rows), "))"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 
 from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, compose, identity
 from veriflow.properties import Property, classified_as, formula_property, output_between, y
 from veriflow.query import Query
-from veriflow.regions import Ball, Box, Region
+from veriflow.regions import Ball, Box, Product, Region
 
 
 def float32_array(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> Vector:
@@ -64,6 +64,8 @@ REGIONS: dict[str, Region] = {
     "Linf ball": Ball(math.inf, 0.4, 3),
     "Linf shell": Ball(math.inf, 0.5, 3, 0.2),
     "box": Box(np.array([-0.3, 0.1, -1.0]), np.array([0.5, 0.2, 0.25])),
+    "ball times box": Product((Ball(1, 0.7, 2), Box(np.array([0.1]), np.array([0.4])))),
+    "shell times shell": Product((Ball(math.inf, 0.4, 1, 0.1), Ball(1, 0.6, 2, 0.2))),
 }
 
 PROPERTIES: dict[str, Property] = {
@@ -98,4 +100,4 @@ def exact(point: Vector) -> list[Fraction]:
 
 def inside_points(region: Region, rng: np.random.Generator, count: int) -> list[Vector]:
     """Float32 points of the region, at most ``count``."""
-    return [point for point in points_about(region, rng, 50 * count) if region.contains(exact(point))][:count]
+    return list(islice((p for p in points_about(region, rng, 50 * count) if region.contains(exact(p))), count))

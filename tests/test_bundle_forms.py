@@ -1,6 +1,7 @@
 """Forms beyond the portable one mean the query too: linear input constraints, two networks, chains of pairs."""
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 from small_queries import PROPERTIES, REGIONS, exact, points_about, random_graph, random_network, small_query
 
 from exporters import graph_to_onnx, linear_form, paired_chain, two_networks
+from exporters.portable_form import with_extra_outputs
 from exporters.vnnlib_networks import MOST_DIMENSIONS
 from veriflow.errors import GraphError
 from veriflow.piecewise import Affine, Graph, Relu, evaluate_exact
+from veriflow.properties import Constraint
 from veriflow.query import network_query
-from veriflow.regions import Ball
+from veriflow.regions import Ball, Product
 
 
 def holds(text, values):
@@ -54,7 +57,7 @@ def meaning(term, values):
 
 
 @pytest.mark.parametrize("prop", PROPERTIES)
-@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("region", [name for name, place in REGIONS.items() if not isinstance(place, Product)])
 def test_two_networks_mean_the_query(region, prop):
     answers = set()
     for seed in range(3):
@@ -100,6 +103,17 @@ def test_facets_are_for_few_dimensions(dim):
         assert found[1].count("assert (<=") == dim + 2**dim
         assert vnnlib.parse_query_string(found[1])
     assert two_networks(query) is None
+
+
+def test_two_networks_are_for_one_data_point_of_one_latent():
+    query = small_query("box", "largest")
+    assert two_networks(query) is not None
+    assert two_networks(replace(query, latent="x")) is None
+    assert two_networks(small_query("ball times box", "largest")) is None
+    last = query.graph.output_size
+    both = with_extra_outputs(query.graph, [], [(slice(0, 3), 1)])  # outputs that depend on more than the data
+    more = replace(query, graph=both, violation=(((Constraint(((last, Fraction(1)),), Fraction(0))),),))
+    assert two_networks(more) is None
 
 
 @settings(max_examples=60, deadline=None)

@@ -38,12 +38,15 @@ FIELDS = {
     "score": "rows mean_nll shares_inside norm_fit written scores",
     "level-set": "side mass intervals radius log_density_threshold calibration rows_inside",
     "export": "folder property mass queries files",
-    "verify": "outcome reason engine seconds property mass regions witness violation_probability violations_in_data",
+    "restrict": "folder property direction mass queries files",
+    "verify": "outcome reason engine seconds property mass regions witness rounded violation_probability violations_in_data",
     "certify": "property certified_mass refuted_mass searched_mass proved_radius refuted_radius complete reason "
-    "seconds boxes witness median violation_probability violations_in_data",
+    "seconds boxes witness rounded median violation_probability violations_in_data",
     "solvers": "engines",
 }
-WITNESS = "data outputs latent latent_exact latent_norm log_density level_mass onnx_deviation"
+WITNESS = (
+    "data others outputs output_names input_exact latent latent_exact latent_norm log_density level_mass onnx_deviation"
+)
 PROPORTION = "estimate low high confidence count trials"
 
 
@@ -272,6 +275,68 @@ def test_verify(folder: Path, asked: Callable[..., list[object]], engine: str, p
         assert list(witness) == WITNESS.split()
         assert witness["outputs"][0] > 4
         assert sum(witness["data"].values()) == pytest.approx(witness["outputs"][0])
+
+
+@pytest.mark.parametrize(
+    ("relation", "outcome", "points"),
+    [
+        ("robust(0.01)", "holds", []),
+        ("robust(2, 1)", "violated", ["x'"]),
+        ("fair(width [mm], 0, 5)", "violated", ["x[width [mm]=0]", "x[width [mm]=5]"]),
+        ("fair(height, within=[-1, 1.5])", "violated", ["x with another height"]),
+        ("monotone(width [mm], increasing=yes, tolerance=0.01)", "holds", []),
+        ("lipschitz(1.9, inf, 0.5, tolerance=0.01)", "violated", ["x'"]),
+        ("equivalent(NET, 0.01)", "holds", []),
+        ("same_decision(NET, tolerance=0.01)", "holds", []),
+        ("abstains_outside(1)", "violated", []),
+        ("confident(any, 2)", "violated", []),
+    ],
+)
+def test_named_properties_are_verified(
+    folder: Path, asked: Callable[..., list[object]], relation: str, outcome: str, points: list[str]
+) -> None:
+    text = relation.replace("NET", str(folder / "net.onnx"))
+    mass = 0.05 if relation == "robust(0.01)" else 0.5
+    question = ["verify", *asked(text), "--mass", mass, "--data", folder / "blob.csv"]
+    found = document(*question, code=int(outcome == "violated"))
+    assert (found["outcome"], found["rounded"]) == (outcome, None)
+    assert (found["violation_probability"] is None) == (found["violations_in_data"] is None)
+    if outcome == "violated":
+        witness = found["witness"]
+        assert list(witness["others"]) == points
+        assert all(list(point) == FEATURES for point in witness["others"].values())
+        assert len(witness["output_names"]) == len(witness["outputs"])
+        text = run(*question).stdout
+        assert all(part in text for part in ("VIOLATED", "witness", "outputs", f"{witness['outputs'][0]:.6g}"))
+
+
+def test_relations_are_exported_and_certified_where_the_latent_alone_is_chosen(
+    folder: Path, asked: Callable[..., list[object]], tmp_path: Path
+) -> None:
+    document("export", *asked("robust(0.5)"), "--mass", 0.5, "-o", tmp_path / "bundle")
+    entry = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["queries"]["query"]
+    assert (entry["property"], len(entry["region"]["product"])) == ("robust(0.5, inf)", 2)
+    assert "expected a query on a flow over an L1 or Linf ball; got" in refused("certify", *asked("robust(0.5)"))
+    found = document("certify", *asked("fair(width [mm], 0, 5)"), code=1)
+    assert list(found["witness"]["others"]) == ["x[width [mm]=0]", "x[width [mm]=5]"]
+    assert "none.onnx" in refused("verify", *asked("equivalent(none.onnx, 1)"), "--mass", 0.5)
+
+
+def test_whole_numbers_are_rounded_in_witnesses(
+    folder: Path, asked: Callable[..., list[object]], tmp_path: Path
+) -> None:
+    rows = np.random.default_rng(0).integers([0, 0], [2, 4], (200, 2)).tolist()
+    table = write_csv(tmp_path / "whole.csv", [["sex", "class"], *rows])
+    model = tmp_path / "whole.safetensors"
+    document("fit", table, "-o", model, "--integral", "sex,class", "--blocks", 0, "--steps", 40)
+    found = document("verify", *asked("fair(sex, 0, 1)", flow=model), "--mass", 0.9, code=1)
+    rounded = found["rounded"]
+    assert (rounded["violates"], rounded["inside"]) == (True, True)
+    assert rounded["data"]["class"] == 1
+    assert all(value == round(value) for point in rounded["others"].values() for value in point.values())
+    text = run("verify", *asked("fair(sex, 0, 1)", flow=model), "--mass", 0.9)
+    assert "still a violation" in text.stdout
+    assert "got 'age'" in refused("fit", table, "-o", model, "--integral", "age")
 
 
 def test_verify_in_text(folder: Path, asked: Callable[..., list[object]]) -> None:

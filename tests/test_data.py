@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from veriflow.data import read_table, split_rows, standardisation, write_table
+from veriflow.data import dequantise, read_table, split_rows, standardisation, write_table
 from veriflow.errors import DataError, StorageError
 
 ENDINGS = [".csv", ".parquet", ".npz", ".npy"]
@@ -309,3 +309,21 @@ def test_splits_differ_between_seeds_and_must_leave_rows() -> None:
     for n, share in [(10, 1.0), (10, -0.1), (10, float("nan")), (1, 0.5), (2, 0.9), (0, 0)]:
         with pytest.raises(DataError, match="expected a validation share"):
             split_rows(n, share, 0)
+
+
+# -- whole numbers ------------------------------------------------------------------------------------------------
+
+
+@given(hnp.arrays(np.float64, (20, 3), elements=st.integers(-100, 100).map(float)), st.integers(0, 9))
+def test_rounding_undoes_the_noise_which_leaves_other_columns_alone(values: np.ndarray, seed: int) -> None:
+    noisy = dequantise(values, [0, 2], seed)
+    assert (noisy[:, 1] == values[:, 1]).all()
+    assert (np.abs(noisy - values) <= 0.5).all()
+    assert len(np.unique(noisy[:, 0])) == 20
+    assert (dequantise(values, [0, 2], seed) == noisy).all()
+    assert (dequantise(values, [], seed) == values).all()
+
+
+def test_numbers_that_are_not_whole_are_refused() -> None:
+    with pytest.raises(DataError, match=r"expected whole numbers in column 1; got 0.5 in row 2"):
+        dequantise(np.array([[0.5, 1.0], [0.5, 2.0], [0.0, 0.5]]), [1], 0)

@@ -73,6 +73,22 @@ def test_gradients_are_right_and_reach_every_parameter(name):
     assert [n for n, p in flow.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+@pytest.mark.parametrize("name", ["default", "deep conditioners", "affine conditioners"])
+def test_what_happens_between_a_value_and_its_gradient_does_no_harm(name):
+    flow = make_flow(name)
+    x = flow.sample((5,)).requires_grad_()
+    inputs = [x, *flow.bijection.parameters()]
+    expected = torch.autograd.grad((2 * flow.latent(x)).sum(), inputs)
+    value = flow.latent(x).mul_(2).sum()
+    flow.latent(x + 1).sum().backward()
+    for _ in range(2):
+        assert all(map(torch.equal, expected, torch.autograd.grad(value, inputs, retain_graph=True)))
+    with torch.no_grad():
+        inputs[1].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(value, inputs)
+
+
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_fresh_flow_is_the_standardisation(name):
     flow = USFlow(**FLOWS[name]).double()
@@ -90,6 +106,7 @@ def test_the_graph_is_the_flow_in_both_directions(name):
     assert (evaluate(flow.graph(), z)["x"] - x).abs().max() < 1e-5
     assert (evaluate(flow.graph("inverse"), x)["z"] - z).abs().max() < 1e-5
     assert 0 <= flow.rounding_deviation() < 1e-4
+    assert 0 <= flow.rounding_deviation(direction="inverse") < 1e-3
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -333,47 +333,27 @@ def end(name, kind=TensorProto.FLOAT, shape=(1, 3)):
 
 
 REFUSED = {
-    "operator": (model_of([node("Sigmoid", "x")]), "got Sigmoid in node 'the Sigmoid'"),
-    "leaky relu": (model_of([node("LeakyRelu", "x")]), "got LeakyRelu in node 'the LeakyRelu'"),
-    "division by zero": (model_of([node("Div", "x", "z")], constants={"z": np.zeros(1)}), "finite"),
+    "operator": (model_of([node("Tanh", "x")]), "got Tanh in node 'the Tanh'"),
+    "division by zero": (model_of([node("Div", "x", "z")], constants={"z": np.zeros(1)}), "reciprocals are finite"),
     "reciprocal": (model_of([node("Div", "powers", "x")]), "a constant in Div node"),
     "product": (model_of([node("Mul", "x", "x")]), "a constant in Mul node 'the Mul'"),
     "matrix product": (model_of([node("MatMul", "x", "x")], (3,)), "a constant in MatMul"),
-    "variable bias": (model_of([node("Gemm", "x", "square", "x")]), "a constant in Gemm"),
     "sizes": (model_of([node("MatMul", "x", "matrix")]), "inner sizes agree"),
     "broadcast": (model_of([node("Add", "x", "column1")], constants=MORE), "shapes that broadcast"),
     "reshape": (model_of([node("Reshape", "x", "rows")], constants=MORE), "a shape of 3 entries"),
-    "tensor of tensors": (
-        model_of([node("MatMul", "x", "cube")], constants={"cube": np.ones((1, 3, 3))}),
-        "a matrix and",
-    ),
     "constant output": (model_of([node("Identity", "vector")]), "depends on the input"),
-    "constants alone": (model_of([node("Add", "vector", "scalar")]), "two constants in Add|two constants"),
+    "constants alone": (model_of([node("Add", "vector", "scalar")]), "depends on the input"),
     "nan": (model_of([node("Add", "x", "n")], constants={"n": np.array([math.nan])}), "finite constants.*'n'"),
     "infinity": (model_of([node("Mul", "x", "n")], constants={"n": np.array([math.inf])}), "finite constants.*'n'"),
-    "two inputs": (model_of([node("Add", "x", "b")], inputs=[end("x"), end("b")]), "got 2 inputs"),
-    "two outputs": (
-        model_of([node("Relu", "x"), node("Identity", "x", output="i")], outputs=[end("y"), end("i")]),
-        "2 outputs",
-    ),
     "open shape": (model_of([node("Relu", "x")], (1, "width")), "known sizes after the batch axis"),
-    "batch of four": (model_of([node("Relu", "x")], (4, 3)), "a batch of 1 or of any size; got one of 4"),
     "no shape": (model_of([node("Relu", "x")], inputs=[end("x", shape=None)]), "shape"),
     "integers": (model_of([node("Relu", "x")], kind=TensorProto.INT64), "FLOAT or DOUBLE"),
-    "matrix transposed": (
-        model_of(
-            [node("Reshape", "x", "rows", output="r"), node("Gemm", "r", "square", transA=1)],
-            (1, 6),
-            constants={**C, **MORE},
-        ),
-        "transA on a constant or a vector",
-    ),
     "huge input": (model_of([node("Relu", "x")], (1, 10**6, 10**6)), "known sizes"),
     "huge broadcast": (
         model_of([node("Add", "x", "tall")], (1, 50_000), constants={"tall": np.zeros((50_000, 1))}),
-        "entries in Add",
+        "entries at most in the network up to here in Add node",
     ),
-    "old opset": (model_of([node("Relu", "x")], opset=6), "opset 7 or later; got 6"),
+    "old opset": (model_of([node("Relu", "x")], opset=6), "opset 7 to [0-9]+; got 6"),
     "cycle": (
         model_of([node("Add", "x", "b", output="a"), node("Relu", "a", output="b"), node("Identity", "b")]),
         "valid ONNX model",

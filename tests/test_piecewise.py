@@ -26,7 +26,7 @@ from veriflow.piecewise import (
     lower_network,
     symbolic_bounds,
 )
-from veriflow.regions import Ball, Box
+from veriflow.regions import Ball, Box, corners
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -56,6 +56,16 @@ def test_simpler_graphs_compute_the_same(seed):
     assert torch.allclose(evaluate(fused, points)[fused.output], outputs, atol=1e-12)
     point = exact(points[0].numpy())
     assert evaluate_exact(drop_dead_units(graph), point)[graph.output] == evaluate_exact(graph, point)[graph.output]
+
+
+def test_large_sparse_maps_compute_what_dense_ones_do():
+    matrix = sparse.random_array((400, 300), density=0.01, rng=np.random.default_rng(0), format="csr")
+    graphs = [
+        Graph("x", 300, (Affine("y", (("x", weight),), np.ones(400)),), "y") for weight in (matrix, matrix.toarray())
+    ]
+    points = torch.randn(2, 3, 300, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    one, two = (evaluate(graph, points)["y"] for graph in graphs)
+    torch.testing.assert_close(one, two)
 
 
 def test_dead_units_are_dropped():
@@ -146,7 +156,7 @@ def test_stacked_regions_give_the_bounds_of_each():
 
     class Stack:
         def __init__(self):
-            self.lower, self.upper = lower, upper
+            self.lower, self.upper, self.vertices = lower, upper, corners(lower, upper)
 
         def support(self, rows):
             low, high = self.lower[:, None], self.upper[:, None]

@@ -244,7 +244,7 @@ def test_arithmetic_is_exact(left: tuple, right: tuple, sign: str, point: list[F
         ("(y[0] > 1) + 2 > 3", "expected a linear expression at column 1 of the property; got a comparison"),
         ("-(y[0] > 1) > 3", "expected a linear expression at column 2 of the property; got a comparison"),
         ("y[0] > (y[1] > 1)", "expected a linear expression at column 8 of the property; got a comparison"),
-        ("softmax(1) > 3", "one of classified_as, never_confidently_wrong, output_between at column 1"),
+        ("softmax(1) > 3", "one of classified_as, never_confidently_wrong, output_between, confident, robust, "),
         ("classified_as", "expected '(' at column 14 of the property; got the end"),
         ("classified_as(1, 2, 3)", "expected classified_as(class) or classified_as(class, margin) at column 1"),
         ("never_confidently_wrong(1)", "expected never_confidently_wrong(class, probability) at column 1"),

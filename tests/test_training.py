@@ -1,5 +1,6 @@
 """Training: it learns, it repeats, it resumes, and it says what is wrong."""
 
+import itertools
 import subprocess
 import sys
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from veriflow.errors import DataError, StorageError, TrainingError, VeriflowError
+from veriflow.errors import DataError, ModelError, StorageError, TrainingError, VeriflowError
 from veriflow.flow import USFlow
+from veriflow.objective import Objective
+from veriflow.storage import load_flow, save_flow
 from veriflow.training import TrainingOptions, fit
 
 QUICK = TrainingOptions(steps=120, batch_size=64, validate_every=20, learning_rate=5e-3)
@@ -47,28 +50,23 @@ def test_the_same_seed_gives_the_same_bits():
     assert same(trained()[0], trained()[0])
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path):
+def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     path = tmp_path / "run.checkpoint"
     whole, history = trained()
 
     class InterruptedRunError(Exception):
         pass
 
-    log_prob, calls = USFlow.log_prob, 0
+    objective, steps = Objective.__call__, itertools.count(1)
 
-    def failing(self, value):
-        nonlocal calls
-        calls += 1
-        if calls == 75:
+    def failing(self, chosen):
+        if next(steps) == 75:
             raise InterruptedRunError
-        return log_prob(self, value)
+        return objective(self, chosen)
 
-    USFlow.log_prob = failing
-    try:
-        with pytest.raises(InterruptedRunError):
-            trained(checkpoint=path)
-    finally:
-        USFlow.log_prob = log_prob
+    with monkeypatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(Objective, "__call__", failing)
+        trained(checkpoint=path)
     resumed, resumed_history = trained(checkpoint=path)
     assert same(whole, resumed)
     assert resumed_history == history
@@ -104,6 +102,18 @@ def test_the_dtype_of_the_flow_is_kept(dtype):
     fit(flow, blobs(), TrainingOptions(steps=5, validate_every=5), progress=False)
     assert {p.dtype for p in flow.parameters()} == {dtype}
     assert all(p.grad is None for p in flow.parameters())
+
+
+def test_frozen_parameters_stay_as_they_are():
+    torch.manual_seed(0)
+    flow = USFlow(2, blocks=2)
+    frozen = [flow.lu.offset, flow.base.law.logits, next(flow.bijection.parameters())]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
+    fit(flow, blobs(), TrainingOptions(steps=20, validate_every=20), progress=False)
+    moved = {name for name, parameter in flow.named_parameters() if not torch.equal(parameter, before[name])}
+    assert moved == {name for name, parameter in flow.named_parameters() if parameter.requires_grad}
 
 
 def with_nan():
@@ -169,3 +179,18 @@ def test_two_processes_share_the_batches(tmp_path):
     nll, at_zero = done.stdout.split("nll", 1)[-1].split()
     assert float(nll) < 6
     assert -5 < float(at_zero) < 0
+
+
+def test_whole_numbers_are_fitted_as_unit_intervals(tmp_path):
+    rows = np.random.default_rng(0).integers([0, 10], [2, 20], (400, 2)).astype(float)
+    flow = USFlow(2, blocks=0, features=("sex", "age"), integral=("age", "sex"))
+    fit(flow, rows, QUICK, progress=False)
+    assert flow.integral == ("sex", "age")
+    assert flow.deviations()[0] == pytest.approx(np.sqrt(0.25 + 1 / 12), rel=0.1)
+    path = tmp_path / "flow.safetensors"
+    save_flow(flow, path)
+    assert load_flow(path).integral_columns == [0, 1]
+    with pytest.raises(DataError, match="expected whole numbers in column 1"):
+        fit(flow, rows + np.array([0, 0.25]), QUICK, progress=False)
+    with pytest.raises(ModelError, match="expected features among sex, age; got 'pay'"):
+        USFlow(2, features=("sex", "age"), integral=("pay",))

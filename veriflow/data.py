@@ -180,6 +180,24 @@ def standardisation(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], N
     return mean, deviation
 
 
+def dequantise(values: NDArray[np.float64], columns: Sequence[int], seed: int) -> NDArray[np.float64]:
+    """Rows ``[n, d]`` with seeded uniform noise from −1/2 to 1/2 added in the columns, so that rounding undoes it.
+
+    Whole numbers have no density; the density of the noisy rows, integrated over a unit cube, is their probability
+    (Theis, van den Oord and Bethge, *A note on the evaluation of generative models*, ICLR 2016, section 3.1).
+
+    Raises:
+        DataError: a column that holds other than whole numbers.
+    """
+    noisy = np.array(values, dtype=np.float64)
+    noise = np.random.default_rng(seed)
+    for column in columns:
+        if odd := np.flatnonzero(noisy[:, column] != np.round(noisy[:, column])).tolist():
+            raise DataError(f"expected whole numbers in column {column}; got {noisy[odd[0], column]} in row {odd[0]}")
+        noisy[:, column] += noise.uniform(-0.5, 0.5, len(noisy))
+    return noisy
+
+
 def split_rows(n: int, validation: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Row numbers for training and for validation: a random split of 0 … n−1 that the seed determines.
 

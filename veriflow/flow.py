@@ -37,6 +37,8 @@ class Flow(nn.Module, Distribution):
     latent norm alone and every upper density level set is the image of a norm ball (or a union of shells).
     A `torch.distributions.Distribution` of event shape ``[dim]`` and a `torch.nn.Module` at once.
 
+    ``features`` are the names of the coordinates: x0, x1, …, and ``integral`` those that are whole numbers in the data.
+
     Args:
         bijection: latent z → data x.
         base: a radial law on the latent space.
@@ -55,6 +57,13 @@ class Flow(nn.Module, Distribution):
         Distribution.__init__(self, torch.Size(), torch.Size([bijection.dim]), validate_args=False)
         self.bijection = bijection
         self.base = base
+        self.features = tuple(f"x{i}" for i in range(self.dim))
+        self.integral: tuple[str, ...] = ()
+
+    @property
+    def integral_columns(self) -> list[int]:
+        """Numbers of the coordinates that are whole numbers in the data."""
+        return [self.features.index(name) for name in self.integral]
 
     @property
     def dim(self) -> int:
@@ -110,18 +119,20 @@ class Flow(nn.Module, Distribution):
         """The flow as affine maps and ReLUs with float32 constants, z → x ("forward") or x → z ("inverse")."""
         return lower_flow(self.bijection, direction)
 
-    def rounding_deviation(self, points: int = 1000) -> float:
+    def rounding_deviation(self, points: int = 1000, direction: Direction = "forward") -> float:
         """Largest |difference| between the graph and the torch model in float64, over seeded samples of the base.
 
-        In units of the data, the worst coordinate of ``points`` latent samples.
+        In units of the data ("inverse": of the latents), the worst coordinate of ``points`` latent samples.
         """
         generator = torch.random.get_rng_state()
         try:
             torch.manual_seed(0)
             with torch.no_grad():
                 z = self.base.sample(torch.Size([points])).double()
-                precise = copy.deepcopy(self.bijection).double().forward_and_logdet(z)[0]
-                return float((evaluate(self.graph(), z)["x"] - precise).abs().max())
+                x = copy.deepcopy(self.bijection).double().forward_and_logdet(z)[0]
+                start, end = (z, x) if direction == "forward" else (x, z)
+                graph = self.graph(direction)
+                return float((evaluate(graph, start)[graph.output] - end).abs().max())
         finally:
             torch.random.set_rng_state(generator)
 
@@ -142,9 +153,12 @@ class USFlow(Flow):
         householder: reflections in each A_i.
         permute: whether each A_i begins with a random permutation.
         features: names of the coordinates; x0, x1, … by default.
+        integral: the names of those that are whole numbers in the data, such as ages and codes of categories. `fit`
+            spreads them over half a unit to both sides, as a density needs.
 
     Raises:
-        ModelError: sizes below one, blocks in one dimension (there is nothing to couple), names of another number.
+        ModelError: sizes below one, blocks in one dimension (there is nothing to couple), names of another number,
+            unknown names.
     """
 
     def __init__(
@@ -157,12 +171,15 @@ class USFlow(Flow):
         householder: int = 0,
         permute: bool = False,
         features: Sequence[str] | None = None,
+        integral: Sequence[str] = (),
     ) -> None:
         if dim < 1 or blocks < 0 or householder < 0:
             raise ModelError(f"expected dim >= 1, blocks >= 0, householder >= 0; got {dim}, {blocks}, {householder}")
         names = tuple(features) if features is not None else tuple(f"x{i}" for i in range(dim))
         if len(names) != dim:
             raise ModelError(f"expected {dim} feature names; got {len(names)}")
+        if unknown := [name for name in integral if name not in names]:
+            raise ModelError(f"expected features among {', '.join(names)}; got {unknown[0]!r}")
 
         def block(number: int) -> ResidualBijection:
             coupling = CouplingBlock(dim, tuple(hidden), number)
@@ -173,6 +190,7 @@ class USFlow(Flow):
         chain = Chain([*(block(i) for i in range(blocks)), LU(dim), Standardisation(dim)])
         super().__init__(chain, base if base is not None else gamma_mixture(dim))
         self.features = names
+        self.integral = tuple(name for name in names if name in integral)
         self._config = {
             "dim": dim,
             "blocks": blocks,
@@ -180,22 +198,30 @@ class USFlow(Flow):
             "householder": householder,
             "permute": permute,
             "features": list(names),
+            "integral": list(self.integral),
         }
 
     @property
     def lu(self) -> LU:
         """A_{n+1}, the one map that scales volume apart from the standardisation."""
-        part = self._parts()[-2]
+        part = self.parts()[-2]
         assert isinstance(part, LU)  # noqa: S101 - as built
         return part
 
     def standardise(self, mean: Tensor, deviation: Tensor) -> None:
         """Let the flow begin from data of these means and standard deviations, ``[dim]`` each."""
-        part = self._parts()[-1]
+        part = self.parts()[-1]
         assert isinstance(part, Standardisation)  # noqa: S101 - as built
         part.set(mean, deviation)
 
-    def _parts(self) -> list[Bijection]:
+    def deviations(self) -> Tensor:
+        """The standard deviations ``[dim]`` of the data that the flow begins from."""
+        part = self.parts()[-1]
+        assert isinstance(part, Standardisation)  # noqa: S101 - as built
+        return part.deviation
+
+    def parts(self) -> list[Bijection]:
+        """Coupling blocks, LU map and standardisation, the first one applied to the latent z first."""
         assert isinstance(self.bijection, Chain)  # noqa: S101 - as built
         return list(self.bijection)
 
@@ -204,7 +230,11 @@ class USFlow(Flow):
 
         Then log|det φ| ~ N(0, sigma²) before standardisation: a log-normal prior on the determinant (arXiv 2510.09452, eq. 9).
         """
-        return self.lu.log_diagonal.square().sum() * (-0.5 * (self.dim / sigma) ** 2)
+        return self.lu.log_diagonal.square().sum() * (-0.5 * self.determinant_precision(sigma))
+
+    def determinant_precision(self, sigma: float) -> float:
+        """1 / variance of each log|u_ii| under the determinant prior."""
+        return (self.dim / sigma) ** 2
 
     def score(self, x: Tensor) -> Tensor:
         """Mass of the level set on whose boundary each point lies, ``[...]`` in float64: 0 at the mode, near 1 far out.

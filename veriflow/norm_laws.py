@@ -373,19 +373,21 @@ class MixtureLaw(NormLaw):
 
     @override
     def log_profile(self, r: Tensor) -> Tensor:
-        laws = self.simple_laws()
-        if all(isinstance(law, GammaLaw) and law.log_shape is None for law in laws):
-            return self._exponential_profile(
-                r, torch.stack([law.log_scale for law in laws if isinstance(law, GammaLaw)])
-            )
-        profiles = torch.stack([law.log_profile(r) for law in laws], -1)
+        if scales := self.exponential_scales():
+            return self._exponential_profile(r, torch.stack(scales))
+        profiles = torch.stack([law.log_profile(r) for law in self.simple_laws()], -1)
         terms = profiles + torch.log_softmax(self.logits.to(r), 0)
         total = torch.logsumexp(terms.detach(), -1)
         finite = total.isfinite()  # the derivative of logsumexp is NaN where its value is infinite
         return torch.where(finite, torch.logsumexp(torch.where(finite.unsqueeze(-1), terms, 0.0), -1), total)
 
+    def exponential_scales(self) -> list[Tensor]:
+        """log θ_k of every component where all of them are Gamma(dim, θ_k), which is the default law; empty otherwise."""
+        laws = [law for law in self.components if isinstance(law, GammaLaw) and law.log_shape is None]
+        return [law.log_scale for law in laws] if len(laws) == len(self.components) else []
+
     def _exponential_profile(self, r: Tensor, log_scales: Tensor) -> Tensor:
-        """log Σ w_k exp(−r/θ_k) / (Γ(d) θ_k^d) for all components at once: the default law, where training time goes."""
+        """log Σ w_k exp(−r/θ_k) / (Γ(d) θ_k^d) for all components at once."""
         log_scales = log_scales.to(r)
         constants = torch.log_softmax(self.logits.to(r), 0) - self.dim * log_scales
         inside = (r >= 0) & (r < math.inf)

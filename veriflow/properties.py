@@ -14,6 +14,8 @@ from fractions import Fraction
 from typing import Literal
 
 from .errors import PropertyError
+from .piecewise.graph import compose
+from .query import Query, Setting
 
 MOST_DISJUNCTS = 4096
 
@@ -41,15 +43,15 @@ class Constraint:
 
     def __str__(self) -> str:
         text = " ".join(_term_text(c, f"y[{i}]") for i, c in self.coefficients).removeprefix("+ ") or "0"
-        return f"{text} {'>' if self.strict else '>='} {_number_text(self.bound)}"
+        return f"{text} {'>' if self.strict else '>='} {rational_text(self.bound)}"
 
 
 def _term_text(coefficient: Fraction, name: str) -> str:
     sign = "+" if coefficient >= 0 else "-"
-    return f"{sign} {name}" if abs(coefficient) == 1 else f"{sign} {_number_text(abs(coefficient))}*{name}"
+    return f"{sign} {name}" if abs(coefficient) == 1 else f"{sign} {rational_text(abs(coefficient))}*{name}"
 
 
-def _number_text(value: Fraction) -> str:
+def rational_text(value: Fraction) -> str:
     """The shortest text that `exact` or the grammar reads as the same number."""
     short = f"{float(value):.12g}"
     return short if Fraction(short) == value else str(value)
@@ -161,6 +163,12 @@ class Expression:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __str__(self) -> str:
+        terms = [_term_text(c, f"y[{i}]") for i, c in self.coefficients.items()]
+        if self.constant or not terms:
+            terms.append(f"{'-' if self.constant < 0 else '+'} {rational_text(abs(self.constant))}")
+        return " ".join(terms).removeprefix("+ ")
+
     def __radd__(self, other: float | Fraction) -> Expression:
         return self + other
 
@@ -242,6 +250,13 @@ class Property:
             )
         return rows
 
+    def query(self, setting: Setting) -> Query:
+        """The question whether the outputs of the network violate the property anywhere in the region."""
+        graph = compose(setting.decoder, setting.network)
+        violation = self.violation(graph.output_size)
+        region = setting.region.rounded_outward()
+        return Query(graph, region, violation, self.text, setting.decoder.output, setting.flow)
+
 
 def _check_output(index: int, outputs: int) -> None:
     if not 0 <= index < outputs:
@@ -264,6 +279,59 @@ def classified_as(c: int, margin: float = 0.0) -> Property:
         return Joined("and", tuple(y[c] - y[j] > margin for j in range(outputs) if j != c))
 
     return Property(f"classified as {c}" + (f" by more than {float(margin):g}" if margin else ""), formula)
+
+
+def confident(c: int | None, delta: float) -> Property:
+    """The largest output, that of class c where c is given, exceeds every other by at least ``delta``.
+
+    Formula: y_c − y_j ≥ delta for every j ≠ c, for the given c or for the largest y_c. With one output y: y ≥ delta for
+    class 1, y ≤ −delta for class 0. The margin of logits is the confidence of VeriFlow (arXiv 2406.14265).
+    Violation: y_c − y_j < delta for some j, for the given c or for some c with y_c ≥ y_i for all i.
+
+    Raises:
+        PropertyError: a margin that is not positive and finite.
+    """
+    _check_margin(delta)
+
+    def formula(outputs: int) -> Formula:
+        if outputs == 1:
+            if c not in (None, 0, 1):
+                raise PropertyError(f"expected class 0 or 1 of a network with one output; got {c}")
+            sides = (y[0] <= -delta, y[0] >= delta)
+            return sides[0] | sides[1] if c is None else sides[c]
+        if c is not None:
+            _check_output(c, outputs)
+            return Joined("and", tuple(y[c] - y[j] >= delta for j in range(outputs) if j != c))
+        pairs = itertools.permutations(range(outputs), 2)
+        smaller = {i: tuple(y[j] - y[i] > 0 for j in range(outputs) if j != i) for i in range(outputs)}
+        return Joined("and", tuple(Joined("or", (*smaller[i], y[i] - y[j] >= delta)) for i, j in pairs))
+
+    which = "some class" if c is None else f"class {c}"
+    return Property(f"confident of {which} by a margin of {float(delta):g}", formula)
+
+
+def never_confident(delta: float) -> Property:
+    """No output exceeds every other by ``delta`` or more; with one output, |y| < delta.
+
+    Violation: for some c, y_c − y_j ≥ delta for all j ≠ c; with one output, y ≥ delta or y ≤ −delta.
+
+    Raises:
+        PropertyError: a margin that is not positive and finite.
+    """
+    _check_margin(delta)
+
+    def formula(outputs: int) -> Formula:
+        if outputs == 1:
+            return (y[0] < delta) & (y[0] > -delta)
+        others = [[j for j in range(outputs) if j != i] for i in range(outputs)]
+        return Joined("and", tuple(Joined("or", tuple(y[i] - y[j] < delta for j in others[i])) for i in range(outputs)))
+
+    return Property(f"never confident by a margin of {float(delta):g}", formula)
+
+
+def _check_margin(delta: float) -> None:
+    if not (math.isfinite(delta) and delta > 0):
+        raise PropertyError(f"expected a positive finite margin; got {delta}")
 
 
 def never_confidently_wrong(c: int, probability: float) -> Property:

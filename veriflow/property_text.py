@@ -22,8 +22,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
+from .call_text import call_name
 from .errors import PropertyError
 from .properties import (
     Expression,
@@ -31,10 +33,13 @@ from .properties import (
     Joined,
     Property,
     classified_as,
+    confident,
     never_confidently_wrong,
     output_between,
     y,
 )
+from .relation_text import SIGNATURES, ReadNetwork, parse_relation
+from .relations import Relation
 
 LONGEST_TEXT = 100_000
 """Most characters in the text of a property."""
@@ -76,16 +81,23 @@ _NAMED: dict[str, tuple[Callable[..., Property], tuple[str, ...]]] = {
     "classified_as": (classified_as, ("classified_as(class)", "classified_as(class, margin)")),
     "never_confidently_wrong": (never_confidently_wrong, ("never_confidently_wrong(class, probability)",)),
     "output_between": (output_between, ("output_between(output, low, high)",)),
+    "confident": (confident, ("confident(class, margin)", "confident(any, margin)")),
 }
 
 
-def parse_property(text: str) -> Property:
+def parse_property(text: str, read_network: ReadNetwork | None = None) -> Property | Relation:
     """The property that a text such as ``"y[1] - y[0] >= 0.5 | !(0 <= Y_2 <= 1e-3)"`` states.
 
     Decimals are taken as the exact rationals they are written as; ``a == b`` stands for ``a >= b & a <= b``, and
     ``0 <= y[0] <= 1`` for both comparisons. The constructors `classified_as`, `never_confidently_wrong` and
     `output_between` may stand wherever a comparison may; their numbers become float64, as in Python.
     The grammar is in the docstring of this module. Nothing is evaluated as code.
+
+    A relation of several points or networks (`veriflow.relations`), such as ``fair(sex, 0, 1)``, is the whole text.
+
+    Args:
+        text: the property.
+        read_network: reads the network file that a relation names, such as ``exporters.read_onnx``.
 
     Raises:
         PropertyError: text that the grammar does not allow, with the column (counted from 1) and what was expected
@@ -94,6 +106,8 @@ def parse_property(text: str) -> Property:
     """
     if len(text) > LONGEST_TEXT:
         raise PropertyError(f"expected a property of at most {LONGEST_TEXT} characters; got {len(text)}")
+    if call_name(text) in SIGNATURES:
+        return parse_relation(text, lambda score: _Parser(score).score(), read_network)
     return Property(" ".join(text.split()), _Parser(text).statement())
 
 
@@ -132,6 +146,14 @@ class _Parser:
         if self._token.kind != "end":
             raise self._error("'&', '|' or the end")
         return statement
+
+    def score(self) -> Expression:
+        """The whole text as one linear expression."""
+        start = self._token
+        score = self._as_expression(self._sum(), start)
+        if self._token.kind != "end":
+            raise self._error("'+', '-' or the end")
+        return score
 
     @property
     def _token(self) -> _Token:
@@ -273,21 +295,30 @@ class _Parser:
         return value
 
     def _named(self, name: _Token) -> Statement:
+        if name.value in SIGNATURES:
+            raise self._error(f"a formula, or {name.value}(…) alone,", name)
         if name.value not in _NAMED:
-            raise self._error("a number, an output such as y[0], or one of " + ", ".join(_NAMED), name)
+            raise self._error("a number, an output such as y[0], or one of " + ", ".join([*_NAMED, *SIGNATURES]), name)
         constructor, usages = _NAMED[name.value]
         if not self._take("("):
             raise self._error("'('")
         start = self._token
-        index, *numbers = self._parenthesised(self._constants)
+        takes_any = any("(any," in usage for usage in usages)
+        index, *numbers = self._parenthesised(partial(self._arguments, takes_any))
         if 1 + len(numbers) not in [usage.count(",") + 1 for usage in usages]:
             raise self._error(" or ".join(usages), name, f"{1 + len(numbers)} numbers")
-        if index.denominator != 1 or index < 0:
+        if index is not None and (index.denominator != 1 or index < 0):
             raise self._error("the number of an output, counted from 0,", start)
-        return constructor(int(index), *map(float, numbers)).formula
+        return constructor(None if index is None else int(index), *map(float, numbers)).formula
 
-    def _constants(self) -> list[Fraction]:
-        numbers = []
+    def _arguments(self, takes_any: bool) -> list[Any]:
+        """Numbers, the first of them None where it may be the word any and is."""
+        numbers: list[Any] = []
+        if takes_any and self._token.value == "any":
+            self._position += 1
+            numbers.append(None)
+            if not self._take(","):
+                return numbers
         sign: str | None = ","
         while sign:
             start = self._token

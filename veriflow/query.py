@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .errors import QueryError
-from .piecewise.graph import Graph, compose
-from .properties import Disjunction, Property
-from .regions import Ball, Region
+from .piecewise.graph import Graph
+from .regions import Ball, Product, Region
 
 if TYPE_CHECKING:
     from .flow import Flow
+    from .properties import Disjunction
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,12 +21,19 @@ class Query:
     """A graph, an input region and a violation.
 
     Attributes:
-        graph: from the region's space (latent z, with a flow; else the data itself) to the network's outputs.
-        region: where inputs may lie, its ends float32 numbers.
-        violation: disjuncts over the outputs.
+        graph: to the outputs that the violation speaks of, from the region's space: the latent z, with a flow, and then
+            numbers that may be chosen freely, such as a perturbation of the data point; or the data itself.
+        region: where inputs may lie, its ends float32 numbers (for a box perhaps around exact ones); a product whose
+            first part is about z, where more than z is chosen.
+        violation: disjuncts over the graph's outputs.
         text: the property in words.
         data: name of the graph's tensor that holds the data point; the input itself where there is no flow.
-        flow: the flow that the graph begins with, for densities and masses in reports.
+        flow: the flow in the graph, for densities and masses in reports.
+        latent: name of the tensor that holds the latent point; None where the input begins with it.
+        network_outputs: how many of the graph's outputs are the network's own, the first ones; None for all. The others
+            are there for the violation to speak of, such as data points or a latent norm.
+        others: names of the tensors that hold further data points, such as a perturbed one.
+        output_names: what to call each of the network's outputs in reports; y[0], y[1], … where there are none.
     """
 
     graph: Graph
@@ -34,36 +42,88 @@ class Query:
     text: str
     data: str
     flow: Flow | None = None
+    latent: str | None = None
+    network_outputs: int | None = None
+    others: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.region.dim != self.graph.input_size:
             raise QueryError(
                 f"expected a region of {self.graph.input_size} dimensions, as the graph takes; got {self.region.dim}"
             )
+        if not self.output_names:
+            count = self.graph.output_size if self.network_outputs is None else self.network_outputs
+            object.__setattr__(self, "output_names", tuple(f"y[{i}]" for i in range(count)))
+
+    @property
+    def features(self) -> list[str]:
+        """What to call each entry of the data point: as the flow does, else X_0, X_1, …"""
+        return list(self.flow.features) if self.flow else [f"X_{i}" for i in range(self.graph.sizes[self.data])]
+
+    @property
+    def latent_region(self) -> Region:
+        """The part of the region that is about the latent z: the first part of a product, or all of it."""
+        return self.region.parts[0] if isinstance(self.region, Product) else self.region
 
     def at(self, region: Region) -> Query:
-        """The same question over another region."""
-        return Query(self.graph, region.rounded_outward(), self.violation, self.text, self.data, self.flow)
+        """The same question over another region; one that is about z alone leaves the other parts of a product."""
+        if (
+            isinstance(self.region, Product)
+            and region.dim == self.latent_region.dim
+            and not isinstance(region, Product)
+        ):
+            region = Product((region, *self.region.parts[1:]))
+        return replace(self, region=region.rounded_outward())
 
     def violated_by(self, outputs: list[Fraction]) -> bool:
         """Whether exact outputs violate the property."""
         return any(all(constraint.holds(outputs) for constraint in row) for row in self.violation)
 
 
-def network_query(network: Graph, region: Region, prop: Property) -> Query:
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a property is asked about.
+
+    Attributes:
+        decoder: from the region's space to data points; no nodes at all where the region is one of data points.
+        network: the network under test.
+        region: of latents, or of data points.
+        features: names of the data's coordinates, or none.
+        flow: where the decoder comes from, if from a flow.
+    """
+
+    decoder: Graph
+    network: Graph
+    region: Region
+    features: Sequence[str] = ()
+    flow: Flow | None = None
+
+
+class Statement(Protocol):
+    """What can be asked: a property of the outputs, or a relation between several points or networks."""
+
+    @property
+    def text(self) -> str:
+        """The statement in words."""
+
+    def query(self, setting: Setting) -> Query:
+        """The question whether the statement is violated."""
+
+
+def network_query(network: Graph, region: Region, prop: Statement) -> Query:
     """A query on a network alone, over a region of its own inputs."""
-    violation = prop.violation(network.output_size)
-    return Query(network, region.rounded_outward(), violation, prop.text, network.input)
+    identity = Graph(network.input, network.input_size, (), network.input)
+    return prop.query(Setting(identity, network, region))
 
 
-def flow_query(flow: Flow, network: Graph, region: Ball, prop: Property) -> Query:
+def flow_query(flow: Flow, network: Graph, region: Ball, prop: Statement) -> Query:
     """A query on ``network ∘ flow`` over a ball or shell of the flow's latent space.
 
     Raises:
         QueryError: a network that does not take the flow's data.
+        PropertyError: a property that does not fit the network or the region.
     """
     if network.input_size != flow.dim:
         raise QueryError(f"expected a network of {flow.dim} inputs, as the flow gives; got one of {network.input_size}")
-    decoder = flow.graph()
-    graph = compose(decoder, network)
-    return Query(graph, region.rounded_outward(), prop.violation(network.output_size), prop.text, decoder.output, flow)
+    return prop.query(Setting(flow.graph(), network, region, flow.features, flow))

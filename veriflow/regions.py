@@ -1,7 +1,11 @@
-"""Input regions: norm balls and shells in latent space, boxes anywhere. Numbers in them are exact binary fractions."""
+"""Input regions: norm balls and shells in latent space, boxes anywhere, products of these.
+
+Numbers in them are exact binary fractions; a box may have exact rational ends within those.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +19,27 @@ from .errors import RegionError
 Vector = NDArray[np.float64]
 
 
-def float32_above(value: float) -> float:
+def float32_above(value: float | Fraction) -> float:
     """The least float32 that is at least ``value``, as a Python float."""
-    nearest = np.float32(value)
+    nearest = np.float32(float(value))
     return float(nearest if float(nearest) >= value else np.nextafter(nearest, np.float32(np.inf)))
 
 
-def float32_below(value: float) -> float:
+def float32_below(value: float | Fraction) -> float:
     """The greatest float32 that is at most ``value``, as a Python float."""
     return -float32_above(-value)
+
+
+MOST_CORNER_DIMENSIONS = 5
+
+
+def corners(lower: Vector, upper: Vector) -> Vector | None:
+    """The corners ``[..., 2^dim, dim]`` of boxes ``[..., dim]`` of at most five dimensions, else None."""
+    dim = lower.shape[-1]
+    if dim > MOST_CORNER_DIMENSIONS:
+        return None
+    signs = np.array(list(itertools.product([False, True], repeat=dim)))
+    return np.where(signs, upper[..., None, :], lower[..., None, :])
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,25 @@ class Ball:
         dual = {1: math.inf, 2: 2, math.inf: 1}[self.p]
         return np.asarray(self.radius * np.linalg.norm(rows, ord=dual, axis=-1))
 
+    def farthest(self, rows: Vector) -> Vector:
+        """For each row a of ``rows`` ``[..., dim]`` a point of the (filled) ball with the greatest a·z, same shape."""
+        if self.p == math.inf:
+            return np.asarray(self.radius * np.sign(rows))
+        if self.p == 2:
+            lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+            return np.asarray(self.radius * rows / np.maximum(lengths, 1e-300))
+        largest = np.abs(rows).argmax(axis=-1)[..., None]
+        points = np.zeros_like(rows)
+        np.put_along_axis(points, largest, self.radius * np.sign(np.take_along_axis(rows, largest, -1)), -1)
+        return points
+
+    @property
+    def vertices(self) -> Vector | None:
+        """The ball's vertices ``[count, dim]`` where they are few: 2·dim for p = 1, the corners of a small cube."""
+        if self.p == 1:
+            return np.concatenate([np.eye(self.dim), -np.eye(self.dim)]) * self.radius
+        return corners(self.lower, self.upper) if self.p == math.inf else None
+
     def contains(self, point: Sequence[Fraction]) -> bool:
         """Whether the point lies in the region, in exact arithmetic."""
         magnitudes = [abs(value) for value in point]
@@ -81,16 +116,23 @@ class Ball:
         return f"{inner}||z||_{norm} <= {self.radius:.6g} in {self.dim} dimensions"
 
 
+Ends = tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
+
+
 @dataclass(frozen=True, eq=False)
 class Box:
     """``{ z : lower ≤ z ≤ upper }``, both of shape ``[dim]``.
 
+    A box whose ends are no floats, such as 0.1, is meant exactly: ``exact`` holds its lower and upper ends, which lie
+    within ``lower`` and ``upper``. Bounds and programs see the outer box; whether a point is in the box, `ends` decide.
+
     Raises:
-        RegionError: ends that are not finite, of different lengths, or crossed.
+        RegionError: ends that are not finite, of different lengths, or crossed; exact ends outside of the others.
     """
 
     lower: Vector
     upper: Vector
+    exact: Ends | None = None
 
     def __post_init__(self) -> None:
         for name in ("lower", "upper"):
@@ -102,31 +144,150 @@ class Box:
         if (self.lower > self.upper).any():
             i = int(np.argmax(self.lower > self.upper))
             raise RegionError(f"expected lower <= upper; got {self.lower[i]} > {self.upper[i]} in dimension {i}")
+        if self.exact is not None:
+            self._check_exact(*self.exact)
+
+    def _check_exact(self, lower: tuple[Fraction, ...], upper: tuple[Fraction, ...]) -> None:
+        if not len(lower) == len(upper) == self.dim:
+            raise RegionError(f"expected {self.dim} exact ends on each side; got {len(lower)} and {len(upper)}")
+        for i, (outer_low, low, high, outer_high) in enumerate(zip(self.lower, lower, upper, self.upper, strict=True)):
+            if not outer_low <= low <= high <= outer_high:
+                raise RegionError(f"expected exact ends within the others, lower <= upper; got others in dimension {i}")
+
+    @classmethod
+    def between(cls, lower: Sequence[Fraction], upper: Sequence[Fraction]) -> Box:
+        """The box with exactly these ends; `lower` and `upper` are then the float32 numbers around them.
+
+        Raises:
+            RegionError: ends of different lengths, crossed, or beyond the range of float32.
+        """
+        for value in (*lower, *upper):
+            if abs(value) > _LARGEST_FLOAT32:
+                raise RegionError(f"expected ends in the range of float32; got {float(value):g}")
+        outer_low, outer_high = [float32_below(v) for v in lower], [float32_above(v) for v in upper]
+        return cls(np.array(outer_low), np.array(outer_high), (tuple(lower), tuple(upper)))
 
     @property
     def dim(self) -> int:
         """Number of coordinates."""
         return len(self.lower)
 
+    @property
+    def ends(self) -> Ends:
+        """The lower and the upper ends of what is meant, exactly."""
+        if self.exact is not None:
+            return self.exact
+        return tuple(Fraction(float(v)) for v in self.lower), tuple(Fraction(float(v)) for v in self.upper)
+
     def support(self, rows: Vector) -> Vector:
         """max a·z over the box for each row a of ``rows`` ``[n, dim]``."""
         return np.maximum(rows, 0) @ self.upper + np.minimum(rows, 0) @ self.lower
 
+    def farthest(self, rows: Vector) -> Vector:
+        """For each row a of ``rows`` ``[..., dim]`` a point of the box with the greatest a·z, same shape."""
+        return np.where(rows > 0, self.upper, self.lower)
+
+    @property
+    def vertices(self) -> Vector | None:
+        """The corners ``[2^dim, dim]`` in few dimensions, else None."""
+        return corners(self.lower, self.upper)
+
     def contains(self, point: Sequence[Fraction]) -> bool:
         """Whether the point lies in the region, in exact arithmetic."""
-        return all(
-            Fraction(low) <= v <= Fraction(high) for low, v, high in zip(self.lower, point, self.upper, strict=True)
-        )
+        lower, upper = self.ends
+        return all(low <= v <= high for low, v, high in zip(lower, point, upper, strict=True))
+
+    def nearest(self, point: Sequence[Fraction]) -> list[Fraction]:
+        """The nearest point of the box: a coordinate outside goes to the end."""
+        lower, upper = self.ends
+        return [min(max(low, v), high) for low, v, high in zip(lower, point, upper, strict=True)]
+
+    def nearest_float32(self, point: Sequence[Fraction]) -> list[Fraction]:
+        """The same, but a coordinate outside goes to the next float32 inside where there is one."""
+        lower, upper = self.ends
+        return [_inside(low, v, high) for low, v, high in zip(lower, point, upper, strict=True)]
 
     def rounded_outward(self) -> Box:
-        """The least box around this one whose ends are float32 numbers."""
+        """The least box around this one whose ends are float32 numbers; the exact ends stay as they are."""
         return Box(
             np.array([float32_below(float(v)) for v in self.lower]),
             np.array([float32_above(float(v)) for v in self.upper]),
+            self.exact,
         )
 
     def __str__(self) -> str:
         return f"a box in {self.dim} dimensions"
 
 
-Region = Ball | Box
+_LARGEST_FLOAT32 = Fraction(float(np.finfo(np.float32).max))
+
+
+def _inside(low: Fraction, value: Fraction, high: Fraction) -> Fraction:
+    if low <= value <= high:
+        return value
+    inside = Fraction(float32_above(low) if value < low else float32_below(high))
+    return inside if low <= inside <= high else (low if value < low else high)
+
+
+@dataclass(frozen=True)
+class Product:
+    """``parts[0] × parts[1] × …``: the coordinates of the first part come first, then those of the second, and so on.
+
+    Raises:
+        RegionError: no parts, or a part that is a product itself.
+    """
+
+    parts: tuple[Ball | Box, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts or not all(isinstance(part, Ball | Box) for part in self.parts):
+            raise RegionError(f"expected one ball or box at least, and nothing else; got {self.parts}")
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates."""
+        return sum(part.dim for part in self.parts)
+
+    @property
+    def lower(self) -> Vector:
+        """Least value of each coordinate, shape ``[dim]``."""
+        return np.concatenate([part.lower for part in self.parts])
+
+    @property
+    def upper(self) -> Vector:
+        """Greatest value of each coordinate, shape ``[dim]``."""
+        return np.concatenate([part.upper for part in self.parts])
+
+    def support(self, rows: Vector) -> Vector:
+        """max a·z over the (filled) parts for each row a of ``rows`` ``[n, dim]``: the sum of the parts' supports."""
+        return np.asarray(sum(part.support(rows[..., place]) for place, part in pieces(self)))
+
+    def farthest(self, rows: Vector) -> Vector:
+        """For each row a of ``rows`` ``[..., dim]`` a point of the (filled) parts with the greatest a·z, same shape."""
+        return np.concatenate([part.farthest(rows[..., place]) for place, part in pieces(self)], axis=-1)
+
+    @property
+    def vertices(self) -> Vector | None:
+        """None: a product of polytopes has the product of their numbers of vertices."""
+        return None
+
+    def contains(self, point: Sequence[Fraction]) -> bool:
+        """Whether the point lies in the region, in exact arithmetic."""
+        return all(part.contains(point[place]) for place, part in pieces(self))
+
+    def rounded_outward(self) -> Product:
+        """The least product around this one whose ends are float32 numbers."""
+        return Product(tuple(part.rounded_outward() for part in self.parts))
+
+    def __str__(self) -> str:
+        return " times ".join(map(str, self.parts))
+
+
+Region = Ball | Box | Product
+
+
+def pieces(region: Region) -> list[tuple[slice, Ball | Box]]:
+    """The balls and boxes whose product the region is, each with its place among the coordinates."""
+    parts = region.parts if isinstance(region, Product) else (region,)
+    ends = np.cumsum([0, *(part.dim for part in parts)]).tolist()
+    return [(slice(start, end), part) for start, end, part in zip(ends, ends[1:], parts, strict=False)]

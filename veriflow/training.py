@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoint
-from .data import split_rows, standardisation
+from .data import dequantise, split_rows, standardisation
 from .errors import DataError, TrainingError
 from .flow import USFlow
+from .objective import Objective
 
 SMALL = 1_000_000
 """Number of parameters below which training uses one CPU thread."""
@@ -103,17 +104,21 @@ def fit(
 ) -> History:
     """Train ``flow`` on rows ``[n, dim]`` and leave it at its best validated step, on the CPU.
 
-    The flow first takes the means and deviations of the training rows. The loss is mean NLL − log prior / n. The device
+    Columns of whole numbers, as the flow names them, get the noise of `veriflow.data.dequantise` first. The flow then takes
+    the means and deviations of the training rows. The loss is mean NLL − log prior / n. The device
     is chosen automatically; with ``devices`` above one, lightning-fabric spreads each batch over them. With a
     ``checkpoint`` path the run is saved at every validation, and a later call with the same data and options goes on
     from there, to the same result.
 
     Raises:
-        DataError: another shape, fewer than four rows, NaN or infinity (named by row), a constant column.
+        DataError: another shape, fewer than four rows, NaN or infinity (named by row), a constant column, a column of
+            whole numbers that holds others.
         TrainingError: options that make no sense, a loss that is not finite (named by step), a checkpoint of another run.
     """
     options = options or TrainingOptions()
     rows = _checked_rows(flow, data)
+    if columns := flow.integral_columns:
+        rows = torch.as_tensor(dequantise(rows.double().numpy(), columns, options.seed)).to(rows.dtype)
     train_index, validation_index = split_rows(len(rows), options.validation, options.seed)
     train, validation = rows[train_index], rows[validation_index]
     mean, deviation = standardisation(train.double().numpy())
@@ -170,16 +175,13 @@ def _train(
     """The training loop of one process; the best state comes back as arrays, which outlive the process, with the history."""
     flow.to(fabric.device)
     train, validation = train.to(fabric.device), validation.to(fabric.device)
-    model: Any = flow
-    if fabric.world_size > 1:
-        model = fabric.setup_module(flow)
-        model.mark_forward_method("log_prob")
     if start is not None:
         flow.load_state_dict(start.flow)
     with _one_vector(flow) as vector:
         optimizer = torch.optim.Adam([vector], lr=options.learning_rate, fused=True)
         if start is not None:
             optimizer.load_state_dict(_adam_state(optimizer, start))
+        objective = Objective(flow, train, options.prior_sigma)
         history = History(**start.history) if start else History()
         best = start.best if start else _snapshot(flow)
         total = torch.zeros((), device=fabric.device)
@@ -193,13 +195,11 @@ def _train(
                 break
             rate = 0.5 * options.learning_rate * (1 + math.cos(math.pi * (step - 1) / options.steps))
             optimizer.param_groups[0]["lr"] = rate
-            nll = -model.log_prob(train.index_select(0, next(batches))).mean()
-            loss = nll
-            if options.prior_sigma is not None:
-                loss = nll - flow.determinant_log_prior(options.prior_sigma) / len(train)
             assert vector.grad is not None  # noqa: S101 - for the type checker
             vector.grad.zero_()
-            fabric.backward(loss)
+            loss, nll = objective(next(batches))
+            if fabric.world_size > 1:
+                vector.grad.copy_(fabric.all_reduce(vector.grad))
             if not math.isfinite(loss.item()):
                 raise TrainingError(
                     f"expected a finite loss; got {loss.item()} at step {step} (try a lower learning rate)"

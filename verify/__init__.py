@@ -1,15 +1,16 @@
 """Answers: engines, replayed witnesses, certified mass."""
 
-from .branch_and_bound import RadialSearch
+from .box_splitting import RadialSearch
 from .certify import Certificate, certify
-from .engines import ENGINES, EngineInfo, engine, solver, verify
+from .engines import ENGINES, EngineInfo, default_engine, engine, solver, verify
 from .external import ExternalTool
 from .replay import replay
+from .rounding import RoundedWitness, rounded_witness
 from .several import Answers, verify_with
 from .tool_names import external_tool, found_tools
 from .tool_process import MEMORY_LIMIT
 from .verdict import Outcome, Verdict, Witness
-from .violation_probability import violation_probability, violations_in_data
+from .violation_probability import is_countable, violation_probability, violations_in_data
 
 __all__ = [
     "ENGINES",
@@ -20,13 +21,17 @@ __all__ = [
     "ExternalTool",
     "Outcome",
     "RadialSearch",
+    "RoundedWitness",
     "Verdict",
     "Witness",
     "certify",
+    "default_engine",
     "engine",
     "external_tool",
     "found_tools",
+    "is_countable",
     "replay",
+    "rounded_witness",
     "solver",
     "verify",
     "verify_with",

@@ -10,7 +10,7 @@ from torch import Tensor
 from veriflow.piecewise import evaluate
 from veriflow.properties import Disjunction
 from veriflow.query import Query
-from veriflow.regions import Ball, Region
+from veriflow.regions import Ball, Box, Region, pieces
 
 from .replay import replay
 from .verdict import Witness
@@ -56,7 +56,7 @@ def nearest_violation(query: Query, ball: Ball, *, seed: int = 0) -> Witness | N
                 break
         else:
             misses = 0
-            best = _drawn_in(query, found)
+            best = drawn_in(query, found)
         shrunk = best.norm * (0.9 if misses == 0 else 0.97)
         if shrunk <= ball.inner:
             break
@@ -64,7 +64,7 @@ def nearest_violation(query: Query, ball: Ball, *, seed: int = 0) -> Witness | N
     return best
 
 
-def _drawn_in(query: Query, witness: Witness) -> Witness:
+def drawn_in(query: Query, witness: Witness) -> Witness:
     """The same violation moved towards the centre as far as it stays one."""
     z = torch.tensor([float(v) for v in witness.latent], dtype=torch.float64)
     shares = torch.linspace(0, 1, 257, dtype=torch.float64)[1:, None]
@@ -80,6 +80,13 @@ def _drawn_in(query: Query, witness: Witness) -> Witness:
 def draw_points(region: Region, count: int, seed: int) -> Tensor:
     """Seeded points of a region ``[count, dim]`` in float64: the centre, then points at all distances from it."""
     generator = torch.Generator().manual_seed(seed)
+    points = torch.cat([_draw_part(part, count, generator) for _, part in pieces(region)], dim=-1)
+    centre = (torch.from_numpy(region.lower) + torch.from_numpy(region.upper)) / 2
+    points[0] = project(region, centre[None])[0]
+    return points
+
+
+def _draw_part(region: Ball | Box, count: int, generator: torch.Generator) -> Tensor:
     low, high = torch.from_numpy(region.lower), torch.from_numpy(region.upper)
     uniform = torch.rand(count, region.dim, generator=generator, dtype=torch.float64)
     points = low + uniform * (high - low)
@@ -89,30 +96,38 @@ def draw_points(region: Region, count: int, seed: int) -> Tensor:
         norms = torch.linalg.vector_norm(points, region.p, dim=-1, keepdim=True).clamp_min(1e-300)
         share = torch.rand(count, 1, generator=generator, dtype=torch.float64)
         points = points / norms * (region.inner + share * (region.radius - region.inner))
-    points[0] = project(region, (low + high)[None] / 2)[0]
     return points
 
 
 def climb(query: Query, points: Tensor, steps: int) -> Tensor:
-    """Each point's best iterate of normalised projected gradient ascent on the slack, ``[n, dim]``."""
-    width = float((torch.from_numpy(query.region.upper) - torch.from_numpy(query.region.lower)).amax())
+    """Each point's best iterate of normalised projected gradient ascent on the slack, ``[n, dim]``.
+
+    Steps are taken in the unit of each coordinate's width. A slack of zero does not end the search: where constraints
+    are strict, such as those of a point and its copy that coincide, it is no violation.
+    """
+    width = torch.from_numpy(query.region.upper) - torch.from_numpy(query.region.lower)
     best, best_slack = points.clone(), torch.full((len(points),), -math.inf, dtype=torch.float64)
     for step in range(steps + 1):
         points = points.detach().requires_grad_()
         slack = violation_slack(query.violation, evaluate(query.graph, points)[query.graph.output])
         better = slack.detach() > best_slack
         best[better], best_slack[better] = points.detach()[better], slack.detach()[better]
-        if bool((best_slack >= 0).any()) or step == steps:
+        if bool((best_slack > 0).any()) or step == steps:
             break
         (gradient,) = torch.autograd.grad(slack.sum(), points)
-        length = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp_min(1e-300)
-        stride = 0.25 * width * (1 - step / steps) + 1e-6 * width
-        points = project(query.region, points.detach() + stride * gradient / length)
+        uphill = gradient * width
+        length = torch.linalg.vector_norm(uphill, dim=-1, keepdim=True).clamp_min(1e-300)
+        stride = (0.25 * (1 - step / steps) + 1e-6) * width
+        points = project(query.region, points.detach() + stride * uphill / length)
     return best
 
 
 def project(region: Region, points: Tensor) -> Tensor:
     """The nearest points of the region ``[n, dim]`` (for the inside of a shell: the same direction, on its inner sphere)."""
+    return torch.cat([_project_part(part, points[..., place]) for place, part in pieces(region)], dim=-1)
+
+
+def _project_part(region: Ball | Box, points: Tensor) -> Tensor:
     if not isinstance(region, Ball):
         return points.clamp(torch.from_numpy(region.lower), torch.from_numpy(region.upper))
     if region.p == math.inf:

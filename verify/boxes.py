@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veriflow.piecewise import Bounds, backward_rows, symbolic_bounds
+from veriflow.piecewise import Bounds, Conjunctions, backward_rows, exclude, symbolic_bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball, Region
+from veriflow.regions import Ball, Region, corners
 
 Vector = NDArray[np.float64]
 
 SPLITS, MOST_OPEN = 9, 256
 """How often `open_part` splits, and the number of open boxes at which it stops."""
 
-FEW_DIMENSIONS = 16
-"""In more dimensions a halved box is hardly smaller than it was; only L1 balls gain, by peeling."""
+FEW_DIMENSIONS = 8
+"""In more dimensions a halved box is hardly smaller than it was, and ReLUs are split instead."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,20 @@ class RegionBoxes:
     lower: Vector
     upper: Vector
     region: Region
+
+    def farthest(self, rows: Vector) -> Vector:
+        """For each row, the corner of its box or the vertex of the ball that bounds a·z better, ``[batch, n, dim]``."""
+        corner = np.where(rows > 0, self.upper[:, None, :], self.lower[:, None, :])
+        if not isinstance(self.region, Ball):
+            return corner
+        vertex = self.region.farthest(rows)
+        nearer = (rows * corner).sum(axis=-1) <= (rows * vertex).sum(axis=-1)
+        return np.where(nearer[..., None], corner, vertex)
+
+    @property
+    def vertices(self) -> Vector | None:
+        """The boxes' corners ``[batch, 2^dim, dim]`` in few dimensions, unless a ball of norm 1 cuts them off."""
+        return corners(self.lower, self.upper) if not (isinstance(self.region, Ball) and self.region.p == 1) else None
 
     def support(self, rows: Vector) -> Vector:
         """Upper bounds on a·z for rows ``[batch, n, dim]``; exact up to rounding for an L1 ball, else the better of both.
@@ -83,37 +98,33 @@ def constraint_rows(constraints: Sequence[Constraint], outputs: int) -> tuple[Ve
     return rows, np.array([float(constraint.bound) for constraint in constraints])
 
 
+def conjunctions(query: Query) -> Conjunctions:
+    """The violation's disjuncts as arrays."""
+    rows, bounds = constraint_rows([c for row in query.violation for c in row], query.graph.output_size)
+    ends = np.cumsum([0, *(len(row) for row in query.violation)]).tolist()
+    return Conjunctions(rows, bounds, tuple(tuple(range(a, b)) for a, b in itertools.pairwise(ends)))
+
+
 def open_disjuncts(query: Query, boxes: RegionBoxes, bounds: Bounds) -> tuple[NDArray[np.bool_], Vector]:
     """Which disjuncts ``[batch, disjuncts]`` bounds leave open, and how much each latent matters to them ``[batch, dim]``."""
     output = query.graph.output
     constraints = [constraint for row in query.violation for constraint in row]
     rows, bound = constraint_rows(constraints, query.graph.output_size)
-    least, coefficients = backward_rows(query.graph, boxes, bounds, output, -rows)
-    possible = -least - bound >= -1e-12 * (np.abs(bound) + bounds.magnitude(output) @ np.abs(rows).T)
+    ended = backward_rows(query.graph, boxes, bounds, output, -rows)
+    possible = -ended.lower - bound >= -1e-12 * (np.abs(bound) + bounds.magnitude(output) @ np.abs(rows).T)
     ends = np.cumsum([len(row) for row in query.violation])
     groups = np.split(np.arange(len(constraints)), ends[:-1])
     is_open = np.stack([possible[:, group].all(axis=1) for group in groups], axis=1)
-    return is_open, np.abs(coefficients).sum(axis=1)
+    return is_open, np.abs(ended.coefficients).sum(axis=1)
 
 
 def split_boxes(lower: Vector, upper: Vector, weights: Vector, region: Region) -> tuple[Vector, Vector]:
-    """Boxes that cover the part of the region in the given boxes ``[batch, dim]``: each is halved or peeled.
-
-    A box is halved where its width times its weight ``[batch, dim]`` is largest. A cube around the centre of an L1 ball of
-    many dimensions is peeled instead: at most k − 1 coordinates exceed r / k in magnitude, so the cube of half-width r / k
-    is one child, and there is one slab for each end of each coordinate, in which the others share what is left of r.
-    """
-    peeled = np.zeros(len(lower), dtype=bool)
-    if isinstance(region, Ball) and region.p == 1 and region.dim > FEW_DIMENSIONS:
-        peeled = (lower == -upper).all(axis=1) & (upper == upper[:, :1]).all(axis=1)
-    children = [_peel(float(cube[0]), region.radius, region.dim) for cube in upper[peeled] if isinstance(region, Ball)]
-    lower, upper, weights = lower[~peeled], upper[~peeled], weights[~peeled]
+    """The halves of boxes ``[batch, dim]`` that meet the region, cut where width times weight ``[batch, dim]`` is largest."""
     axes, places = np.argmax((upper - lower) * weights, axis=1), np.arange(len(lower))
     middle = (lower[places, axes] + upper[places, axes]) / 2
     low_ends, high_ends = upper.copy(), lower.copy()
     low_ends[places, axes] = high_ends[places, axes] = middle
-    children += [(lower, low_ends), (high_ends, upper)]
-    lower, upper = np.concatenate([c[0] for c in children]), np.concatenate([c[1] for c in children])
+    lower, upper = np.concatenate([lower, high_ends]), np.concatenate([low_ends, upper])
     if isinstance(region, Ball):
         least, greatest = box_norms(lower, upper, region.p)
         inside = (least <= region.radius) & (greatest >= region.inner)
@@ -121,36 +132,25 @@ def split_boxes(lower: Vector, upper: Vector, weights: Vector, region: Region) -
     return lower, upper
 
 
-def _peel(width: float, radius: float, dim: int) -> tuple[Vector, Vector]:
-    """The inner cube of an L1 ball's cube of half-width ``width``, and the slabs around it: ``[1 + 2 dim, dim]``."""
-    inner = min(radius / (round(radius / width) + 1), width / 1.1)
-    others = min(width, float(np.nextafter(radius - inner, np.inf)))
-    upper = np.full((1 + 2 * dim, dim), others)
-    upper[0] = inner
-    lower = -upper
-    for axis in range(dim):
-        lower[1 + axis, axis], upper[1 + axis, axis] = inner, width
-        lower[1 + dim + axis, axis], upper[1 + dim + axis, axis] = -width, -inner
-    return lower, upper
-
-
 def open_part(query: Query) -> tuple[Bounds | None, list[bool]]:
     """Bounds over the part of the region that a violation can still be in, and which disjuncts stay open.
 
-    The region's box is split again and again, and parts that bounds exclude are dropped. The hull of what is left has
-    tighter bounds than the region. None where nothing is left: there is no violation.
+    In few dimensions the region's box is split again and again, and parts that bounds exclude are dropped: the hull of
+    what is left has tighter bounds than the region. In many, bounds are optimised over the region as a whole. None where
+    nothing is left: there is no violation.
     """
     region = query.region
+    if region.dim > FEW_DIMENSIONS:
+        found = exclude(query.graph, region, conjunctions(query))
+        return None if found.excluded.all() else found.bounds, (~found.excluded).tolist()
     boxes = RegionBoxes(region.lower[None], region.upper[None], region)
-    many = region.dim > FEW_DIMENSIONS
-    splits = 0 if many and not (isinstance(region, Ball) and region.p == 1) else SPLITS
-    for split in range(splits + 1):
+    for split in range(SPLITS + 1):
         bounds = symbolic_bounds(query.graph, boxes)
         is_open, weights = open_disjuncts(query, boxes, bounds)
         left = is_open.any(axis=1)
         if not left.any():
             return None, [False] * is_open.shape[1]
-        if split == splits or left.sum() > MOST_OPEN:
+        if split == SPLITS or left.sum() > MOST_OPEN:
             break
         boxes = RegionBoxes(*split_boxes(boxes.lower[left], boxes.upper[left], weights[left], region), region)
     hull = Bounds(

@@ -1,172 +1,57 @@
-"""Radial branch and bound: the violation of least norm, by splitting latent space into boxes, nearest to the centre first.
-
-Open boxes are kept in order of their least norm, so the least among them is at any time a radius up to which the
-property is proved, and the norm of the best replayed violation one at which it is refuted. A box goes when symbolic
-bounds over (box ∩ ball of the best violation) exclude the violation, when it is no nearer than the best violation, or
-when few unstable units are left and a small program decides it exactly.
-"""
+"""The bab engine: an attack, then branch and bound on boxes in few dimensions, on ReLUs in many."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from exporters import milp_model
 from veriflow.errors import QueryError
-from veriflow.piecewise import Bounds, symbolic_bounds
-from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball
+from veriflow.regions import Ball, pieces
 
 from .attack import find_violation
-from .boxes import RegionBoxes, box_norms, open_disjuncts, split_boxes
-from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
-from .replay import replay
-from .verdict import Outcome, Verdict, Witness
-
-Vector = NDArray[np.float64]
-
-BATCH = 256
-LEAF_UNITS = 6
-"""Boxes with at most this many unstable units go to a mixed-integer program instead of being split again."""
-
-
-@dataclass
-class RadialSearch:
-    """Where a radial branch and bound stands.
-
-    Attributes:
-        proved: no violation has a smaller norm than this.
-        refuted: norm of the best replayed violation, or infinity.
-        witness: that violation.
-        boxes: how many boxes were bounded.
-        unsettled: least norm of a leaf in which a violation is only missed by less than the tolerance.
-        settled: whether the search came to its end before the deadline.
-    """
-
-    proved: float
-    refuted: float
-    witness: Witness | None
-    boxes: int = 0
-    unsettled: float = math.inf
-    settled: bool = False
-
-
-def search_radially(
-    query: Query,
-    ball: Ball,
-    start: Witness | None,
-    *,
-    gap: float,
-    deadline: float,
-    proved: float = 0.0,
-    stop_at_witness: bool = False,
-    report: Callable[[RadialSearch], None] = lambda state: None,
-) -> RadialSearch:
-    """Find the violation of least norm in a ball, or prove that there is none.
-
-    Ends when the relative gap between both radii is closed, at the first violation if so asked, or at ``deadline`` (a
-    `time.monotonic` value). Nothing is looked for within the radius ``proved``, which an earlier search has settled.
-    `RadialSearch.proved` is the ball's radius where no violation is in it.
-    """
-    query = query.at(ball)
-    state = RadialSearch(proved, start.norm if start else math.inf, start)
-    counter = itertools.count()
-    reach = min(ball.radius, state.refuted)
-    heap: list[tuple[float, int, Vector, Vector]] = []
-    heapq.heappush(heap, (0.0, next(counter), np.full(ball.dim, -reach), np.full(ball.dim, reach)))
-
-    def limit() -> float:
-        return min(ball.radius, state.refuted * (1 - gap))
-
-    while True:
-        nearest = heap[0][0] if heap else math.inf
-        state.proved = max(state.proved, min(nearest, state.unsettled, limit()))
-        report(state)
-        late = time.monotonic() > deadline
-        state.settled = min(nearest, state.unsettled) >= limit() or (state.unsettled <= nearest and not late)
-        if state.settled or late or (stop_at_witness and state.witness is not None):
-            return state
-        taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
-        near = [entry for entry in taken if entry[0] < limit()]
-        lower, upper = np.stack([entry[2] for entry in near]), np.stack([entry[3] for entry in near])
-        state.boxes += len(near)
-        within = Ball(ball.p, min(ball.radius, state.refuted), ball.dim)
-        lower, upper = _examine(query, RegionBoxes(lower, upper, within), within, state, limit, deadline)
-        least, greatest = box_norms(lower, upper, ball.p)
-        for place in np.flatnonzero((least < limit()) & (greatest > proved)):
-            heapq.heappush(heap, (float(least[place]), next(counter), lower[place], upper[place]))
-
-
-def _examine(
-    query: Query, boxes: RegionBoxes, ball: Ball, state: RadialSearch, limit: Callable[[], float], deadline: float
-) -> tuple[Vector, Vector]:
-    """Children of the boxes that bounds do not settle; leaves are decided on the way and may improve the witness."""
-    bounds = symbolic_bounds(query.graph, boxes)
-    unstable = bounds.unstable(query.graph)
-    is_open, weights = open_disjuncts(query, boxes, bounds)
-    is_split: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
-    for place in np.flatnonzero(is_split & (unstable <= LEAF_UNITS)):
-        is_split[place] = False
-        inside = Bounds({n: v[place] for n, v in bounds.lower.items()}, {n: v[place] for n, v in bounds.upper.items()})
-        for row, row_open in zip(query.violation, is_open[place], strict=True):
-            if row_open:
-                _decide_leaf(query, ball, inside, row, state, limit, deadline)
-    return split_boxes(boxes.lower[is_split], boxes.upper[is_split], weights[is_split], ball)
-
-
-def _decide_leaf(
-    query: Query,
-    ball: Ball,
-    bounds: Bounds,
-    disjunct: tuple[Constraint, ...],
-    state: RadialSearch,
-    limit: Callable[[], float],
-    deadline: float,
-) -> None:
-    """Least norm of a violation in a box by a small program; what the tolerance leaves open goes to ``unsettled``."""
-    tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
-    here = query.at(ball)
-    model = milp_model(here, bounds, disjunct, -tolerance)
-    answer = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
-    if answer.proved >= limit():
-        return
-    for slack in (tolerance, 0.0):
-        model = milp_model(here, bounds, disjunct, slack)
-        found = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
-        witness = replay(query, found.solution[model.inputs].tolist()) if found.solution is not None else None
-        if witness is not None:
-            if witness.norm < state.refuted:
-                state.refuted, state.witness = witness.norm, witness
-            break
-    if answer.proved < limit():
-        state.unsettled = min(state.unsettled, answer.proved)
+from .box_splitting import search_box, search_radially
+from .boxes import FEW_DIMENSIONS
+from .pieces import PieceSearch
+from .relu_splitting import search_splits
+from .verdict import Outcome, Verdict
 
 
 def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
-    """Decide a query over an L1 or L∞ ball by an attack, then by radial branch and bound.
+    """Decide a query over a box, a ball or a product of these.
 
     Raises:
-        QueryError: another region.
+        QueryError: a shell, or an L2 ball.
     """
-    start = time.monotonic()
-    if not isinstance(query.region, Ball) or query.region.p == 2 or query.region.inner:
-        raise QueryError(f"expected an L1 or Linf ball for the bab engine; got {query.region}")
-
+    deadline = time.monotonic() + timeout
+    region = query.region
+    if any(isinstance(part, Ball) and (part.inner or part.p == 2) for _, part in pieces(region)):
+        raise QueryError(f"expected boxes and L1 or Linf balls for the bab engine; got {region}")
     witness = find_violation(query)
-    if witness is None:
-        state = search_radially(query, query.region, None, gap=0.0, deadline=start + timeout, stop_at_witness=True)
-        if state.witness is None and state.proved >= query.region.radius:
-            return Verdict(Outcome.HOLDS, f"{state.boxes} boxes cover the ball and exclude every violation")
-        if state.witness is None:
-            missed = "a near miss within the tolerance" if state.settled else f"the time limit of {timeout:g} s"
-            return Verdict(Outcome.UNKNOWN, f"{missed} leaves norms from {state.proved:.6g} open")
-        witness = state.witness
-    return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", witness)
+    if witness is not None:
+        return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
+    if region.dim > FEW_DIMENSIONS:
+        return _verdict(search_splits(query, deadline=deadline))
+    if isinstance(region, Ball):
+        return _on_ball(query, region, deadline)
+    return _verdict(search_box(query, region, deadline=deadline))
+
+
+def _on_ball(query: Query, ball: Ball, deadline: float) -> Verdict:
+    state = search_radially(query, ball, None, gap=0.0, deadline=deadline, stop_at_witness=True)
+    if state.witness is not None:
+        return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
+    if state.proved >= ball.radius:
+        return Verdict(Outcome.HOLDS, f"{state.boxes} boxes cover the ball and exclude every violation")
+    missed = "a near miss within the tolerance" if state.settled else "the time limit"
+    return Verdict(Outcome.UNKNOWN, f"{missed} leaves norms from {state.proved:.6g} open")
+
+
+def _verdict(state: PieceSearch) -> Verdict:
+    if state.witness is not None:
+        return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
+    if state.open:
+        return Verdict(Outcome.UNKNOWN, f"{state.open} of {state.pieces} pieces stay open at the time limit")
+    if state.near_misses:
+        return Verdict(Outcome.UNKNOWN, "a near miss within the tolerance stays open")
+    found = f"bounds over {state.pieces} pieces" if state.pieces else "symbolic bounds over the whole region"
+    return Verdict(Outcome.HOLDS, f"{found} exclude every violation")

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from veriflow.errors import QueryError, RegionError, SolverError
 from veriflow.query import Query
 from veriflow.regions import Ball
+from veriflow.threads import one_thread
 
-from .attack import nearest_violation
-from .branch_and_bound import RadialSearch, search_radially
+from .attack import drawn_in, nearest_violation
+from .box_splitting import RadialSearch, search_radially
+from .boxes import FEW_DIMENSIONS
+from .relu_splitting import search_splits
 from .verdict import Witness
 
 GROWTH, STAGES = 1.5, 13
@@ -83,7 +86,8 @@ def certify(
     if not (timeout > 0 and 0 < gap < 1):
         raise SolverError(f"expected a positive time limit and a gap between 0 and 1; got {timeout} and {gap}")
     start = time.monotonic()
-    state = _search(query, ball, gap, start + timeout, report)
+    with one_thread():
+        state = _search(query, ball, gap, start + timeout, report)
     law = query.flow.base.law
     complete = state.proved >= min(ball.radius, state.refuted * (1 - gap))
     if not complete:
@@ -113,6 +117,8 @@ def _search(
     query: Query, ball: Ball, gap: float, deadline: float, report: Callable[[RadialSearch], None]
 ) -> RadialSearch:
     witness = nearest_violation(query, ball)
+    if ball.dim > FEW_DIMENSIONS:
+        return _grow_balls(query, ball, witness, gap, deadline, report)
     outermost = min(ball.radius, witness.norm) if witness else ball.radius
     proved, boxes = 0.0, 0
     for stage in reversed(range(STAGES)):
@@ -126,4 +132,35 @@ def _search(
         proved = state.proved
     if witness is not None and witness.norm < state.refuted:
         state.refuted, state.witness = witness.norm, witness
+    return state
+
+
+def _grow_balls(
+    query: Query,
+    ball: Ball,
+    witness: Witness | None,
+    gap: float,
+    deadline: float,
+    report: Callable[[RadialSearch], None],
+) -> RadialSearch:
+    """Decide balls that grow, or shrink where one is too hard; each gets half of the time that is left."""
+    state = RadialSearch(0.0, witness.norm if witness else math.inf, witness)
+    limit = hardest = min(ball.radius, state.refuted * (1 - gap))
+    radius = limit / GROWTH**4
+    while state.proved < limit and hardest > state.proved * (1 + gap) and time.monotonic() < deadline:
+        report(state)
+        inner = Ball(ball.p, radius, ball.dim).rounded_outward()
+        here = query.at(inner)
+        found = search_splits(here, deadline=(time.monotonic() + deadline) / 2)
+        state.boxes += found.pieces
+        if found.witness is not None:
+            nearest = drawn_in(here, found.witness)
+            state.refuted, state.witness = nearest.norm, nearest
+            limit = hardest = state.refuted * (1 - gap)
+        elif found.open or found.near_misses:
+            hardest = radius
+        else:
+            state.proved = inner.radius
+        step = GROWTH if hardest >= limit else math.sqrt(hardest / max(state.proved, hardest / GROWTH**4))
+        radius = min(limit, max(state.proved, hardest / GROWTH**4) * step)
     return state

@@ -1,7 +1,7 @@
 """Run as a module in a process of its own: decides a query file with one of veriflow's engines.
 
 Arguments: the file, the engine's name, the time limit in seconds. Prints one JSON object on the last line: ``{"outcome": …,
-"reason": …, "latent": ["1/3", …] or null}``, ``{"error": …}`` where the engine failed, ``{"refusal": …}`` where it cannot
+"reason": …, "point": ["1/3", …] or null}``, ``{"error": …}`` where the engine failed, ``{"refusal": …}`` where it cannot
 take the query.
 """
 
@@ -16,15 +16,15 @@ from .engines import verify
 
 
 def decide(path: str, engine_name: str, timeout: float) -> dict[str, object]:
-    """The engine's verdict, its witness as the latent point alone."""
+    """The engine's verdict, its witness as the point alone."""
     try:
         verdict = verify(query_from_bytes(Path(path).read_bytes()), engine_name, timeout=timeout)
     except SolverError as error:
         return {"error": str(error)}
     except VeriflowError as error:
         return {"refusal": str(error)}
-    latent = None if verdict.witness is None else [str(value) for value in verdict.witness.latent]
-    return {"outcome": str(verdict.outcome), "reason": verdict.reason, "latent": latent}
+    point = None if verdict.witness is None else [str(value) for value in verdict.witness.point]
+    return {"outcome": str(verdict.outcome), "reason": verdict.reason, "point": point}
 
 
 if __name__ == "__main__":

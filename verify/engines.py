@@ -11,6 +11,8 @@ from functools import partial
 
 from veriflow.errors import SolverError
 from veriflow.query import Query
+from veriflow.regions import Ball, pieces
+from veriflow.threads import one_thread
 
 from .branch_and_bound import verify_branch_and_bound
 from .external import ExternalTool
@@ -52,7 +54,7 @@ ENGINES: dict[str, EngineInfo] = {
             "bab",
             "highspy",
             "highspy",
-            "balls; radial branch and bound, leaves by HiGHS",
+            "boxes, balls; branch and bound, leaves by HiGHS",
             "comes with veriflow",
             verify_branch_and_bound,
         ),
@@ -109,6 +111,12 @@ def engine(name: str) -> EngineInfo:
     return info
 
 
+def default_engine(query: Query) -> str:
+    """The engine that takes the query's region and decides most: "milp" for shells, else "bab"."""
+    parts = (part for _, part in pieces(query.region))
+    return "milp" if any(isinstance(part, Ball) and part.inner for part in parts) else "bab"
+
+
 def solver(name: str) -> EngineInfo | ExternalTool:
     """An engine by its name in `ENGINES`, or an outside tool by ``KIND`` or ``KIND:PATH``, see `KINDS`.
 
@@ -132,12 +140,13 @@ def check_time(timeout: float) -> None:
         raise SolverError(f"expected a time limit above 0 seconds; got {timeout}")
 
 
-def verify(query: Query, engine_name: str = "bab", *, timeout: float = 60.0) -> Verdict:
+def verify(query: Query, engine_name: str | None = None, *, timeout: float = 60.0) -> Verdict:
     """Decide a query by one solver.
 
     Args:
         query: what to decide.
-        engine_name: an engine of `ENGINES`, which runs in this process, or an outside tool, see `solver`.
+        engine_name: an engine of `ENGINES`, which runs in this process, or an outside tool, see `solver`;
+            `default_engine` chooses where none is given.
         timeout: seconds after which the answer is UNKNOWN.
 
     Raises:
@@ -145,6 +154,8 @@ def verify(query: Query, engine_name: str = "bab", *, timeout: float = 60.0) -> 
         QueryError: a region that the solver cannot take.
     """
     check_time(timeout)
-    chosen, start = solver(engine_name), time.monotonic()
-    verdict = chosen.run(query, timeout=timeout)
-    return replace(verdict, engine=engine_name, seconds=time.monotonic() - start)
+    name = engine_name or default_engine(query)
+    chosen, start = solver(name), time.monotonic()
+    with one_thread():
+        verdict = chosen.run(query, timeout=timeout)
+    return replace(verdict, engine=name, seconds=time.monotonic() - start)

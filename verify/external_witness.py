@@ -11,7 +11,7 @@ from torch import Tensor
 
 from veriflow.piecewise import evaluate
 from veriflow.query import Query
-from veriflow.regions import Ball, Region
+from veriflow.regions import Ball, Box, Region, pieces
 
 from .attack import project, violation_slack
 from .replay import replay
@@ -64,17 +64,27 @@ def drawn_in(region: Region, point: Sequence[Fraction]) -> list[Fraction] | None
     """The point, moved into the region where it is outside by `ROUNDING` at most; None where it is farther out."""
     if len(point) != region.dim:
         return None
-    if not isinstance(region, Ball):
-        moved = []
-        for value, low, high in zip(point, map(Fraction, region.lower), map(Fraction, region.upper), strict=True):
-            inside = min(max(value, low), high)
-            if abs(value - inside) > ROUNDING * max(abs(low), abs(high), high - low):
-                return None
-            moved.append(inside)
-        return moved
+    moved: list[Fraction] = []
+    for place, part in pieces(region):
+        inside = _in_ball(part, point[place]) if isinstance(part, Ball) else _in_box(part, point[place])
+        if inside is None:
+            return None
+        moved += inside
+    return moved
+
+
+def _in_box(box: Box, point: Sequence[Fraction]) -> list[Fraction] | None:
+    moved = box.nearest(point)
+    for before, after, low, high in zip(point, moved, *box.ends, strict=True):
+        if abs(before - after) > ROUNDING * max(abs(low), abs(high), high - low):
+            return None
+    return moved
+
+
+def _in_ball(ball: Ball, point: Sequence[Fraction]) -> list[Fraction] | None:
     magnitudes = [abs(value) for value in point]
-    norm = sum(magnitudes, Fraction(0)) if region.p == 1 else max(magnitudes)
-    inner, outer = Fraction(region.inner), Fraction(region.radius)
+    norm = sum(magnitudes, Fraction(0)) if ball.p == 1 else max(magnitudes)
+    inner, outer = Fraction(ball.inner), Fraction(ball.radius)
     if inner <= norm <= outer:
         return list(point)
     nearest = outer if norm > outer else inner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from exporters import graph_to_onnx, run_onnx
 from veriflow.piecewise import evaluate_exact
 from veriflow.query import Query
-from veriflow.regions import Ball
+from veriflow.regions import Ball, Box
 
 from .verdict import Witness
 
@@ -23,8 +23,9 @@ ONNX_TOLERANCE = 1e-3
 def replay(query: Query, point: Sequence[float | Fraction]) -> Witness | None:
     """The witness at a point that an engine proposes, or None if no rendering of the point is a violation.
 
-    Tried in turn: the point rounded to float32 (so that onnxruntime sees the same point), that point drawn in by a few
-    units in the last place if it left the region, and the point as given.
+    Tried in turn: the point rounded to float32 (so that onnxruntime sees the same point), that point moved into the
+    region if it left it (a ball by a few units in the last place), and the point as given, moved to the ends of a box.
+    Such an end may be no float32; onnxruntime then sees the nearest one.
     """
     for candidate in _renderings(query, point):
         if not query.region.contains(candidate):
@@ -32,36 +33,55 @@ def replay(query: Query, point: Sequence[float | Fraction]) -> Witness | None:
         values = evaluate_exact(query.graph, candidate)
         outputs = values[query.graph.output]
         if query.violated_by(outputs):
-            return _witness(query, candidate, values[query.data], outputs)
+            return _witness(query, candidate, values)
     return None
 
 
 def _renderings(query: Query, point: Sequence[float | Fraction]) -> Iterable[list[Fraction]]:
     single = np.array([float(v) for v in point], dtype=np.float32)
     yield [Fraction(float(v)) for v in single]
+    if isinstance(query.region, Box):
+        yield query.region.nearest_float32([Fraction(float(v)) for v in single])
+        yield query.region.nearest([Fraction(v) for v in point])
+        return
     for shrink in (2.0**-22, 2.0**-20):
         yield [Fraction(float(np.float32(v * (1 - shrink)))) for v in single.astype(np.float64)]
     yield [Fraction(v) for v in point]
 
 
-def _witness(query: Query, latent: list[Fraction], data: list[Fraction], outputs: list[Fraction]) -> Witness | None:
-    region = query.region
-    p = region.p if isinstance(region, Ball) else math.inf
-    norm = norm_of(latent, p)
-    exact = np.array([float(v) for v in outputs])
-    seen = run_onnx(graph_to_onnx(query.graph), np.array([[float(v) for v in latent]], dtype=np.float32))[0]
+def _witness(query: Query, point: list[Fraction], values: Mapping[str, list[Fraction]]) -> Witness | None:
+    latent = values[query.latent] if query.latent else point[: query.latent_region.dim]
+    region, own_norm = (
+        query.latent_region,
+        math.inf if query.flow is None or query.latent is None else query.flow.base.p,
+    )
+    norm = norm_of(latent, region.p if isinstance(region, Ball) else own_norm)
+    exact = np.array(_rounded(values[query.graph.output]))
+    seen = run_onnx(graph_to_onnx(query.graph), np.array([_rounded(point)], dtype=np.float32))[0]
     deviation = float(np.abs(seen - exact).max())
     if not deviation <= ONNX_TOLERANCE * max(1.0, float(np.abs(exact).max())):
         return None
     log_density = level_mass = None
     if query.flow is not None:
-        z = torch.tensor([float(v) for v in latent], dtype=torch.float64)
         with torch.no_grad():
+            z = torch.tensor(_rounded(latent), dtype=torch.float64)
             log_density = float(query.flow.base.log_prob(z)) - query.flow.log_volume()
-        level_mass = float(query.flow.base.law.cdf(norm))
+        level_mass = float(query.flow.base.law.cdf(norm_of(latent, query.flow.base.p)))
     return Witness(
-        tuple(latent), tuple(float(v) for v in data), tuple(exact.tolist()), norm, deviation, log_density, level_mass
+        tuple(point),
+        tuple(latent),
+        _rounded(values[query.data]),
+        tuple(exact[: query.network_outputs].tolist()),
+        norm,
+        deviation,
+        log_density,
+        level_mass,
+        {name: _rounded(values[name]) for name in query.others},
     )
+
+
+def _rounded(point: Sequence[Fraction]) -> tuple[float, ...]:
+    return tuple(float(v) for v in point)
 
 
 def norm_of(point: Sequence[Fraction], p: float) -> float:

@@ -154,12 +154,12 @@ def _in_a_process(query: Query, name: str, timeout: float, memory: float, stop: 
             raise SolverError(answer["error"])
         if "refusal" in answer:
             raise QueryError(answer["refusal"])
-        outcome, reason, latent = Outcome(answer["outcome"]), answer["reason"], answer["latent"]
+        outcome, reason, point = Outcome(answer["outcome"]), answer["reason"], answer["point"]
     except (json.JSONDecodeError, KeyError, IndexError, TypeError):
         raise SolverError(f"expected an answer of the engine {name!r}; got: {run.last_words}") from None
     if outcome is not Outcome.VIOLATED:
         return Verdict(outcome, reason, seconds=time.monotonic() - start)
-    witness = replay(query, [Fraction(value) for value in latent])
+    witness = replay(query, [Fraction(value) for value in point])
     if witness is None:
         raise SolverError(f"expected {name!r} to give a violation that replays; got one that does not")
     return Verdict(outcome, reason, witness)

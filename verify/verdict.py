@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 
@@ -20,15 +21,19 @@ class Witness:
     """An input that violates the property, replayed in exact rationals and in onnxruntime.
 
     Attributes:
-        latent: the point in the region's space, exact.
+        point: the input of the query, exact: the latent z and what else it chooses, or the data.
+        latent: the latent z, exact.
         data: the data point that the network saw, rounded to float64 from exact values.
         outputs: the network's outputs there, rounded to float64 from exact values.
-        norm: norm of the latent point, in the region's norm (infinity norm for a box).
+        norm: norm of z, in the norm of the flow's base where the region is a box in the flow's data, else in its region's
+            (infinity norm for a box).
         onnx_deviation: largest difference between the outputs of onnxruntime in float32 and the exact ones.
         log_density: natural-log density of the data point under the flow; None without a flow.
         level_mass: mass of the level set on whose boundary the point lies; None without a flow.
+        others: the further data points that the query speaks of, by name.
     """
 
+    point: tuple[Fraction, ...]
     latent: tuple[Fraction, ...]
     data: tuple[float, ...]
     outputs: tuple[float, ...]
@@ -36,6 +41,7 @@ class Witness:
     onnx_deviation: float
     log_density: float | None = None
     level_mass: float | None = None
+    others: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

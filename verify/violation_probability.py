@@ -8,6 +8,7 @@ from torch import Tensor
 from veriflow.errors import QueryError
 from veriflow.piecewise import evaluate
 from veriflow.query import Query
+from veriflow.regions import Product
 from veriflow.statistics import Proportion, clopper_pearson
 
 from .attack import violation_slack
@@ -23,10 +24,13 @@ def violation_probability(
     Samples are latents of the base, run through the query's graph in float64; ``seed`` fixes them.
 
     Raises:
-        QueryError: a query without a flow.
+        QueryError: a query without a flow, or one that chooses more than the latent or goes from data to latent,
+            whose samples violate nothing by themselves.
     """
-    if query.flow is None:
-        raise QueryError("expected a query on a flow, to draw samples from; got one on a network alone")
+    if query.flow is None or query.latent is not None:
+        got = "one on a network alone" if query.flow is None else "one from data to latent"
+        raise QueryError(f"expected a query from a flow's latent space, to draw samples in; got {got}")
+    _check_countable(query)
     state = torch.random.get_rng_state()
     try:
         torch.manual_seed(seed)
@@ -37,8 +41,23 @@ def violation_probability(
 
 
 def violations_in_data(query: Query, rows: Tensor, *, confidence: float = 0.95) -> Proportion:
-    """The share of data rows ``[n, dim]`` that violate the property, with its Clopper–Pearson interval."""
+    """The share of data rows ``[n, dim]`` that violate the property, with its Clopper–Pearson interval.
+
+    Raises:
+        QueryError: a query that chooses more than the data point.
+    """
+    _check_countable(query)
     return _share(query, query.data, rows.double(), confidence)
+
+
+def is_countable(query: Query) -> bool:
+    """Whether a data point by itself violates the property or does not: nothing else is chosen."""
+    return not isinstance(query.region, Product)
+
+
+def _check_countable(query: Query) -> None:
+    if not is_countable(query):
+        raise QueryError(f"expected a property that a data point alone has or has not; got {query.text!r}")
 
 
 def _share(query: Query, tensor: str, points: Tensor, confidence: float) -> Proportion:

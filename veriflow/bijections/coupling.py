@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from ..conditioners import ReLUMLP
 from ..errors import ModelError
+from ..passes import Coupling, CouplingsPass
 from .affine import AffineBijection
 from .base import Bijection
 
@@ -66,6 +67,11 @@ class CouplingBlock(ResidualBijection):
         self.shear = nn.Parameter(torch.zeros(kept, dim - kept))
         self.conditioner = ReLUMLP(kept, dim - kept, hidden)
 
+    def coupling(self) -> Coupling:
+        """The block as a residual step."""
+        layers = itertools.chain.from_iterable(self.conditioner.layers())
+        return Coupling(self.kept, self.changed, [self.shear, *layers])
+
     @override
     def residual_layers(self) -> Layers:
         layers = self.conditioner.layers()
@@ -88,73 +94,28 @@ class CouplingBlock(ResidualBijection):
 
 def run_blocks(blocks: Sequence[CouplingBlock], x: Tensor, sign: int) -> Tensor:
     """``x ± g(x)`` for one block after the other, ``[..., dim]``: forward with sign 1, inverse (last block first) with −1."""
-    parameters: list[Tensor] = []
-    halves: list[tuple[slice, slice, int]] = []
-    for block in blocks:
-        layers = block.conditioner.layers()
-        halves.append((block.kept, block.changed, len(layers)))
-        parameters.append(block.shear)
-        parameters += itertools.chain.from_iterable(layers)
+    couplings = [block.coupling() for block in blocks]
     flat = x.reshape(-1, x.shape[-1])
-    out: Tensor = _ResidualSteps.apply(flat, sign, halves, *parameters)  # type: ignore[no-untyped-call]
+    parameters = [parameter for coupling in couplings for parameter in coupling.parameters]
+    out: Tensor = _ResidualSteps.apply(flat, CouplingsPass(couplings, sign, flat), *parameters)  # type: ignore[no-untyped-call]
     return out.reshape(x.shape)
 
 
 class _ResidualSteps(torch.autograd.Function):
-    """x + sign · [−S; I] f(x_k + S x_c), block after block, its gradient written by hand: training time is spent here."""
+    """A pass through couplings as autograd sees it."""
 
     @staticmethod
-    def forward(
-        ctx: Context, x: Tensor, sign: int, halves: list[tuple[slice, slice, int]], *parameters: Tensor
-    ) -> Tensor:
-        saved: list[Tensor] = []
-        place = 0
-        for kept, changed, depth in halves:
-            shear = parameters[place]
-            x_kept, x_changed = x[:, kept], x[:, changed]
-            h = torch.addmm(x_kept, x_changed, shear.T)
-            saved += (x_changed, h)
-            for layer in range(place + 1, place + 2 * depth - 1, 2):
-                h = torch.addmm(parameters[layer + 1], h, parameters[layer].T).relu_()
-                saved.append(h)
-            place += 2 * depth + 1
-            change = torch.addmm(parameters[place - 1], h, parameters[place - 2].T)
-            saved.append(change)
-            x = torch.empty_like(x)
-            torch.addmm(x_kept, change, shear.T, alpha=-sign, out=x[:, kept])
-            torch.add(x_changed, change, alpha=sign, out=x[:, changed])
-        ctx.save_for_backward(*parameters, *saved)
-        ctx.sign, ctx.halves = sign, halves
-        return x
+    def forward(ctx: Context, x: Tensor, way: CouplingsPass, *parameters: Tensor) -> Tensor:
+        ctx.save_for_backward(*parameters)
+        ctx.way = way
+        return way.forward(x).clone()  # the buffer itself is needed in backward
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = gradients
-        tensors, sign = ctx.saved_tensors, ctx.sign
-        place = sum(2 * depth + 1 for _, _, depth in ctx.halves)
-        here = len(tensors)
-        results: list[Tensor | None] = [None] * place
-        for kept, changed, depth in reversed(ctx.halves):
-            place -= 2 * depth + 1
-            here -= depth + 2
-            shear, x_changed, change = tensors[place], tensors[here], tensors[here + depth + 1]
-            grad_kept, grad_changed = grad[:, kept], grad[:, changed]
-            flowing = torch.addmm(grad_changed, grad_kept, shear, beta=sign, alpha=-sign)
-            grad_shear = torch.mm(grad_kept.T, change).mul_(-sign)
-            for layer in reversed(range(depth)):
-                weight, h = place + 1 + 2 * layer, tensors[here + 1 + layer]
-                results[weight] = torch.mm(flowing.T, h)
-                results[weight + 1] = flowing.sum(0)
-                flowing = torch.mm(flowing, tensors[weight])
-                if layer:
-                    flowing = torch.ops.aten.threshold_backward(flowing, h, 0)
-            results[place] = grad_shear.addmm_(flowing.T, x_changed)
-            grad_x = torch.empty_like(grad)
-            torch.add(grad_kept, flowing, out=grad_x[:, kept])
-            torch.addmm(grad_changed, flowing, shear, out=grad_x[:, changed])
-            grad = grad_x
-        return grad, None, None, *results
+        places = [torch.empty_like(parameter) for parameter in ctx.saved_tensors]
+        ctx.way.write_gradients_to(places)
+        return ctx.way.backward(*gradients), None, *places
 
 
 class Conjugate(ResidualBijection):

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from verify import Certificate, RadialSearch
 from verify import certify as search
 
-from .findings import count_violations, witness_entry, witness_table
+from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
 from .inputs import ClassOption, DataOption, LabelOption, read_rows
 from .output import Document, ExitCode, JsonOption, facts, show
 from .question import FlowOption, MassOption, NetworkOption, PropertyOption, Question, RadiusOption, ask
@@ -44,10 +44,11 @@ def certify(
     question = ask(flow, network, prop, farthest, radius)
     rows = None if data is None else read_rows(data, question.flow, label, keep_class)
     certificate = _search_visibly(question, gap, timeout, quiet=as_json)
-    counts, counted = count_violations(question.queries[0], rows)
+    counts, counted = count_violations(question.counted, rows)
 
-    features = question.flow.features
+    query, features = question.queries[0], question.flow.features
     median = None if rows is None else rows.double().quantile(0.5, dim=0).tolist()
+    rounded = rounded_if_whole(certificate.witness, query)
     document: dict[str, Document] = {
         "property": certificate.property,
         "certified_mass": certificate.certified_mass,
@@ -59,7 +60,8 @@ def certify(
         "reason": certificate.reason,
         "seconds": certificate.seconds,
         "boxes": certificate.boxes,
-        "witness": witness_entry(certificate.witness, features),
+        "witness": witness_entry(certificate.witness, query),
+        "rounded": rounded_entry(rounded, query),
         "median": None if median is None else dict(zip(features, median, strict=True)),
         **counts,
     }
@@ -73,7 +75,7 @@ def certify(
         }
     )
     shown: list[RenderableType] = (
-        [] if certificate.witness is None else [witness_table(certificate.witness, features, median), ""]
+        [] if certificate.witness is None else [witness_table(certificate.witness, query, median, rounded), ""]
     )
     show(document, as_json, answer, "", *shown, counted)
     if certificate.witness is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from exporters import DEFAULT_FORMS, TOOLS, forms_for, write_bundle
 
+from ..query import Query
 from .inputs import split_list
 from .output import Document, JsonOption, facts, show
 from .question import FlowOption, MassOption, NetworkOption, PropertyOption, RadiusOption, ask
@@ -40,16 +42,19 @@ def export(
     """
     forms = DEFAULT_FORMS if tools is None else forms_for(split_list(tools) or [])
     question = ask(flow, network, prop, mass, radius)
-    names = ["query"] if len(question.queries) == 1 else [f"query_{i}" for i in range(len(question.queries))]
-    folder = write_bundle(
-        output, dict(zip(names, question.queries, strict=True)), network_path=network, timeout=timeout, forms=forms
-    )
+    queries = numbered(question.queries)
+    folder = write_bundle(output, queries, network_path=network, timeout=timeout, forms=forms)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     document: Document = {
         "folder": str(folder),
         "property": question.queries[0].text,
         "mass": question.level_set.mass,
-        "queries": names,
+        "queries": list(queries),
         "files": files,
     }
     show(document, as_json, facts({"folder": folder, "mass": question.level_set.mass}), "", *files)
+
+
+def numbered(queries: Sequence[Query]) -> dict[str, Query]:
+    """Queries by the names that they have in a bundle."""
+    return {"query" if len(queries) == 1 else f"query_{i}": query for i, query in enumerate(queries)}

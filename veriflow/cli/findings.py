@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from torch import Tensor
 
-from verify import Witness, violation_probability, violations_in_data
+from verify import RoundedWitness, Witness, is_countable, rounded_witness, violation_probability, violations_in_data
 
 from ..query import Query
 from ..statistics import Proportion
@@ -29,13 +29,16 @@ def proportion_entry(share: Proportion | None) -> Document:
     }
 
 
-def witness_entry(witness: Witness | None, features: Sequence[str]) -> Document:
-    """A witness; its latent point also as exact rationals."""
+def witness_entry(witness: Witness | None, query: Query) -> Document:
+    """A witness of the query; its latent point, and the query's input, also as exact rationals."""
     if witness is None:
         return None
     return {
-        "data": dict(zip(features, witness.data, strict=True)),
+        "data": _named(witness.data, query),
+        "others": {name: _named(point, query) for name, point in witness.others.items()},
         "outputs": witness.outputs,
+        "output_names": query.output_names,
+        "input_exact": [str(value) for value in witness.point],
         "latent": [float(value) for value in witness.latent],
         "latent_exact": [str(value) for value in witness.latent],
         "latent_norm": witness.norm,
@@ -45,34 +48,72 @@ def witness_entry(witness: Witness | None, features: Sequence[str]) -> Document:
     }
 
 
-def witness_table(witness: Witness, features: Sequence[str], median: Sequence[float] | None = None) -> Group:
-    """Each feature of a witness, beside the median of data where there is one, and what is known about it."""
-    table = grid("feature", "witness", *([] if median is None else ["median"]))
-    for place, (name, value) in enumerate(zip(features, witness.data, strict=True)):
-        table.add_row(name, cell(value), *([] if median is None else [cell(median[place])]))
+def rounded_entry(rounded: RoundedWitness | None, query: Query) -> Document:
+    """A witness whose columns of whole numbers were rounded."""
+    if rounded is None:
+        return None
+    return {
+        "data": _named(rounded.data, query),
+        "others": {name: _named(point, query) for name, point in rounded.others.items()},
+        "outputs": rounded.outputs,
+        "violates": rounded.violates,
+        "inside": rounded.inside,
+        "log_density": rounded.log_density,
+        "level_mass": rounded.level_mass,
+    }
+
+
+def rounded_if_whole(witness: Witness | None, query: Query) -> RoundedWitness | None:
+    """The witness with whole numbers where the flow knows them; None where it knows none."""
+    whole = query.flow is not None and query.flow.integral
+    return rounded_witness(query, witness) if witness is not None and whole else None
+
+
+def _named(point: Sequence[float], query: Query) -> dict[str, Document]:
+    return dict(zip(query.features, point, strict=True))
+
+
+def witness_table(
+    witness: Witness, query: Query, median: Sequence[float] | None = None, rounded: RoundedWitness | None = None
+) -> Group:
+    """Each feature of a witness and its variants, beside the median of data where there is one, and what is known."""
+    points = {"witness": witness.data, **witness.others}
+    points |= {} if rounded is None else {"rounded": rounded.data}
+    points |= {} if median is None else {"median": tuple(median)}
+    table = grid("feature", *points)
+    for name, *values in zip(_named(witness.data, query), *points.values(), strict=True):
+        table.add_row(name, *map(cell, values))
+    outputs = zip(query.output_names, witness.outputs, strict=True)
     known = facts(
         {
-            "outputs": ", ".join(f"y[{i}] = {value:.6g}" for i, value in enumerate(witness.outputs)),
+            "outputs": ", ".join(f"{name} = {value:.6g}" for name, value in outputs),
             "log density": witness.log_density,
             "on the border of mass": witness.level_mass,
-            "latent norm": witness.norm,
+            "latent norm": None if witness.log_density is None else witness.norm,
             "onnxruntime deviates by": witness.onnx_deviation,
+            "rounded": None if rounded is None else _rounded_text(rounded),
         }
     )
     return Group(table, "", known)
 
 
-def count_violations(query: Query, rows: Tensor | None) -> tuple[dict[str, Document], Table]:
-    """How often the property is violated: under the whole flow, and on rows where there are some."""
-    under_flow = violation_probability(query)
-    in_data = None if rows is None else violations_in_data(query, rows)
+def _rounded_text(rounded: RoundedWitness) -> str:
+    what = "still a violation" if rounded.violates else "no violation"
+    return f"{what}, on the border of mass {rounded.level_mass:.6g}"
+
+
+def count_violations(query: Query | None, rows: Tensor | None) -> tuple[dict[str, Document], Table]:
+    """How often the property is violated, if points by themselves do: under the whole flow, and on rows if there are some."""
+    counted = query if query is not None and is_countable(query) else None
+    under_flow = None if counted is None else violation_probability(counted)
+    in_data = None if counted is None or rows is None else violations_in_data(counted, rows)
     document: dict[str, Document] = {
         "violation_probability": proportion_entry(under_flow),
         "violations_in_data": proportion_entry(in_data),
     }
     table = facts(
         {
-            "violated under the whole flow": f"{under_flow}, by {under_flow.trials} samples",
+            "violated under the whole flow": under_flow and f"{under_flow}, by {under_flow.trials} samples",
             "violated in the data": in_data and f"{in_data}, by {in_data.trials} rows",
         }
     )

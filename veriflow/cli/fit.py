@@ -13,7 +13,7 @@ import typer
 
 from .. import training
 from ..bases import BASES, make_base
-from ..data import Table, read_table, split_rows
+from ..data import Table, dequantise, read_table, split_rows
 from ..errors import StorageError
 from ..flow import USFlow
 from ..statistics import Fit, kolmogorov_smirnov
@@ -30,6 +30,9 @@ def fit(
     label: LabelOption = None,
     keep_class: ClassOption = None,
     columns: Annotated[str | None, typer.Option(metavar="A,B,…", help="Features, all by default.")] = None,
+    integral: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Features that are whole numbers, such as ages and codes.")
+    ] = None,
     blocks: Annotated[int, typer.Option(min=0, help="Coupling blocks; 0 gives an affine flow.")] = 4,
     hidden: Annotated[str, typer.Option(metavar="N,N,…", help="Widths of the conditioners' hidden layers.")] = "32,32",
     base: Annotated[str, typer.Option(help=f"One of {', '.join(BASES)}.")] = "gamma-mixture",
@@ -79,6 +82,7 @@ def fit(
         householder=householder,
         permute=permute,
         features=rows.features,
+        integral=split_list(integral) or (),
     )
     resumed = checkpoint is not None and checkpoint.exists()
     if resumed and not quiet:
@@ -100,7 +104,7 @@ def fit(
     save_flow(flow, output)
 
     held_out = split_rows(len(rows.values), validation, seed)[1]
-    law = _norm_fit(flow, rows, held_out.tolist())
+    law = _norm_fit(flow, rows, held_out.tolist(), seed)
     document: Document = {
         "model": str(output),
         "features": rows.features,
@@ -141,8 +145,9 @@ def _advice(checkpoint: Path | None) -> str:
     return f"interrupted: the same command goes on from the checkpoint {checkpoint}"
 
 
-def _norm_fit(flow: USFlow, rows: Table, held_out: list[int]) -> Fit:
+def _norm_fit(flow: USFlow, rows: Table, held_out: list[int], seed: int) -> Fit:
     """How well the latent norms of held-out rows follow the base's law."""
     with torch.no_grad():
-        points = torch.as_tensor(rows.values[held_out]).to(next(flow.parameters()).dtype)
+        values = dequantise(rows.values, flow.integral_columns, seed)
+        points = torch.as_tensor(values[held_out]).to(next(flow.parameters()).dtype)
         return kolmogorov_smirnov(flow.base.norm(flow.latent(points)).double().numpy(), flow.base.law.cdf)

@@ -1,21 +1,25 @@
-"""What export, verify and certify ask: a flow, a network, a property, and how far out to look."""
+"""What export, restrict, verify and certify ask: a network, a property, and a level set of a flow or a property file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from exporters import read_onnx
+from exporters import read_onnx, read_vnnlib
 
-from ..errors import RegionError
+from ..errors import PropertyError, QueryError, RegionError
 from ..flow import USFlow
 from ..level_sets import LevelSet
+from ..piecewise import Graph
 from ..property_text import parse_property
 from ..query import Query, flow_query
 from ..regions import Ball
+from ..restriction import restricted_queries, specification_queries
+from ..specification import Specification
 from ..storage import load_flow
 
 FlowOption = Annotated[Path, typer.Option("--flow", metavar="MODEL", help="A flow that `veriflow fit` wrote.")]
@@ -24,40 +28,116 @@ PropertyOption = Annotated[
     str,
     typer.Option(
         "--property",
-        metavar="TEXT",
-        help="What must hold of its outputs, such as `y[1] - y[0] >= 0.5 | y[1] >= 2` or `classified_as(1)`.",
+        metavar="TEXT|FILE",
+        help="What must hold, such as `y[1] - y[0] >= 0.5 | y[1] >= 2`, `classified_as(1)` or `robust(0.1, inf)`; or a "
+        "VNN-LIB file, NAME.vnnlib, of what must not happen.",
     ),
 ]
 MassOption = Annotated[float | None, typer.Option("--mass", help="Look at the most probable set of this mass.")]
 RadiusOption = Annotated[float | None, typer.Option("--radius", help="Look at latents up to this norm instead.")]
+DirectionOption = Annotated[
+    str,
+    typer.Option(
+        metavar="latent-to-data|data-to-latent",
+        help="For a property file: search the level set for data in the file's boxes, or the boxes for data of the level set.",
+    ),
+]
+LATENT_TO_DATA = "latent-to-data"
 
 
 @dataclass(frozen=True)
 class Question:
-    """One query for each norm interval of a level set.
+    """Queries about a level set: it is as the property says where none of them is violated.
 
     Attributes:
         flow: where inputs are probable.
         level_set: the inputs that are asked about.
-        queries: over the level set's intervals, from the centre outwards.
+        queries: over the level set's intervals, from the centre outwards (or over the boxes of a property file).
+        counted: a query whose violation is the property's alone, to count under the whole flow and on data.
     """
 
     flow: USFlow
     level_set: LevelSet
     queries: tuple[Query, ...]
+    counted: Query
 
 
-def ask(flow_file: Path, network_file: Path, property_text: str, mass: float | None, radius: float | None) -> Question:
-    """The question that the options of a command state.
+def is_property_file(text: str) -> bool:
+    """Whether a property is the name of a file and not a formula."""
+    return text.endswith(".vnnlib")
+
+
+def ask(
+    flow_file: Path,
+    network_file: Path,
+    property_text: str,
+    mass: float | None,
+    radius: float | None,
+    direction: str = LATENT_TO_DATA,
+) -> Question:
+    """The question about a level set that the options of a command state.
 
     Raises:
         VeriflowError: whatever is wrong with the files, the property or the region.
     """
     if (mass is None) == (radius is None):
         raise RegionError(f"expected exactly one of --mass and --radius; got {'none' if mass is None else 'both'}")
+    from_file = is_property_file(property_text)
+    if direction != LATENT_TO_DATA and not from_file:
+        raise QueryError(f"expected --direction {direction!r} with a property file alone; got a property's text")
     flow = load_flow(flow_file)
     network = read_onnx(network_file)
-    prop = parse_property(property_text)
     level_set = flow.level_set(mass, radius=radius)
     balls = [Ball(flow.base.p, outer, flow.dim, inner) for inner, outer in level_set.intervals]
-    return Question(flow, level_set, tuple(flow_query(flow, network, ball, prop) for ball in balls))
+    if not from_file:
+        prop = parse_property(property_text, read_onnx)
+        queries = tuple(flow_query(flow, network, ball, prop) for ball in balls)
+        return Question(flow, level_set, queries, queries[0])
+    spec = read_vnnlib(property_text)
+    queries = tuple(query for ball in balls for query in restricted_queries(flow, ball, network, spec, direction))
+    return Question(flow, level_set, queries, restricted_queries(flow, balls[0], network, spec)[0])
+
+
+def ask_without_flow(networks: Sequence[str], property_text: str) -> tuple[Query, ...]:
+    """The queries of a property file, one for each of its boxes.
+
+    Args:
+        networks: ``FILE``, where the property needs one file alone, or ``NAME=FILE`` with the property's names.
+        property_text: the path of the property file.
+
+    Raises:
+        VeriflowError: whatever is wrong with the files.
+    """
+    if not is_property_file(property_text):
+        raise PropertyError(f"expected a property file (NAME.vnnlib), as there is no --flow; got {property_text!r}")
+    spec = read_vnnlib(property_text)
+    return specification_queries(_networks(networks, spec), spec)
+
+
+def single_network(networks: Sequence[str]) -> Path:
+    """The one network file of a question about a flow.
+
+    Raises:
+        QueryError: several.
+    """
+    if len(networks) != 1:
+        raise QueryError(f"expected one --network beside --flow; got {len(networks)}")
+    return Path(networks[0])
+
+
+def _networks(given: Sequence[str], spec: Specification) -> list[Graph]:
+    """A graph for each network of the specification; networks that are equal share one."""
+    owners = [network for network in spec.networks if network.same_file_as is None]
+    if len(owners) == 1 and len(given) == 1:
+        files = {owners[0].name: given[0].removeprefix(f"{owners[0].name}=")}
+    else:
+        named = [entry.partition("=") for entry in given]
+        files = {name: path for name, equals, path in named if equals}
+        if len(files) != len(given) or set(files) != {owner.name for owner in owners}:
+            wanted = " ".join(f"--network {owner.name or 'NAME'}=FILE" for owner in owners)
+            raise QueryError(f"expected {wanted}, as the property declares; got {', '.join(given)}")
+    graphs: list[Graph] = []
+    for network in spec.networks:
+        same = network.same_file_as
+        graphs.append(read_onnx(files[network.name]) if same is None else graphs[same])
+    return graphs

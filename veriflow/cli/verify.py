@@ -1,21 +1,35 @@
-"""``veriflow verify``: a verdict on a level set."""
+"""``veriflow verify``: a verdict on a level set, or on a property file."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from verify import MEMORY_LIMIT, Answers, Outcome, Verdict
+from verify import MEMORY_LIMIT, Answers, Outcome, Verdict, default_engine
 from verify import verify_with as decide
 
-from .findings import count_violations, witness_entry, witness_table
+from ..errors import RegionError
+from ..query import Query
+from ..regions import Ball
+from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
 from .inputs import ClassOption, DataOption, LabelOption, read_rows, split_list
 from .output import Document, ExitCode, JsonOption, facts, grid, show
-from .question import FlowOption, MassOption, NetworkOption, PropertyOption, Question, RadiusOption, ask
+from .question import (
+    LATENT_TO_DATA,
+    DirectionOption,
+    MassOption,
+    PropertyOption,
+    RadiusOption,
+    ask,
+    ask_without_flow,
+    single_network,
+)
 
 EXIT_CODES = {
     Outcome.HOLDS: ExitCode.DONE,
@@ -26,71 +40,87 @@ EXIT_CODES = {
 
 def verify(
     *,
-    flow: FlowOption,
-    network: NetworkOption,
+    network: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILE", help="The network under test, as ONNX; NAME=FILE for each network of a file of several."
+        ),
+    ],
     prop: PropertyOption,
+    flow: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="A flow; without it a property file decides.")
+    ] = None,
     mass: MassOption = None,
     radius: RadiusOption = None,
+    direction: DirectionOption = LATENT_TO_DATA,
     solvers: Annotated[
-        str, typer.Option("--with", metavar="NAMES", help="One or more of `veriflow solvers`, with commas.")
-    ] = "bab",
+        str | None,
+        typer.Option(
+            "--with",
+            metavar="NAMES",
+            help="One or more of `veriflow solvers`, with commas; by the region by default.",
+        ),
+    ] = None,
     wait_for_all: Annotated[
         bool, typer.Option("--all", help="Wait for every solver and compare, instead of stopping at the first answer.")
     ] = False,
     memory: Annotated[float, typer.Option(help="Gigabytes for each process of a solver.")] = MEMORY_LIMIT,
     timeout: Annotated[
-        float, typer.Option(help="Seconds for each solver, in equal parts for each shell of the level set.")
+        float, typer.Option(help="Seconds for each solver, in equal parts for each shell or box.")
     ] = 60.0,
     data: DataOption = None,
     label: LabelOption = None,
     keep_class: ClassOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Decide whether the network has a property on the whole level set.
+    """Decide whether the network has a property on the whole level set, or whether a property file is satisfied.
 
-    Exit codes: 0 it holds, 1 it is violated, 3 unknown, 2 bad input or solvers that disagree.
+    Exit codes: 0 it holds (the file is unsatisfiable), 1 it is violated, 3 unknown, 2 bad input or solvers that disagree.
 
     Example: `veriflow verify --flow setosa.safetensors --network net.onnx --property "classified_as(0)" --mass 0.5`
     """
-    question = ask(flow, network, prop, mass, radius)
-    rows = None if data is None else read_rows(data, question.flow, label, keep_class)
-    answers = _decide_outwards(question, split_list(solvers) or [], timeout, memory, wait_for_all)
+    question = None
+    if flow is None:
+        if (mass, radius, data) != (None, None, None) or direction != LATENT_TO_DATA:
+            raise RegionError("expected --flow beside --mass, --radius, --direction or --data; got none")
+        queries = ask_without_flow(network, prop)
+    else:
+        question = ask(flow, single_network(network), prop, mass, radius, direction)
+        queries = question.queries
+    rows = None if data is None or question is None else read_rows(data, question.flow, label, keep_class)
+    names = None if solvers is None else split_list(solvers) or []
+    answers = _decide_in_turn(queries, names, timeout, memory, wait_for_all)
     verdicts = [part.verdict for part in answers]
     verdict = _joint(verdicts)
     seconds = math.fsum(part.seconds for part in verdicts)
-    counts, counted = count_violations(question.queries[0], rows)
+    counts, counted = count_violations(None if question is None else question.counted, rows)
+    decisive = queries[verdicts.index(verdict)]
+    mass = None if question is None else question.level_set.mass
 
+    rounded = rounded_if_whole(verdict.witness, decisive)
     document: dict[str, Document] = {
         "outcome": str(verdict.outcome),
         "reason": verdict.reason,
         "engine": verdict.engine,
         "seconds": seconds,
-        "property": question.queries[0].text,
-        "mass": question.level_set.mass,
-        "regions": [
-            {
-                "inner": inner,
-                "outer": outer,
-                "outcome": str(part.verdict.outcome),
-                "reason": part.verdict.reason,
-                "answers": [_answer_entry(one) for one in part.each],
-            }
-            for (inner, outer), part in zip(question.level_set.intervals, answers, strict=False)
-        ],
-        "witness": witness_entry(verdict.witness, question.flow.features),
+        "property": decisive.text,
+        "mass": mass,
+        "regions": [_region_entry(query, part) for query, part in zip(queries, answers, strict=False)],
+        "witness": witness_entry(verdict.witness, decisive),
+        "rounded": rounded_entry(rounded, decisive),
         **counts,
     }
     answer = facts(
         {
             "verdict": verdict.outcome.upper(),
-            "property": question.queries[0].text,
-            "on the level set of mass": question.level_set.mass,
+            "property": decisive.text,
+            "on the level set of mass": mass,
             "reason": verdict.reason,
             "time": f"{seconds:.2f} s with {verdict.engine}",
         }
     )
     shown: list[RenderableType] = (
-        [] if verdict.witness is None else [witness_table(verdict.witness, question.flow.features), ""]
+        [] if verdict.witness is None else [witness_table(verdict.witness, decisive, None, rounded), ""]
     )
     if len(answers[0].each) > 1:
         shown = [_answers_table(answers), "", *shown]
@@ -98,37 +128,45 @@ def verify(
     raise typer.Exit(EXIT_CODES[verdict.outcome])
 
 
-def _decide_outwards(
-    question: Question, names: list[str], timeout: float, memory: float, wait_for_all: bool
+def _region_entry(query: Query, answers: Answers) -> Document:
+    """The latent norms of a query's region, null for a box, and what was found out about it."""
+    region = query.latent_region
+    ends = (region.inner, region.radius) if isinstance(region, Ball) else (None, None)
+    return {
+        "inner": ends[0],
+        "outer": ends[1],
+        "outcome": str(answers.verdict.outcome),
+        "reason": answers.verdict.reason,
+        "answers": [
+            {"engine": one.engine, "outcome": str(one.outcome), "reason": one.reason, "seconds": one.seconds}
+            for one in answers.each
+        ],
+    }
+
+
+def _decide_in_turn(
+    queries: Sequence[Query], names: list[str] | None, timeout: float, memory: float, wait_for_all: bool
 ) -> list[Answers]:
-    """The solvers' answers for each interval from the centre outwards, up to the first violation."""
+    """The solvers' answers for each query (for a level set from the centre outwards), up to the first violation."""
     answers: list[Answers] = []
-    for query in question.queries:
-        share = timeout / len(question.queries)
-        answers.append(decide(query, names, timeout=share, memory=memory, wait_for_all=wait_for_all))
+    for query in queries:
+        chosen = [default_engine(query)] if names is None else names
+        share = timeout / len(queries)
+        answers.append(decide(query, chosen, timeout=share, memory=memory, wait_for_all=wait_for_all))
         if answers[-1].verdict.outcome is Outcome.VIOLATED:
             break
     return answers
+
+
+def _answers_table(answers: Sequence[Answers]) -> Table:
+    """What every solver said, region by region."""
+    table = grid("solver", "answer", "seconds", "reason")
+    for one in (one for part in answers for one in part.each):
+        table.add_row(one.engine, str(one.outcome), f"{one.seconds:.2f}", one.reason)
+    return table
 
 
 def _joint(verdicts: list[Verdict]) -> Verdict:
     """The verdict on the union: that of a violated part, else of an unknown one, else of any."""
     order = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.HOLDS)
     return min(verdicts, key=lambda verdict: order.index(verdict.outcome))
-
-
-def _answer_entry(verdict: Verdict) -> dict[str, Document]:
-    return {
-        "engine": verdict.engine,
-        "outcome": str(verdict.outcome),
-        "reason": verdict.reason,
-        "seconds": verdict.seconds,
-    }
-
-
-def _answers_table(answers: list[Answers]) -> Table:
-    """What every solver said, region by region."""
-    table = grid("solver", "answer", "seconds", "reason")
-    for one in (one for part in answers for one in part.each):
-        table.add_row(one.engine, str(one.outcome), f"{one.seconds:.2f}", one.reason)
-    return table

@@ -1,22 +1,38 @@
 """Piecewise affine graphs: what a flow and a network under test are lowered to."""
 
-from .bounds import Bounds, Regions, backward_rows, interval_bounds, linear_lower_bounds, symbolic_bounds
+from .bounds import (
+    Bounds,
+    LinearBounds,
+    Regions,
+    Relaxation,
+    backward_rows,
+    interval_bounds,
+    linear_lower_bounds,
+    symbolic_bounds,
+)
 from .evaluate import evaluate, evaluate_exact
 from .graph import Affine, Graph, Relu, compose
 from .lower import lower_flow, lower_network
+from .optimise import Conjunctions, Exclusion, exclude, exclude_in_pieces
 from .simplify import drop_dead_units, fuse_affine
 
 __all__ = [
     "Affine",
     "Bounds",
+    "Conjunctions",
+    "Exclusion",
     "Graph",
+    "LinearBounds",
     "Regions",
+    "Relaxation",
     "Relu",
     "backward_rows",
     "compose",
     "drop_dead_units",
     "evaluate",
     "evaluate_exact",
+    "exclude",
+    "exclude_in_pieces",
     "fuse_affine",
     "interval_bounds",
     "linear_lower_bounds",

@@ -4,6 +4,10 @@ Symbolic bounds replace each unstable ReLU by two lines and carry the rows of in
 region's support function (a dual norm, for a ball) ends the matter: Zhang et al., *Efficient Neural Network Robustness
 Certification with General Activation Functions*, NeurIPS 2018, theorem 3.2.
 
+Over a region with few vertices (an L1 ball above all) a ReLU needs no upper line. Where every unit with a coefficient
+below zero is kept as the ReLU of a convex function above its input, and every other one is replaced by a line below it,
+what bounds the rows from below is a concave function of the input, and takes its least value at a vertex.
+
 Everything is float64. A product of an n-term row with a matrix is off by at most γ_n |Λ||W| with γ_n = n u / (1 − n u)
 (Higham, *Accuracy and Stability of Numerical Algorithms*, eq. 3.13); that error acts on tensors whose magnitude is known,
 so its effect is added up row by row and taken off the bound at the end. Bounds therefore hold in real arithmetic.
@@ -14,7 +18,7 @@ Regions may be stacked: with ends ``[batch, dim]``, all bounds get the same lead
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -40,13 +44,24 @@ class Regions(Protocol):
     def support(self, rows: Vector) -> Vector:
         """Upper bound on a·z over the region for each row a of ``rows`` ``[..., n, dim]``, shape ``[..., n]``."""
 
+    def farthest(self, rows: Vector) -> Vector:
+        """For each row, a point of the region at which a·z is about as large as it gets, shape ``[..., n, dim]``."""
+
+    @property
+    def vertices(self) -> Vector | None:
+        """Points ``[..., count, dim]`` whose convex hull contains the region, where a few do; else None."""
+
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """For every named tensor of a graph, a lower and an upper bound ``[..., size]`` that hold all over the region."""
+    """For every named tensor of a graph, a lower and an upper bound ``[..., size]`` that hold all over the region.
+
+    ``convex`` maps inputs of ReLUs to values ``[..., size, count]`` at the region's vertices of a convex function above them.
+    """
 
     lower: Mapping[str, Vector]
     upper: Mapping[str, Vector]
+    convex: Mapping[str, Vector] = field(default_factory=dict)
 
     def magnitude(self, name: str) -> Vector:
         """max |t| of the tensor, entry by entry."""
@@ -58,14 +73,52 @@ class Bounds:
         return np.sum(counts, axis=0) if counts else np.zeros(self.lower[graph.input].shape[:-1], dtype=int)
 
 
+@dataclass(frozen=True, eq=False)
+class Relaxation:
+    """What a backward pass is free to choose for each row and ReLU unit; bounds hold for every choice.
+
+    Attributes:
+        slopes: by output of a ReLU, slopes ``[..., n, size]`` from 0 to 1 of the lines below its unstable units.
+        chords: likewise, the share from 0 to 1 that the line above has beside the convex function, where the region has
+            vertices.
+        multipliers: likewise, from 0, how much of the input of a stable unit is taken off a row where it is never
+            negative, or added where it is never positive. This uses that the bounds of a split unit hold in a part of
+            the region only (β-CROWN: Wang et al., NeurIPS 2021, theorem 3.1).
+    """
+
+    slopes: Mapping[str, Vector]
+    chords: Mapping[str, Vector]
+    multipliers: Mapping[str, Vector] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearBounds:
+    """What a backward pass ends with.
+
+    Attributes:
+        lower: bounds on the rows, ``[..., n]``.
+        coefficients: of the input, ``[..., n, dim]``: how much each coordinate matters.
+        at_vertices: values ``[..., n, count]`` of the concave function below the rows, where the region has vertices.
+        losses: by output of a ReLU, how much the upper lines of its units can cost each row, ``[..., n, size]``.
+    """
+
+    lower: Vector
+    coefficients: Vector
+    at_vertices: Vector | None
+    losses: Mapping[str, Vector]
+
+
 @dataclass(eq=False)
 class _Backward:
     """Rows on their way back to the input: coefficients of tensors, a constant, and the rounding error so far."""
 
     bounds: Bounds
+    relaxation: Relaxation | None
     coefficients: dict[str, Vector]
     constant: Vector
     error: Vector
+    at_vertices: Vector | None = None
+    losses: dict[str, Vector] = field(default_factory=dict)
 
     def add(self, name: str, part: Vector) -> None:
         """Add coefficients of a tensor; the error grows by the rounding of the sum."""
@@ -119,23 +172,27 @@ def _interval_step(node: Node, lower: Mapping[str, Vector], upper: Mapping[str, 
     return low - error, high + error
 
 
-def symbolic_bounds(graph: Graph, region: Regions) -> Bounds:
+def symbolic_bounds(graph: Graph, region: Regions, relaxations: Mapping[str, Relaxation] | None = None) -> Bounds:
     """Bounds by backward substitution for the input of every ReLU and for the output, intervals in between.
 
     Each bound is the better one of the symbolic and the interval bound. Cost: one backward pass for each ReLU layer.
+    ``relaxations`` are those of the rows ``[I; −I]`` of each of these tensors, where they have been chosen with care.
     """
     lower, upper = {graph.input: region.lower}, {graph.input: region.upper}
-    wanted = {relu.input for relu in graph.relus} | {graph.output}
+    convex: dict[str, Vector] = {}
+    relu_inputs = {relu.input for relu in graph.relus}
     for node in graph.nodes:
         low, high = _interval_step(node, lower, upper)
         lower[node.output], upper[node.output] = low, high
-        if node.output in wanted and isinstance(node, Affine):
-            so_far = Bounds(lower, upper)
-            rows = np.eye(len(node.bias))
-            both = linear_lower_bounds(graph, region, so_far, node.output, np.vstack([rows, -rows]))
-            lower[node.output] = np.maximum(low, both[..., : len(rows)])
-            upper[node.output] = np.minimum(high, -both[..., len(rows) :])
-    return Bounds(lower, upper)
+        if node.output in relu_inputs | {graph.output} and isinstance(node, Affine):
+            so_far, size = Bounds(lower, upper, convex), len(node.bias)
+            rows = np.vstack([np.eye(size), -np.eye(size)])
+            both = backward_rows(graph, region, so_far, node.output, rows, (relaxations or {}).get(node.output))
+            lower[node.output] = np.maximum(low, both.lower[..., :size])
+            upper[node.output] = np.minimum(high, -both.lower[..., size:])
+            if both.at_vertices is not None and node.output in relu_inputs:
+                convex[node.output] = -both.at_vertices[..., size:, :]
+    return Bounds(lower, upper, convex)
 
 
 def linear_lower_bounds(graph: Graph, region: Regions, bounds: Bounds, tensor: str, rows: Vector) -> Vector:
@@ -143,15 +200,21 @@ def linear_lower_bounds(graph: Graph, region: Regions, bounds: Bounds, tensor: s
 
     ``bounds`` must hold for every tensor that ``tensor`` depends on, as those of `symbolic_bounds` do.
     """
-    return backward_rows(graph, region, bounds, tensor, rows)[0]
+    return backward_rows(graph, region, bounds, tensor, rows).lower
 
 
-def backward_rows(graph: Graph, region: Regions, bounds: Bounds, tensor: str, rows: Vector) -> tuple[Vector, Vector]:
-    """`linear_lower_bounds` together with the coefficients of the input ``[..., n, dim]`` that it ended with."""
-    batch = region.lower.shape[:-1]
-    shape = (*batch, len(rows))
-    rows = np.broadcast_to(np.asarray(rows, dtype=np.float64), (*batch, *np.shape(rows)))
-    state = _Backward(bounds, {tensor: rows}, np.zeros(shape), np.full(shape, _TINY))
+def backward_rows(
+    graph: Graph,
+    region: Regions,
+    bounds: Bounds,
+    tensor: str,
+    rows: Vector,
+    relaxation: Relaxation | None = None,
+) -> LinearBounds:
+    """`linear_lower_bounds` with all that the pass ends with, for rows ``[n, size]`` or ``[..., n, size]``."""
+    shape = (*np.broadcast_shapes(region.lower.shape[:-1], np.shape(rows)[:-2]), np.shape(rows)[-2])
+    rows = np.broadcast_to(np.asarray(rows, dtype=np.float64), (*shape, np.shape(rows)[-1]))
+    state = _Backward(bounds, relaxation, {tensor: rows}, np.zeros(shape), np.full(shape, _TINY))
     for node in reversed(graph.nodes):
         reached = state.coefficients.pop(node.output, None)
         if reached is None:
@@ -161,10 +224,25 @@ def backward_rows(graph: Graph, region: Regions, bounds: Bounds, tensor: str, ro
         else:
             _through_relu(node, reached, state)
     last = state.coefficients.get(graph.input, np.zeros((*shape, graph.input_size)))
-    reach = region.support(-last)
-    size = _dot(np.abs(last), bounds.magnitude(graph.input))
-    state.shift(-reach, _gamma(graph.input_size + 2) * size + 4 * _UNIT * np.abs(reach))
-    return state.constant - state.error, last
+    return _ended(region, last, state)
+
+
+def _ended(region: Regions, last: Vector, state: _Backward) -> LinearBounds:
+    """The least value over the region of what is left: rows of the input, a constant, values at vertices."""
+    vertices = region.vertices
+    ends = np.stack([region.lower, region.upper], axis=-2) if vertices is None else vertices
+    rounding = _gamma(last.shape[-1] + 2) * _dot(np.abs(last), np.abs(ends).max(axis=-2))
+    if vertices is None:
+        reach = region.support(-last)
+        state.shift(-reach, rounding + 4 * _UNIT * np.abs(reach))
+        return LinearBounds(state.constant - state.error, last, None, state.losses)
+    values = last @ np.swapaxes(vertices, -1, -2)
+    if state.at_vertices is not None:
+        rounding = rounding + _gamma(8) * np.abs(state.at_vertices).max(axis=-1)
+        values = values + state.at_vertices
+    values = values + (state.constant - state.error - rounding - 4 * _UNIT * np.abs(state.constant))[..., None]
+    values = values - 4 * _UNIT * np.abs(values)
+    return LinearBounds(values.min(axis=-1), last, values, state.losses)
 
 
 def _through_affine(node: Affine, rows: Vector, state: _Backward) -> None:
@@ -177,18 +255,41 @@ def _through_affine(node: Affine, rows: Vector, state: _Backward) -> None:
 
 
 def _through_relu(node: Relu, rows: Vector, state: _Backward) -> None:
-    """Each unit between ``below·x`` and ``slope·x + offset`` on [l, u]; both lines hold exactly for the float slopes."""
+    """Each unit between ``below·x`` and ``slope·x + offset`` on [l, u]; both lines hold exactly for the float slopes.
+
+    At the vertices, the part of a coefficient below zero that the upper line does not take goes to the convex function.
+    """
     low, high = state.bounds.lower[node.input], state.bounds.upper[node.input]
+    convex, chosen = state.bounds.convex.get(node.input), state.relaxation
     on = low >= 0
     unstable = ~on & (high > 0)
-    below = np.where(on | (unstable & (high > -low)), 1.0, 0.0)
+    if chosen is None:
+        below = np.where(on | (unstable & (high > -low)), 1.0, 0.0)[..., None, :]
+        share = np.where(unstable & (convex is not None), 0.0, 1.0)[..., None, :]
+    else:
+        below = np.where(unstable[..., None, :], np.clip(chosen.slopes[node.output], 0, 1), on[..., None, :])
+        above = np.clip(chosen.chords[node.output], 0, 1) if convex is not None else 1.0
+        share = np.where(unstable[..., None, :], above, 1.0)
     width = np.where(unstable, high - low, 1.0)
-    slope = np.where(unstable, np.clip(high / width, 0.0, 1.0), below)
+    slope = np.where(unstable, np.clip(high / width, 0.0, 1.0), on)
     # the least offset for which slope·x + offset ≥ relu(x) at both ends, then rounded up
     offset = np.where(unstable, np.maximum(-slope * low, high - slope * high), 0.0)
     offset = offset + np.where(unstable, 4 * _UNIT * (np.abs(low) + np.abs(high)), 0.0)
     positive, negative = np.maximum(rows, 0), np.minimum(rows, 0)
-    part = positive * below[..., None, :] + negative * slope[..., None, :]
-    state.shift(_dot(negative, offset), _gamma(offset.shape[-1]) * _dot(-negative, offset))
+    chord = negative * share
+    state.losses[node.output] = -negative * offset[..., None, :]
+    if convex is not None:
+        rest, peaks = negative - chord, np.maximum(convex, 0)
+        total = rest @ peaks
+        state.at_vertices = total if state.at_vertices is None else state.at_vertices + total
+        highest = np.maximum(peaks.max(axis=-1), np.maximum(high, 0))
+        state.error = state.error + _gamma(2 * offset.shape[-1]) * _dot(-rest, highest)
+    part = positive * below + chord * slope[..., None, :]
+    if chosen is not None and node.output in chosen.multipliers:
+        sign = np.where(on, 1.0, np.where(high <= 0, -1.0, 0.0))
+        taken = sign[..., None, :] * np.maximum(chosen.multipliers[node.output], 0)
+        state.error = state.error + _UNIT * _dot(np.abs(taken) + np.abs(part), state.bounds.magnitude(node.input))
+        part = part - taken
+    state.shift(_dot(chord, offset), _gamma(offset.shape[-1]) * _dot(-chord, offset))
     state.error = state.error + _UNIT * _dot(np.abs(part), state.bounds.magnitude(node.input))
     state.add(node.input, part)

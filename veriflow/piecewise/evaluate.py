@@ -11,9 +11,13 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from ..errors import GraphError
 from .graph import Graph, Matrix, Relu, dense
+
+_SMALL = 2**16
+"""Entries of a sparse matrix up to which torch is faster with a dense one."""
 
 
 def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
@@ -37,15 +41,26 @@ def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
 
 
 def _apply(weight: Matrix, x: Tensor) -> Tensor:
-    if not sparse.issparse(weight):
-        return x @ torch.from_numpy(weight).T
-    rows, columns = weight.shape
-    flat = x.reshape(-1, columns)
-    coo = weight.tocoo()
-    index = torch.from_numpy(np.stack([coo.row, coo.col]).astype(np.int64))
-    matrix = torch.sparse_coo_tensor(index, torch.from_numpy(coo.data), (rows, columns), check_invariants=False)
-    product: Tensor = torch.sparse.mm(matrix, flat.T)
-    return product.T.reshape(*x.shape[:-1], rows)
+    if not sparse.issparse(weight) or weight.shape[0] * weight.shape[1] <= _SMALL:
+        return x @ torch.from_numpy(dense(weight)).T
+    product: Tensor = _SparseProduct.apply(  # type: ignore[no-untyped-call]
+        x.reshape(-1, weight.shape[1]), weight
+    )
+    return product.reshape(*x.shape[:-1], weight.shape[0])
+
+
+class _SparseProduct(torch.autograd.Function):
+    """``x @ weight.T`` for scipy's CSR: several times as fast as torch's COO, and nothing is converted."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Matrix) -> Tensor:
+        ctx.weight = weight  # type: ignore[attr-defined]
+        return torch.from_numpy(weight @ np.ascontiguousarray(x.detach().numpy().T)).T
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None]:
+        transposed = ctx.weight.T  # type: ignore[attr-defined]
+        return torch.from_numpy(transposed @ np.ascontiguousarray(gradients[0].numpy().T)).T, None
 
 
 def evaluate_exact(graph: Graph, point: Sequence[Fraction]) -> dict[str, list[Fraction]]:
@@ -68,12 +83,22 @@ def evaluate_exact(graph: Graph, point: Sequence[Fraction]) -> dict[str, list[Fr
             continue
         parts = [_integers(node.bias)]
         for name, weight in node.terms:
-            scaled, scale = _integers(dense(weight))
             top, bottom = values[name]
-            parts.append((scaled @ top, scale * bottom))
+            scaled, scale = _integers(weight.data if sparse.issparse(weight) else weight)
+            product = _row_sums(scaled * top[weight.indices], weight) if sparse.issparse(weight) else scaled @ top
+            parts.append((product, scale * bottom))
         common = lcm(*(bottom for _, bottom in parts))
         values[node.output] = (sum((top * (common // bottom) for top, bottom in parts)), common)
     return {name: [Fraction(int(v), bottom) for v in top] for name, (top, bottom) in values.items()}
+
+
+def _row_sums(products: NDArray[np.object_], weight: Matrix) -> NDArray[np.object_]:
+    """The sum over each row of a CSR matrix, given one number for each stored entry."""
+    filled = np.flatnonzero(np.diff(weight.indptr))
+    sums = np.zeros(weight.shape[0], dtype=object)
+    if filled.size:
+        sums[filled] = np.add.reduceat(products, weight.indptr[filled])
+    return sums
 
 
 def _integers(array: NDArray[np.float64]) -> tuple[NDArray[np.object_], int]:

@@ -143,25 +143,27 @@ def identity(size: int) -> sparse.csr_array:
     return sparse.csr_array(sparse.eye_array(size, format="csr"))
 
 
-def compose(first: Graph, second: Graph) -> Graph:
-    """``second ∘ first``: the second graph reads the first one's output. No constant changes.
+def compose(first: Graph, second: Graph, tensor: str | None = None) -> Graph:
+    """``second ∘ first``: the second graph reads a tensor of the first one, its output by default. No constant changes.
 
     Tensors of the second graph whose names the first one uses get a prime.
 
     Raises:
-        GraphError: the output of the first graph is not as long as the input of the second.
+        GraphError: the tensor of the first graph is not as long as the input of the second.
     """
-    if first.output_size != second.input_size:
+    tensor = first.output if tensor is None else tensor
+    if first.sizes[tensor] != second.input_size:
         raise GraphError(
-            f"expected a second graph that takes {first.output_size} inputs, as the first gives; "
+            f"expected a second graph that takes {first.sizes[tensor]} inputs, as the first gives; "
             f"got one that takes {second.input_size}"
         )
-    names = {second.input: first.output}
+    names, taken = {second.input: tensor}, set(first.sizes)
     for node in second.nodes:
         name = node.output
-        while name in first.sizes or name in names.values():
+        while name in taken:
             name += "'"
         names[node.output] = name
+        taken.add(name)
     renamed = tuple(
         Relu(names[node.output], names[node.input])
         if isinstance(node, Relu)

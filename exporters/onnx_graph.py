@@ -1,0 +1,331 @@
+"""A graph that grows operation by operation. Knows nothing of the ONNX format: nodes come as names, arrays and numbers.
+
+A tensor of the file is a *choice of entries* of one of the graph's vectors, so that whatever only moves entries about
+(Reshape, Transpose, Slice, Gather, Expand, edge padding, …) is one numpy call on the choice and adds nothing to the
+graph. Weights are written down for the tensor and read through its choice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from veriflow.errors import GraphError
+from veriflow.piecewise.graph import Affine, Graph, Matrix, Node, Relu, Vector
+
+Shape = tuple[int, ...]
+Constant = NDArray[Any]
+Entries = NDArray[np.int64]
+
+MOST_ENTRIES = 2**27
+"""Entries of all weights and tensors of a network together, beyond which a file is refused: one gigabyte of float64."""
+
+LARGEST_TENSOR = 2**24
+"""Entries of one tensor that depends on the input."""
+
+
+class EndingKind(StrEnum):
+    """The last operation of a network that is no affine map and no ReLU, named as in ONNX."""
+
+    SIGMOID = "Sigmoid"
+    SOFTMAX = "Softmax"
+    LOG_SOFTMAX = "LogSoftmax"
+    ARGMAX = "ArgMax"
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A value that depends on the input: entries of one of the graph's vectors.
+
+    Attributes:
+        name: of the vector.
+        entries: positions in it, in the shape of the tensor.
+        removed: set behind a Sigmoid, Softmax, LogSoftmax or ArgMax: then the entries are positions in its flat result.
+    """
+
+    name: str
+    entries: Entries
+    removed: Removed | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """The tensor's shape."""
+        return self.entries.shape
+
+    def chosen(self, entries: Entries) -> Tensor:
+        """Another choice of entries of the same vector."""
+        return replace(self, entries=entries)
+
+    def broadcast(self, shape: Shape) -> Tensor:
+        """The tensor repeated along axes, as numpy broadcasts."""
+        return self.chosen(np.broadcast_to(self.entries, shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Removed:
+    """An operation that ends the network: its input, the axis it runs along, and whether ArgMax prefers the last tie."""
+
+    kind: EndingKind
+    logits: Tensor
+    axis: int | None = None
+    prefers_last: bool = False
+
+
+Value = Constant | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One node of an ONNX file.
+
+    Attributes:
+        operator: its type, such as "Conv".
+        name: the node's name, for messages.
+        opset: version of the operators.
+        arguments: what it reads, None where an optional input is left out.
+        names: of what it reads, as in the file.
+        output: name of its first output.
+        outputs: how many outputs it has.
+        attributes: numbers, text, lists and arrays by name.
+    """
+
+    operator: str
+    name: str
+    opset: int
+    arguments: tuple[Value | None, ...]
+    names: tuple[str, ...]
+    output: str
+    outputs: int
+    attributes: Mapping[str, Any]
+
+    def refused(self, expected: str, got: object) -> GraphError:
+        """The error that says what the node should have been."""
+        return GraphError(f"expected {expected} in {self.operator} node {self.name!r}; got {got}")
+
+    def argument(self, position: int) -> Value | None:
+        """What the node reads there, None where that is left out."""
+        return self.arguments[position] if position < len(self.arguments) else None
+
+    def value(self, position: int) -> Value:
+        """What the node reads there."""
+        value = self.argument(position)
+        if value is None:
+            raise self.refused(f"at least {position + 1} inputs", len(self.arguments))
+        return value
+
+    def values(self) -> list[Value]:
+        """All that the node reads, at least one thing."""
+        return [self.value(k) for k in range(max(1, len(self.arguments)))]
+
+    def tensor(self, position: int = 0) -> Tensor:
+        """What the node reads there, which must depend on the input."""
+        value = self.value(position)
+        if not isinstance(value, Tensor):
+            raise self.refused("an operand that depends on the input", f"the constant {self.names[position]!r}")
+        return value
+
+    def constant(self, position: int, what: str = "a constant") -> Constant:
+        """What the node reads there, which must not depend on the input."""
+        value = self.value(position)
+        if isinstance(value, Tensor):
+            raise self.refused(what, f"{self.names[position]!r}, which depends on the input")
+        return value
+
+    def numbers(self, position: int, *, finite: bool = True) -> Vector:
+        """A constant of floats, as float64."""
+        value = self.constant(position)
+        if value.dtype.kind != "f":
+            raise self.refused("constants of a float type", f"{value.dtype} in {self.names[position]!r}")
+        if np.isnan(value).any() or (finite and not np.isfinite(value).all()):
+            raise self.refused("finite constants", f"NaN or infinity in {self.names[position]!r}")
+        return value.astype(np.float64)
+
+    def integers(self, attribute: str, position: int | None = None) -> list[int] | None:
+        """Integers that are an attribute or, in later opsets, the constant read at a position; None where neither is."""
+        if attribute in self.attributes:
+            return [int(v) for v in np.atleast_1d(self.attributes[attribute])]
+        if position is None or self.argument(position) is None:
+            return None
+        value = self.constant(position, f"constant {attribute}")
+        if value.dtype.kind not in "iu":
+            raise self.refused(f"integer {attribute}", value.dtype)
+        return [int(v) for v in value.reshape(-1)]
+
+    def number(self, attribute: str, default: float) -> float:
+        """A float attribute, which is a float32 number, as is its default."""
+        return float(np.float32(self.attributes.get(attribute, default)))
+
+    def flag(self, attribute: str, default: int = 0) -> bool:
+        """An attribute that is 0 or 1."""
+        value = self.attributes.get(attribute, default)
+        if value not in (0, 1):
+            raise self.refused(f"{attribute} 0 or 1", value)
+        return bool(value)
+
+    def axis(self, axis: int, rank: int) -> int:
+        """An axis of a tensor of that rank, counted from the front."""
+        if not -rank <= axis < rank:
+            raise self.refused(f"an axis of a tensor of rank {rank}", axis)
+        return axis % rank
+
+    def axes(self, axes: Iterable[int], rank: int) -> list[int]:
+        """Different axes of a tensor of that rank, counted from the front and sorted."""
+        found = sorted(self.axis(axis, rank) for axis in axes)
+        if len(set(found)) < len(found):
+            raise self.refused("different axes", list(axes))
+        return found
+
+
+@dataclass
+class Importer:
+    """The graph so far, from one input vector.
+
+    Attributes:
+        sizes: length of every vector, at first of the input alone.
+        taken: names that new vectors may not have.
+        operation: the one that is being translated, which messages name and whose output names what is added.
+        room: how many more entries may be built.
+    """
+
+    sizes: dict[str, int]
+    taken: set[str]
+    operation: Operation
+    nodes: list[Node] = field(default_factory=list)
+    room: int = MOST_ENTRIES
+
+    def charge(self, *counts: int) -> None:
+        """Account for entries about to be built, the product of the counts.
+
+        Raises:
+            GraphError: none, or more than there is room for.
+        """
+        count = math.prod(counts)
+        if count < 1:
+            raise self.operation.refused("at least one entry", "none")
+        if count > self.room:
+            raise self.operation.refused(f"{MOST_ENTRIES} entries at most in the network up to here", f"{count} more")
+        self.room -= count
+
+    def size_of(self, *counts: int) -> None:
+        """`charge` for the entries of one tensor.
+
+        Raises:
+            GraphError: none, or more than a tensor or the network may have.
+        """
+        if math.prod(counts) > LARGEST_TENSOR:
+            raise self.operation.refused(f"tensors of at most {LARGEST_TENSOR} entries", math.prod(counts))
+        self.charge(*counts)
+
+    def shape_of(self, *shapes: Shape) -> Shape:
+        """The shape that the given ones broadcast to, accounted for."""
+        try:
+            shape = np.broadcast_shapes(*shapes)
+        except ValueError:
+            got = " and ".join(map(str, shapes))
+            raise self.operation.refused("shapes that broadcast", got) from None
+        self.size_of(*shape)
+        return shape
+
+    def combine(
+        self,
+        part: str,
+        terms: Sequence[tuple[Tensor, float | Vector]],
+        bias: float | Vector,
+    ) -> Tensor:
+        """Append ``Σ factor · tensor + bias``, entry by entry; where a tensor's entry is −1, it stands for nothing.
+
+        The tensors have one shape, factors and bias broadcast to it. Factors of tensors of one vector must be ±1.
+        """
+        shape = terms[0][0].shape
+        merged: dict[str, Matrix] = {}
+        for tensor, factor in terms:
+            factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), shape).reshape(-1)
+            weight = _choice(tensor.entries.reshape(-1), self.sizes[tensor.name], factors)
+            merged[tensor.name] = merged[tensor.name] + weight if tensor.name in merged else weight
+        return self._append(part, tuple(merged.items()), np.broadcast_to(bias, shape))
+
+    def affine(self, part: str, tensor: Tensor, weight: Matrix, bias: float | Vector, shape: Shape) -> Tensor:
+        """Append ``weight @ tensor + bias`` of the given shape; the weight has a column for each entry of the tensor."""
+        name, weight = self._through(tensor, weight)
+        return self._append(part, ((name, weight),), np.broadcast_to(bias, shape))
+
+    def relu(self, tensor: Tensor, part: str = "") -> Tensor:
+        """Append ``max(tensor, 0)``: of the tensor's whole vector where all of it is used, which leaves the choice."""
+        used = np.bincount(tensor.entries.reshape(-1), minlength=self.sizes[tensor.name])
+        if not used.all():
+            tensor = self.alone(tensor)
+        name = self._name(part)
+        self.nodes.append(Relu(name, tensor.name))
+        self.sizes[name] = self.sizes[tensor.name]
+        return Tensor(name, tensor.entries)
+
+    def alone(self, tensor: Tensor, part: str = "choice") -> Tensor:
+        """The tensor as a vector of its own, entries in order."""
+        return tensor if self._is_whole(tensor) else self.combine(part, [(tensor, 1.0)], 0.0)
+
+    def graph(self, start: str, outputs: Sequence[Tensor]) -> Graph:
+        """The graph whose output is all the given tensors, one after the other."""
+        if len(outputs) == 1:
+            last = self.alone(outputs[0], "")
+        else:
+            total, top, terms = sum(t.entries.size for t in outputs), 0, []
+            for tensor in outputs:
+                entries = np.full(total, -1)
+                entries[top : top + tensor.entries.size] = tensor.entries.reshape(-1)
+                terms.append((tensor.chosen(entries), 1.0))
+                top += tensor.entries.size
+            last = self.combine("", terms, 0.0)
+        return Graph(start, self.sizes[start], tuple(self.nodes), last.name).ending_at(last.name)
+
+    def _append(self, part: str, terms: tuple[tuple[str, Matrix], ...], bias: Vector) -> Tensor:
+        name = self._name(part)
+        flat = np.array(bias, dtype=np.float64).reshape(-1)
+        self.nodes.append(Affine(name, terms, flat))
+        self.sizes[name] = flat.size
+        return Tensor(name, np.arange(flat.size).reshape(bias.shape))
+
+    def _name(self, part: str) -> str:
+        """The operation's output, or a part of it under a name that nothing else has."""
+        output = self.operation.output
+        if not part and output not in self.sizes:
+            return output
+        name = f"{output}/{part or 'last'}"
+        while name in self.taken:
+            name += "'"
+        self.taken.add(name)
+        return name
+
+    def _is_whole(self, tensor: Tensor) -> bool:
+        size = self.sizes[tensor.name]
+        return tensor.entries.size == size and bool((tensor.entries.reshape(-1) == np.arange(size)).all())
+
+    def _through(self, tensor: Tensor, weight: Matrix) -> tuple[str, Matrix]:
+        """The weight with columns for the tensor's vector. No two columns are added, which could round."""
+        if self._is_whole(tensor):
+            return tensor.name, weight
+        size, entries = self.sizes[tensor.name], tensor.entries.reshape(-1)
+        distinct = bool(np.bincount(entries, minlength=size).max() <= 1)
+        if distinct and sparse.issparse(weight):
+            indices = entries[weight.indices]
+            moved = sparse.csr_array((weight.data, indices, weight.indptr), shape=(weight.shape[0], size))
+            moved.sort_indices()
+            return tensor.name, moved
+        if distinct and entries.size == size:
+            wide = np.empty_like(weight)
+            wide[:, entries] = weight
+            return tensor.name, wide
+        return self.alone(tensor).name, weight
+
+
+def _choice(entries: Entries, size: int, factors: Vector) -> sparse.csr_array:
+    """The matrix that picks the given entries of a vector of ``size`` and scales them; −1 picks nothing."""
+    present = entries >= 0
+    starts = np.concatenate([[0], np.cumsum(present)])
+    return sparse.csr_array((factors[present], entries[present], starts), shape=(entries.size, size))

@@ -1,0 +1,38 @@
+"""The Python blocks of a page run, one after another, in an empty folder."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from veriflow.property_text import _NAMED
+from veriflow.relation_text import SIGNATURES
+
+ROOT = Path(__file__).parent.parent
+PAGES = [path for path in (ROOT / "docs").glob("*.md") if path.name in ("properties.md", "formats.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_the_blocks_of_a_page_run(page, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks))
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_named_property_has_its_section():
+    text = (ROOT / "docs" / "properties.md").read_text()
+    assert [name for name in (*_NAMED, *SIGNATURES) if f"\n## {name}\n" not in text] == []

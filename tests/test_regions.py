@@ -1,0 +1,90 @@
+"""Regions are what their formulas say, alone and as products."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_queries import REGIONS, exact
+
+from veriflow.errors import RegionError
+from veriflow.regions import Ball, Box, Product, pieces
+from verify.attack import draw_points, project
+
+radii = st.floats(0.1, 10)
+balls = st.builds(
+    lambda p, r, share, dim: Ball(p, r, dim, share * r),
+    st.sampled_from([1, 2, math.inf]),
+    radii,
+    st.sampled_from([0.0, 0.0, 0.5]),
+    st.integers(1, 3),
+)
+boxes = st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 3)), min_size=1, max_size=3).map(
+    lambda ends: Box(np.array([low for low, _ in ends]), np.array([low + width for low, width in ends]))
+)
+products = st.lists(balls | boxes, min_size=1, max_size=3).map(lambda parts: Product(tuple(parts)))
+
+
+@settings(deadline=None)
+@given(products, st.integers(0, 1000))
+def test_points_of_a_product_are_points_of_its_parts_and_below_its_support(region, seed):
+    points = draw_points(region, 40, seed).numpy()
+    rows = np.random.default_rng(seed).standard_normal((5, region.dim))
+    assert (points @ rows.T <= region.support(rows) + 1e-9).all()
+    assert (points >= region.lower - 1e-12).all()
+    assert (points <= region.upper + 1e-12).all()
+    for place, part in pieces(region):
+        alone = np.zeros_like(rows)
+        alone[:, place] = rows[:, place]
+        np.testing.assert_allclose(region.support(alone), part.support(rows[:, place]))
+        for point in points[:5]:
+            inner = Fraction(part.inner) if isinstance(part, Ball) else 0
+            grown = Box(part.lower - 1e-9, part.upper + 1e-9)
+            assert grown.contains(exact(point[place]))
+            if isinstance(part, Ball) and part.p != 2:
+                norm = (sum if part.p == 1 else max)(abs(v) for v in exact(point[place]))
+                assert inner - Fraction(1, 10**9) <= norm <= Fraction(part.radius) + Fraction(1, 10**9)
+
+
+@settings(deadline=None)
+@given(products, st.integers(0, 1000))
+def test_projection_ends_in_the_product_and_leaves_its_points_alone(region, seed):
+    far = 20 * torch.randn(30, region.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    inside = project(region, far)
+    torch.testing.assert_close(project(region, inside), inside)
+    filled = Product(tuple(Ball(p.p, p.radius, p.dim) if isinstance(p, Ball) else p for p in region.parts))
+    rows = np.random.default_rng(seed).standard_normal((5, region.dim))
+    assert (inside.numpy() @ rows.T <= filled.support(rows) + 1e-9).all()
+
+
+@settings(deadline=None)
+@given(products)
+def test_rounding_outward_only_adds_points(region):
+    rounded = region.rounded_outward()
+    assert rounded == rounded.rounded_outward() or any(isinstance(part, Box) for part in region.parts)
+    assert (rounded.lower <= region.lower).all()
+    assert (rounded.upper >= region.upper).all()
+    assert (rounded.lower == rounded.lower.astype(np.float32)).all()
+    for _, part in pieces(rounded):
+        assert not isinstance(part, Ball) or part.inner <= part.radius
+
+
+@pytest.mark.parametrize("region", REGIONS.values(), ids=list(REGIONS))
+def test_a_product_of_one_part_is_that_part(region):
+    if isinstance(region, Product):
+        parts = [part for _, part in pieces(region)]
+        assert tuple(parts) == region.parts
+        return
+    alone = Product((region,))
+    for point in np.random.default_rng(0).uniform(-1, 1, (200, 3)):
+        assert alone.contains(exact(point)) == region.contains(exact(point))
+    assert str(alone) == str(region)
+
+
+@pytest.mark.parametrize("parts", [(), (Product((Ball(1, 1, 1),)),), ("ball",)])
+def test_what_is_no_product_is_refused(parts):
+    with pytest.raises(RegionError, match="expected one ball or box at least"):
+        Product(parts)

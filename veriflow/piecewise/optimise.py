@@ -1,0 +1,282 @@
+"""Choosing the lines of symbolic bounds by gradient ascent on what they are to show.
+
+The search is plain float64 in torch. What it finds is a `Relaxation`, for which `veriflow.piecewise.bounds` then proves
+bounds; those hold whatever is found here.
+
+Sources: Xu et al., *Fast and Complete: Enabling Complete Verification with Rapid and Massively Parallel Incomplete
+Verifiers*, ICLR 2021, section 3.2, for the slopes; Wang et al., *Beta-CROWN*, NeurIPS 2021, section 3.2, for the
+multipliers; here with convex functions at vertices beside the upper lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .bounds import Bounds, LinearBounds, Regions, Relaxation, backward_rows, symbolic_bounds
+from .graph import Affine, Graph, Vector, dense
+
+RATE, DECAY, CHORD = 0.3, 0.97, 0.3
+"""Adam's rate over a region, its factor after each step, and the share of the chord to begin with."""
+
+PIECE_RATE, PIECE_STEPS = 0.1, 6
+"""Adam's rate and its steps over a piece of a region, which begins with what was found for a larger piece."""
+
+ENOUGH, GAIN, PATIENCE = 1e-3, 1e-2, 6
+"""Relative margin beyond which a conjunction needs no more, and when too little is gained in how many steps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conjunctions:
+    """Linear constraints ``rows @ output ≥ bounds`` in groups, each a conjunction that bounds are to exclude.
+
+    Attributes:
+        rows: ``[n, outputs]``.
+        bounds: ``[n]``.
+        groups: for each conjunction, which rows it joins; at least one.
+    """
+
+    rows: Vector
+    bounds: Vector
+    groups: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Exclusion:
+    """What optimised bounds say of conjunctions over a region, or a stack of regions.
+
+    Attributes:
+        bounds: of every tensor.
+        rows: the weighted mean of each conjunction's rows for which bounds were made, ``[..., groups, outputs]``.
+        limits: the same mean of its bounds, ``[..., groups]``.
+        margins: proved lower bounds on ``limits − rows @ output``; above zero, the conjunction holds nowhere.
+        relaxation: with which they were proved.
+        ended: all that the last pass gave.
+    """
+
+    bounds: Bounds
+    rows: Vector
+    limits: Vector
+    margins: Vector
+    relaxation: Relaxation
+    ended: LinearBounds
+
+    @property
+    def excluded(self) -> NDArray[np.bool_]:
+        """For each conjunction, whether it holds nowhere in the region, ``[..., groups]``."""
+        return np.asarray(self.margins > 0)
+
+
+def exclude(graph: Graph, region: Regions, violation: Conjunctions, *, steps: int = 40) -> Exclusion:
+    """Bounds over a region (or a stack of them), chosen to exclude conjunctions.
+
+    A conjunction is excluded where ``Σ wᵢ (boundsᵢ − rowsᵢ · output)`` is above zero all over the region, for some weights
+    w ≥ 0, which are chosen with the rest. The ascent ends when all are excluded, or when it gains little more.
+    """
+    ascent = _Ascent(graph, region)
+    sums = _WeightedSums(violation, region.lower.shape[:-1])
+    optimiser: torch.optim.Adam | None = None
+    best, since = -np.inf, 0
+    for _ in range(steps):
+        rows, limits = sums.rows_and_limits()
+        goal = ((ascent.run(-rows) + limits) / sums.scale).clamp_max(ENOUGH)
+        value = float(goal.detach().sum())
+        since = 0 if value > best + GAIN * abs(best) else since + 1
+        if value > best:
+            best, found, combined = value, ascent.relaxations(), (rows.detach().numpy(), limits.detach().numpy())
+        if bool((goal == ENOUGH).all()) or since == PATIENCE:
+            break
+        optimiser = optimiser or torch.optim.Adam(ascent.parameters() + sums.scores, lr=RATE)
+        _ascend(optimiser, goal, ascent)
+        optimiser.param_groups[0]["lr"] *= DECAY
+    last = found.pop(graph.output)
+    bounds = symbolic_bounds(graph, region, found)
+    return _proved(graph, region, bounds, *combined, last)
+
+
+def exclude_in_pieces(
+    graph: Graph, region: Regions, bounds: Bounds, rows: Vector, limits: Vector, start: Relaxation
+) -> Exclusion:
+    """Whether ``rows @ output ≥ limits`` holds nowhere in pieces of a region, one row ``[batch, 1, outputs]`` for each.
+
+    ``bounds`` ``[batch, size]`` hold in the pieces; only the lines and multipliers of the rows are chosen, from ``start``
+    (arrays ``[batch, 1, size]``) on.
+    """
+    ascent = _Ascent(graph, region, start)
+    lower, upper, convex = ({n: torch.from_numpy(v) for n, v in part.items()} for part in _parts(graph, bounds))
+    given, limit = torch.from_numpy(rows), torch.from_numpy(limits)
+    scale = given.abs().sum(-1) + limit.abs()
+    optimiser = torch.optim.Adam(ascent.parameters(), lr=PIECE_RATE)
+    for _ in range(PIECE_STEPS):
+        goal = ((ascent.last(-given, lower, upper, convex) + limit) / scale).clamp_max(ENOUGH)
+        if bool((goal == ENOUGH).all()):
+            break
+        _ascend(optimiser, goal, ascent)
+    return _proved(graph, region, bounds, rows, limits, ascent.relaxations()[graph.output])
+
+
+def _parts(graph: Graph, bounds: Bounds) -> tuple[Mapping[str, Vector], ...]:
+    names = {relu.input for relu in graph.relus}
+    return tuple({n: v for n, v in part.items() if n in names} for part in (bounds.lower, bounds.upper, bounds.convex))
+
+
+def _ascend(optimiser: torch.optim.Adam, goal: Tensor, ascent: _Ascent) -> None:
+    optimiser.zero_grad()
+    (-goal.sum()).backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    ascent.clamp()
+
+
+def _proved(
+    graph: Graph, region: Regions, bounds: Bounds, rows: Vector, limits: Vector, relaxation: Relaxation
+) -> Exclusion:
+    ended = backward_rows(graph, region, bounds, graph.output, -rows, relaxation)
+    size = np.abs(limits) + (np.abs(rows) @ bounds.magnitude(graph.output)[..., None])[..., 0]
+    margins = ended.lower + limits - 1e-12 * size  # the weighted sums were rounded
+    return Exclusion(bounds, rows, limits, margins, relaxation, ended)
+
+
+class _WeightedSums:
+    """One row for each conjunction: a weighted mean of its constraints."""
+
+    def __init__(self, violation: Conjunctions, batch: tuple[int, ...]) -> None:
+        self.rows, self.bounds = torch.from_numpy(violation.rows), torch.from_numpy(violation.bounds)
+        self.groups = [list(group) for group in violation.groups]
+        self.all_scores = [torch.zeros((*batch, len(group)), dtype=torch.float64) for group in self.groups]
+        self.scores = [score.requires_grad_() for score in self.all_scores if score.shape[-1] > 1]
+        sizes = self.rows.abs().sum(-1) + self.bounds.abs()
+        self.scale = torch.stack([sizes[group].amax() for group in self.groups])
+
+    def rows_and_limits(self) -> tuple[Tensor, Tensor]:
+        """Rows ``[..., groups, outputs]`` and limits ``[..., groups]``."""
+        weights = [score.softmax(-1) for score in self.all_scores]
+        rows = [weight @ self.rows[group] for weight, group in zip(weights, self.groups, strict=True)]
+        limits = [weight @ self.bounds[group] for weight, group in zip(weights, self.groups, strict=True)]
+        return torch.stack(rows, -2), torch.stack(limits, -1)
+
+
+_Key = tuple[str, str]
+
+
+class _Ascent:
+    """Bounds of a graph over a region as differentiable functions of the choices made for them.
+
+    Choices are kept by the tensor that is bounded and the output of the ReLU that they are for. ``start`` are those of
+    the output's rows; only with it are there multipliers.
+    """
+
+    def __init__(self, graph: Graph, region: Regions, start: Relaxation | None = None) -> None:
+        self.graph, self.region = graph, region
+        self.affine = {
+            node.output: ([(name, torch.from_numpy(dense(w))) for name, w in node.terms], torch.from_numpy(node.bias))
+            for node in graph.nodes
+            if isinstance(node, Affine)
+        }
+        points = region.vertices
+        self.vertices = None if points is None else torch.from_numpy(np.swapaxes(points, -1, -2).copy())
+        self.slopes: dict[_Key, Tensor] = {}
+        self.chords: dict[_Key, Tensor] = {}
+        self.multipliers: dict[_Key, Tensor] = {}
+        if start is not None:
+            for mine, given in zip(self._kinds(), (start.slopes, start.chords, start.multipliers), strict=True):
+                mine |= {(graph.output, n): torch.from_numpy(v.copy()).requires_grad_() for n, v in given.items()}
+
+    def _kinds(self) -> tuple[dict[_Key, Tensor], ...]:
+        return self.slopes, self.chords, self.multipliers
+
+    def parameters(self) -> list[Tensor]:
+        """What may be chosen; without a start, known after the first run."""
+        return [tensor for kind in self._kinds() for tensor in kind.values()]
+
+    def clamp(self) -> None:
+        """Bring every choice back to where it may lie."""
+        with torch.no_grad():
+            for parameter in [*self.slopes.values(), *self.chords.values()]:
+                parameter.clamp_(0, 1)
+            for parameter in self.multipliers.values():
+                parameter.clamp_min_(0)
+
+    def relaxations(self) -> dict[str, Relaxation]:
+        """The choices as they are, by tensor that is bounded."""
+        found = {tensor: Relaxation({}, {}, {}) for tensor, _ in self.slopes}
+        for attribute, kind in zip(("slopes", "chords", "multipliers"), self._kinds(), strict=True):
+            for (tensor, relu), chosen in kind.items():
+                getattr(found[tensor], attribute)[relu] = chosen.detach().numpy().copy()
+        return found
+
+    def run(self, rows: Tensor) -> Tensor:
+        """Lower bounds on ``rows`` of the output, ``[..., n]``, with all bounds on the way made anew."""
+        lower: dict[str, Tensor] = {}
+        upper: dict[str, Tensor] = {}
+        convex: dict[str, Tensor] = {}
+        for name in dict.fromkeys(relu.input for relu in self.graph.relus):
+            size = self.graph.sizes[name]
+            eye = torch.eye(size, dtype=torch.float64)
+            ends = self._backward(name, torch.cat([eye, -eye]), lower, upper, convex)
+            if self.vertices is not None:
+                convex[name] = -ends[..., size:, :]
+                ends = ends.amin(-1)
+            lower[name], upper[name] = ends[..., :size], -ends[..., size:]
+        return self.last(rows, lower, upper, convex)
+
+    def last(
+        self, rows: Tensor, lower: Mapping[str, Tensor], upper: Mapping[str, Tensor], convex: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Lower bounds on ``rows`` of the output, ``[..., n]``, from given bounds on the inputs of ReLUs."""
+        ends = self._backward(self.graph.output, rows, lower, upper, convex)
+        return ends if self.vertices is None else ends.amin(-1)
+
+    def _backward(
+        self,
+        tensor: str,
+        rows: Tensor,
+        lower: Mapping[str, Tensor],
+        upper: Mapping[str, Tensor],
+        convex: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Bounds ``[..., n]``; with vertices, the values ``[..., n, count]`` whose least one is the bound."""
+        coefficients = {tensor: rows}
+        constant = at_vertices = torch.zeros((), dtype=torch.float64)
+        for node in reversed(self.graph.nodes):
+            reached = coefficients.pop(node.output, None)
+            if reached is None:
+                continue
+            if isinstance(node, Affine):
+                terms, bias = self.affine[node.output]
+                constant = constant + reached @ bias
+                parts = [(name, reached @ weight) for name, weight in terms]
+            else:
+                key = (tensor, node.output)
+                low, high = lower[node.input].unsqueeze(-2), upper[node.input].unsqueeze(-2)
+                on, unstable = (low >= 0).double(), (low < 0) & (high > 0)
+                slope = torch.where(unstable, high / torch.where(unstable, high - low, 1.0), on)
+                self._begin(key, slope, reached)
+                positive, chord = reached.clamp_min(0), reached.clamp_max(0)
+                if self.vertices is not None:
+                    kept = chord * torch.where(unstable, self.chords[key], 1.0)
+                    at_vertices = at_vertices + (chord - kept) @ convex[node.input].clamp_min(0)
+                    chord = kept
+                constant = constant - (chord * torch.where(unstable, slope * low, 0.0)).sum(-1)
+                part = positive * torch.where(unstable, self.slopes[key], slope) + chord * slope
+                if key in self.multipliers:
+                    part = part - (on - (high <= 0).double()) * self.multipliers[key]
+                parts = [(node.input, part)]
+            for name, part in parts:
+                coefficients[name] = coefficients[name] + part if name in coefficients else part
+        last = coefficients[self.graph.input]
+        if self.vertices is not None:
+            return last @ self.vertices + at_vertices + constant.unsqueeze(-1)
+        farthest = torch.from_numpy(self.region.farthest(-last.detach().numpy()))
+        return constant + (last * farthest).sum(-1)
+
+    def _begin(self, key: _Key, slope: Tensor, rows: Tensor) -> None:
+        """Slopes below, which start as those above, and shares of the chord."""
+        if key not in self.slopes:
+            slope, _ = torch.broadcast_tensors(slope.detach(), rows.detach())  # type: ignore[no-untyped-call]
+            self.slopes[key] = slope.clone().requires_grad_()
+            self.chords[key] = torch.full_like(slope, CHORD).requires_grad_()

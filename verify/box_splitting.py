@@ -1,0 +1,179 @@
+"""Branch and bound on boxes, for regions of few dimensions.
+
+In a ball the search is radial: the violation of least norm, by splitting latent space into boxes, nearest to the centre
+first. Open boxes are kept in order of their least norm, so the least among them is at any time a radius up to which the
+property is proved, and the norm of the best replayed violation one at which it is refuted. A box goes when symbolic
+bounds over (box ∩ ball of the best violation) exclude the violation, when it is no nearer than the best violation, or
+when few unstable units are left and a small program decides it exactly.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters import milp_model
+from veriflow.piecewise import Bounds, symbolic_bounds
+from veriflow.properties import Constraint
+from veriflow.query import Query
+from veriflow.regions import Ball, Region
+
+from .boxes import RegionBoxes, box_norms, open_disjuncts, split_boxes
+from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
+from .pieces import PieceSearch, piece_of
+from .replay import replay
+from .verdict import Witness
+
+Vector = NDArray[np.float64]
+
+BATCH = 256
+LEAF_UNITS = 6
+"""Boxes with at most this many unstable units go to a mixed-integer program instead of being split again."""
+
+
+@dataclass
+class RadialSearch:
+    """Where a radial branch and bound stands.
+
+    Attributes:
+        proved: no violation has a smaller norm than this.
+        refuted: norm of the best replayed violation, or infinity.
+        witness: that violation.
+        boxes: how many boxes were bounded.
+        unsettled: least norm of a leaf in which a violation is only missed by less than the tolerance.
+        settled: whether the search came to its end before the deadline.
+    """
+
+    proved: float
+    refuted: float
+    witness: Witness | None
+    boxes: int = 0
+    unsettled: float = math.inf
+    settled: bool = False
+
+
+def search_radially(
+    query: Query,
+    ball: Ball,
+    start: Witness | None,
+    *,
+    gap: float,
+    deadline: float,
+    proved: float = 0.0,
+    stop_at_witness: bool = False,
+    report: Callable[[RadialSearch], None] = lambda state: None,
+) -> RadialSearch:
+    """Find the violation of least norm in a ball, or prove that there is none.
+
+    Ends when the relative gap between both radii is closed, at the first violation if so asked, or at ``deadline`` (a
+    `time.monotonic` value). Nothing is looked for within the radius ``proved``, which an earlier search has settled.
+    `RadialSearch.proved` is the ball's radius where no violation is in it.
+    """
+    query = query.at(ball)
+    state = RadialSearch(proved, start.norm if start else math.inf, start)
+    counter = itertools.count()
+    reach = min(ball.radius, state.refuted)
+    heap: list[tuple[float, int, Vector, Vector]] = []
+    heapq.heappush(heap, (0.0, next(counter), np.full(ball.dim, -reach), np.full(ball.dim, reach)))
+
+    def limit() -> float:
+        return min(ball.radius, state.refuted * (1 - gap))
+
+    while True:
+        nearest = heap[0][0] if heap else math.inf
+        state.proved = max(state.proved, min(nearest, state.unsettled, limit()))
+        report(state)
+        late = time.monotonic() > deadline
+        state.settled = min(nearest, state.unsettled) >= limit() or (state.unsettled <= nearest and not late)
+        if state.settled or late or (stop_at_witness and state.witness is not None):
+            return state
+        taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
+        near = [entry for entry in taken if entry[0] < limit()]
+        lower, upper = np.stack([entry[2] for entry in near]), np.stack([entry[3] for entry in near])
+        state.boxes += len(near)
+        within = Ball(ball.p, min(ball.radius, state.refuted), ball.dim)
+        lower, upper = _examine(query, RegionBoxes(lower, upper, within), within, state, limit, deadline)
+        least, greatest = box_norms(lower, upper, ball.p)
+        for place in np.flatnonzero((least < limit()) & (greatest > proved)):
+            heapq.heappush(heap, (float(least[place]), next(counter), lower[place], upper[place]))
+
+
+def _examine(
+    query: Query, boxes: RegionBoxes, ball: Ball, state: RadialSearch, limit: Callable[[], float], deadline: float
+) -> tuple[Vector, Vector]:
+    """Children of the boxes that bounds do not settle; leaves are decided on the way and may improve the witness."""
+    bounds = symbolic_bounds(query.graph, boxes)
+    unstable = bounds.unstable(query.graph)
+    is_open, weights = open_disjuncts(query, boxes, bounds)
+    is_split: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
+    for place in np.flatnonzero(is_split & (unstable <= LEAF_UNITS)):
+        is_split[place] = False
+        inside = piece_of(bounds, int(place))
+        for row, row_open in zip(query.violation, is_open[place], strict=True):
+            if row_open:
+                _decide_leaf(query, ball, inside, row, state, limit, deadline)
+    return split_boxes(boxes.lower[is_split], boxes.upper[is_split], weights[is_split], ball)
+
+
+def _decide_leaf(
+    query: Query,
+    ball: Ball,
+    bounds: Bounds,
+    disjunct: tuple[Constraint, ...],
+    state: RadialSearch,
+    limit: Callable[[], float],
+    deadline: float,
+) -> None:
+    """Least norm of a violation in a box by a small program; what the tolerance leaves open goes to ``unsettled``."""
+    tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
+    here = query.at(ball)
+    model = milp_model(here, bounds, disjunct, -tolerance)
+    answer = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
+    if answer.proved >= limit():
+        return
+    for slack in (tolerance, 0.0):
+        model = milp_model(here, bounds, disjunct, slack)
+        found = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
+        witness = replay(query, found.solution[model.inputs].tolist()) if found.solution is not None else None
+        if witness is not None:
+            if witness.norm < state.refuted:
+                state.refuted, state.witness = witness.norm, witness
+            break
+    if answer.proved < limit():
+        state.unsettled = min(state.unsettled, answer.proved)
+
+
+def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:
+    """Close every part of a region, or find a violation, or stop at ``deadline`` (a `time.monotonic` value).
+
+    The parts made last come first, so that few of them are open at any time.
+    """
+    state = PieceSearch()
+    stack = [(region.lower, region.upper)]
+    while stack and state.witness is None and time.monotonic() < deadline:
+        taken, stack = stack[-BATCH:], stack[:-BATCH]
+        lower, upper = (np.stack([ends[side] for ends in taken]) for side in (0, 1))
+        state.pieces += len(taken)
+        boxes = RegionBoxes(lower, upper, region)
+        bounds = symbolic_bounds(query.graph, boxes)
+        is_open, weights = open_disjuncts(query, boxes, bounds)
+        left: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
+        state.try_points(query, (lower[left] + upper[left]) / 2)
+        for place in np.flatnonzero(left & (bounds.unstable(query.graph) <= LEAF_UNITS)):
+            inside = piece_of(bounds, int(place))
+            late = [
+                state.decide_leaf(query, inside, disjunct, deadline)
+                for disjunct in itertools.compress(query.violation, is_open[place])
+                if state.witness is None
+            ]
+            left[place] = any(late)
+        stack += zip(*split_boxes(lower[left], upper[left], weights[left], region), strict=True)
+    state.open = len(stack)
+    return state

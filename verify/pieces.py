@@ -1,0 +1,73 @@
+"""What both ways of splitting a region share: where a search stands, and the exact decision of a small piece."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from exporters import milp_model
+from veriflow.piecewise import Bounds, evaluate
+from veriflow.properties import Constraint
+from veriflow.query import Query
+
+from .attack import violation_slack
+from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
+from .replay import replay
+from .verdict import Witness
+
+
+@dataclass
+class PieceSearch:
+    """Where a search over pieces of a region stands.
+
+    Attributes:
+        pieces: how many were bounded.
+        open: how many are neither closed nor split.
+        margin: the least proved margin among the open ones, where they are ordered by it.
+        witness: a replayed violation, which ends the search.
+        near_misses: leaves in which a violation is only missed by less than the tolerance.
+    """
+
+    pieces: int = 0
+    open: int = 0
+    margin: float = 0.0
+    witness: Witness | None = None
+    near_misses: int = 0
+
+    def try_points(self, query: Query, points: NDArray[np.float64]) -> None:
+        """Replay the best of some points ``[n, dim]``, if it looks like a violation."""
+        if not len(points):
+            return
+        with torch.no_grad():
+            slacks = violation_slack(
+                query.violation, evaluate(query.graph, torch.from_numpy(points))[query.graph.output]
+            )
+        best = int(slacks.argmax())
+        if slacks[best] >= 0:
+            self.witness = replay(query, points[best].tolist())
+
+    def decide_leaf(self, query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], deadline: float) -> bool:
+        """Decide one disjunct where bounds leave few units unstable; whether the deadline left it open."""
+        tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
+        model = milp_model(query, bounds, disjunct, -tolerance)
+        left = deadline - time.monotonic()
+        answer = solve_milp(model, (model.slack, -1.0), time_limit=left, target=-10 * tolerance)
+        if answer.status == "infeasible":
+            return False
+        if answer.solution is None:
+            return True
+        self.witness = replay(query, answer.solution[model.inputs].tolist())
+        self.near_misses += self.witness is None
+        return False
+
+
+def piece_of(bounds: Bounds, place: int) -> Bounds:
+    """The bounds of one piece of a stack; those that all pieces share stay as they are."""
+    lower, upper = (
+        {name: v[place] if v.ndim > 1 else v for name, v in side.items()} for side in (bounds.lower, bounds.upper)
+    )
+    return Bounds(lower, upper)
