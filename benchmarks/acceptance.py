@@ -31,6 +31,7 @@ from veriflow import Ball, Query, classified_as, flow_query
 from verify import Outcome, Verdict, external_tool, verify
 from verify.attack import nearest_violation
 from verify.external import Words
+from verify.external_marabou import SOUND
 from verify.tool_process import run_tool
 
 SHARES = (0.3, 1.1)
@@ -117,11 +118,12 @@ def readers() -> dict[str, dict[str, Reader]]:
     found: dict[str, dict[str, Reader]] = {form: {} for form in (*onnx_forms, *others)}
     if "marabou" in programs:
         marabou = programs["marabou"]
+        options = ["--verbosity=0", *SOUND]
         for form, network in onnx_forms.items():
-            found[form]["Marabou"] = lambda f, s, n=network: word_of([marabou, f[n], f["vnnlib"], "--verbosity=0"], s)
+            found[form]["Marabou"] = lambda f, s, n=network: word_of([marabou, f[n], f["vnnlib"], *options], s)
         found["marabou"]["Marabou"] = lambda f, s: any_of(
             [
-                word_of([marabou, "--input-query", path, "--verbosity=0"], s)
+                word_of([marabou, "--input-query", path, *options], s)
                 for key, path in f.items()
                 if key.startswith("marabou.")
             ]

@@ -58,8 +58,10 @@ def _each(files: Mapping[str, str], form: str) -> list[str]:
 TOOLS: Mapping[str, ToolFiles] = {
     "marabou": ToolFiles(
         ("marabou",),
-        lambda files, s: [f"Marabou --input-query {path} --timeout={s}" for path in _each(files, "marabou")],
-        "violated where any of them is sat",
+        lambda files, s: [
+            f"Marabou --input-query {path} --timeout={s} --no-merge-ws-layers" for path in _each(files, "marabou")
+        ],
+        "violated where any of them is sat (merging layers, Marabou 2.0.0 is wrong on networks with skips)",
     ),
     "abcrown": ToolFiles(
         ("onnx", "vnnlib"),

@@ -16,6 +16,9 @@ from veriflow.query import Query
 from .external import Claim, ExternalTool, Words, complete, exact_number, unreadable
 from .tool_process import ToolRun
 
+SOUND = ("--no-merge-ws-layers",)
+"""Without it Marabou 2.0.0 joins affine layers wrongly behind a skip connection, and says `sat` and `unsat` wrongly."""
+
 _INPUT = re.compile(r"^\s*x(\d+)\s*=\s*(\S+)\s*$", re.MULTILINE)
 _ANSWER = re.compile(r"^(sat|unsat|unknown|timeout|error)\b", re.MULTILINE | re.IGNORECASE)
 
@@ -35,7 +38,7 @@ class Marabou(ExternalTool):
             path = folder / f"query.{k}.ipq"
             path.write_text(to_marabou(query, disjunct, bounds))
             seconds = max(1, math.floor(timeout))
-            commands.append([self.program, "--input-query", path, f"--timeout={seconds}", "--verbosity=0"])
+            commands.append([self.program, "--input-query", path, f"--timeout={seconds}", "--verbosity=0", *SOUND])
         return commands
 
     def parse(self, run: ToolRun, query: Query, folder: Path) -> Claim:
