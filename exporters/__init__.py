@@ -4,7 +4,7 @@ from .bundle import write_bundle
 from .milp_model import MilpModel, milp_model
 from .onnx_graph import EndingKind
 from .onnx_model import graph_to_onnx
-from .onnx_reader import Ending, OnnxNetwork, Port, read_network, read_onnx
+from .onnx_reader import Ending, LogitEnding, OnnxNetwork, Port, read_logits, read_network, read_onnx
 from .onnx_session import run_onnx
 from .portable_form import PortableForm, portable_form
 from .shifted_chain import shifted_chain
@@ -15,6 +15,7 @@ from .vnnlib_spec import to_vnnlib1, to_vnnlib2
 __all__ = [
     "Ending",
     "EndingKind",
+    "LogitEnding",
     "MilpModel",
     "OnnxNetwork",
     "Port",
@@ -25,6 +26,7 @@ __all__ = [
     "parse_vnnlib",
     "portable_form",
     "query_formula",
+    "read_logits",
     "read_network",
     "read_onnx",
     "read_vnnlib",

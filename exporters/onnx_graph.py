@@ -70,9 +70,10 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Removed:
-    """An operation that ends the network: its input, the axis it runs along, and whether ArgMax prefers the last tie."""
+    """An operation that ends the network: node, input, the axis it runs along, and whether ArgMax prefers the last tie."""
 
     kind: EndingKind
+    node: str
     logits: Tensor
     axis: int | None = None
     prefers_last: bool = False
