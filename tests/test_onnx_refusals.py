@@ -22,11 +22,11 @@ REFUSED = {
     ),
     "a softmax inside": (
         model([node("Softmax", ["x"], ["s"]), node("MatMul", ["s", "c"])], LINE, {"c": weights(4, 2)}),
-        "Softmax at the end of the network alone; got MatMul after it in node 'the MatMul'",
+        "at the end of the network alone; got MatMul after it in node 'the MatMul'",
     ),
     "a sigmoid inside": (
         model([node("Sigmoid", ["x"], ["s"]), node("Mul", ["s", "x"])], LINE),
-        "Sigmoid at the end of the network alone; got Mul",
+        "[(]node 'Sigmoid to s'[)] at the end of the network alone; got Mul",
     ),
     "indices": (
         model([node("ArgMax", ["x"], ["i"]), node("Gather", ["c", "i"])], LINE, {"c": weights(4)}),
