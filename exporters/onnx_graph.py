@@ -70,7 +70,15 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Removed:
-    """An operation that ends the network: node, input, the axis it runs along, and whether ArgMax prefers the last tie."""
+    """An operation that ends the network.
+
+    Attributes:
+        kind: what it is.
+        node: the node's name, for messages.
+        logits: its input.
+        axis: along which it runs, None for Sigmoid.
+        prefers_last: whether ArgMax takes the last of several largest entries.
+    """
 
     kind: EndingKind
     node: str
