@@ -1,82 +1,68 @@
-"""Claim: Marabou and vibecheck read a bundle of ours and never contradict its verdicts.
+"""Claim: outside tools never contradict veriflow's verdicts on the demo's queries.
 
-    python benchmarks/outside_tools.py demo-output/bundle --marabou BIN/Marabou --vibecheck BIN/vibecheck
+    VERIFLOW_TOOLS=/path/to/tools/bin python benchmarks/outside_tools.py demo-output --with marabou,vibecheck
 
-Both run as programs of their own, from an environment of their own, one query at a time with a time limit. The verdict
-beside is the one in the bundle's manifest; the ratio is the number of decided queries that agree over those decided.
+Takes the demo's output folder: its flows, its classifier, and the verdicts in its bundle's manifest. Each tool answers each
+query through its adapter, one at a time, with a time limit; the ratio is the number of decided queries that agree over
+those decided.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import tempfile
-import time
+import math
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-WORDS = {"sat": "violated", "unsat": "holds", "violated": "violated", "holds": "holds"}
+from exporters import read_onnx
+from veriflow import Ball, Query, flow_query, load_flow, parse_property
+from veriflow.cli.demo_files import BUNDLE, CLASSIFIER, flow_file
+from veriflow.cli.demo_rows import CLAIMS
+from verify import Outcome, solver, verify
 
 
-def marabou(program: Path, network: Path, spec: Path, seconds: int) -> str:
-    """The last verdict word on Marabou's standard output."""
-    text = run([program, network, spec, f"--timeout={seconds}", "--verbosity=0"], seconds)
-    words = [line.split()[0].lower() for line in text.splitlines() if line.split()]
-    return next((word for word in reversed(words) if word in WORDS), "")
-
-
-def vibecheck(program: Path, network: Path, spec: Path, seconds: int) -> str:
-    """The first word of vibecheck's result file."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "result.txt"
-        arguments = [program, "--net", network, "--spec", spec, "--timeout", seconds, "--results-file", result]
-        run([*arguments, "--device", "cpu"], seconds)
-        words = result.read_text().split() if result.exists() else []
-    return words[0].lower() if words else ""
-
-
-def run(arguments: list[object], seconds: int) -> str:
-    """Standard output, or nothing if the program had to be killed."""
-    words = [str(argument) for argument in arguments]
-    try:
-        return subprocess.run(words, capture_output=True, text=True, timeout=seconds + 20, check=False).stdout
-    except subprocess.TimeoutExpired:
-        return ""
+def query_named(folder: Path, name: str) -> Query:
+    """The query that the demo's bundle calls ``CLASS-CLAIM-mass-NN`` or ``CLASS-CLAIM-mass-NN-box``."""
+    label, _, rest = name.partition("-")
+    key, _, mass = rest.removesuffix("-box").rpartition("-mass-")
+    model = load_flow(folder / flow_file(label))
+    claim = next(claim for claim in CLAIMS if claim.key == key)
+    ball = Ball(model.base.p, model.level_set(int(mass) / 100).radius, model.dim)
+    query = flow_query(model, read_onnx(folder / CLASSIFIER), ball, parse_property(claim.text(label)))
+    return query.at(Ball(math.inf, query.region.radius, ball.dim)) if name.endswith("-box") else query
 
 
 def main() -> None:
     """Print the table and the ratios."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--marabou", type=Path)
-    parser.add_argument("--vibecheck", type=Path)
+    parser.add_argument("folder", type=Path, help="what `veriflow demo` wrote")
+    parser.add_argument("--with", dest="tools", default="marabou,vibecheck")
     parser.add_argument("--timeout", type=int, default=60)
     options = parser.parse_args()
-    tools = {"Marabou": (marabou, options.marabou), "vibecheck": (vibecheck, options.vibecheck)}
-    tools = {name: tool for name, tool in tools.items() if tool[1]}
-    manifest = json.loads((options.bundle / "manifest.json").read_text())
+    tools = options.tools.split(",")
+    for name in tools:
+        solver(name)
+    queries = json.loads((options.folder / BUNDLE / "manifest.json").read_text())["queries"]
     table = Table("query", "veriflow", *tools)
     agree, decided = dict.fromkeys(tools, 0), dict.fromkeys(tools, 0)
-    for line in (options.bundle / "instances.csv").read_text().splitlines():
-        network, spec, _ = line.split(",")
-        name = Path(spec).stem
-        ours = manifest["queries"][name]["verdict"]
-        cells = []
-        for tool, (ask, program) in tools.items():
-            start = time.monotonic()
-            verdict = WORDS.get(ask(program, options.bundle / network, options.bundle / spec, options.timeout), "open")
-            cells.append(f"{verdict} {time.monotonic() - start:.1f} s")
-            if verdict != "open" and ours != "unknown":
+    for name, entry in queries.items():
+        query, ours, cells = query_named(options.folder, name), entry["verdict"], []
+        for tool in tools:
+            verdict = verify(query, tool, timeout=options.timeout)
+            cells.append(f"{'open' if verdict.outcome is Outcome.UNKNOWN else verdict.outcome} {verdict.seconds:.1f} s")
+            if verdict.outcome is not Outcome.UNKNOWN and ours != "unknown":
                 decided[tool] += 1
-                agree[tool] += verdict == ours
+                agree[tool] += verdict.outcome == ours
+            elif verdict.outcome is Outcome.UNKNOWN:
+                print(name, verdict.reason)
         table.add_row(name, ours, *cells)
         print(name, ours, *cells, flush=True)
     Console(width=120).print(table)
     for tool in tools:
-        print(f"{tool}: {agree[tool]} of {decided[tool]} decided queries agree")
+        print(f"{tool}: {agree[tool]} of {decided[tool]} decided queries agree, {len(queries) - decided[tool]} open")
 
 
 if __name__ == "__main__":

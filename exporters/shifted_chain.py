@@ -33,10 +33,11 @@ def shifted_chain(graph: Graph, box: Box) -> Graph:
         GraphError: a tensor to be carried that has no bound above −2¹⁰⁰ over the box, a map that reads a tensor twice.
     """
     needed = graph.ending_at(graph.output)
-    return needed if _is_chain(needed) else _Chain(needed, box).built()
+    return needed if is_chain(needed) else _Chain(needed, box).built()
 
 
-def _is_chain(graph: Graph) -> bool:
+def is_chain(graph: Graph) -> bool:
+    """Whether every node reads the one before it, and nothing else."""
     before = [graph.input, *(node.output for node in graph.nodes)]
     return bool(graph.nodes) and all(
         node.inputs == (name,) for node, name in zip(graph.nodes, before[:-1], strict=True)
@@ -50,7 +51,7 @@ class _Chain:
         self.graph = graph
         self.box = box
         self.bounds = symbolic_bounds(graph, box)
-        self.depth = _relu_depths(graph)
+        self.depth = relu_depths(graph)
         self.nodes: list[Node] = []
         self.held: dict[str, Vector] = {graph.input: np.zeros(graph.input_size)}
 
@@ -133,7 +134,7 @@ class _Chain:
         self.held = dict(rows)
 
 
-def _relu_depths(graph: Graph) -> dict[str, int]:
+def relu_depths(graph: Graph) -> dict[str, int]:
     """How many ReLUs lie between the input and each tensor, at most."""
     depth = {graph.input: 0}
     for node in graph.nodes:

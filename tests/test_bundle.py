@@ -15,8 +15,7 @@ import z3
 from small_queries import PROPERTIES, random_network, small_query
 
 import exporters
-from exporters import bundle as bundle_module
-from exporters import graph_to_onnx, read_onnx, write_bundle
+from exporters import FORMS, TOOLS, forms_for, graph_to_onnx, read_onnx, write_bundle
 from veriflow.errors import QueryError, StorageError
 from veriflow.query import Query, network_query
 from veriflow.regions import Ball, Box, float32_above
@@ -59,9 +58,10 @@ def test_networks_of_equal_bytes_are_written_once(bundle):
     assert len(set(hashes)) == len(hashes)
 
 
-def test_every_file_has_its_hash(bundle):
+def check_hashes(bundle):
     manifest = manifest_of(bundle)
-    said = [file for entry in manifest["queries"].values() for file in entry["files"].values()] + [manifest["network"]]
+    said = [file for entry in manifest["queries"].values() for file in entry["files"].values()]
+    said += [manifest["network"]] if manifest["network"] else []
     for file in said:
         assert hashlib.sha256((bundle / file["path"]).read_bytes()).hexdigest() == file["sha256"]
     unsaid = set(files_of(bundle)) - {file["path"] for file in said}
@@ -97,8 +97,10 @@ def test_every_instance_is_there_and_fits(bundle):
 def test_every_file_is_read_by_its_parser(bundle):
     for path in (bundle / "onnx").iterdir():
         onnx.checker.check_model(str(path), full_check=True)
-    for path in (bundle / "vnnlib").glob("*.v2.vnnlib"):
+    for path in (path for part in ("v2", "linear") for path in (bundle / "vnnlib").glob(f"*.{part}.vnnlib")):
         assert vnnlib.parse_query_file(str(path)).networks[0].name == "N"
+    for path in (bundle / "vnnlib").glob("*.networks.vnnlib"):
+        assert [network.name for network in vnnlib.parse_query_file(str(path)).networks] == ["F", "N"]
     for path in (bundle / "smtlib").iterdir():
         assert z3.parse_smt2_file(str(path))
 
@@ -186,19 +188,61 @@ def test_a_missing_network_is_a_storage_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_readme_names_every_file_kind():
-    for kind in (
-        "NAME.onnx",
-        "NAME.chain.onnx",
-        "NAME.vnnlib",
-        "NAME.v2.vnnlib",
-        "NAME.smt2",
-        "instances.csv",
-        "manifest.json",
-    ):
-        assert kind in bundle_module._README
+@pytest.fixture(scope="module")
+def full_bundle(tmp_path_factory):
+    return write_bundle(tmp_path_factory.mktemp("full") / "out", some_queries(), timeout=60, forms=tuple(FORMS))
+
+
+def test_a_bundle_of_every_form_is_whole(full_bundle):
+    check_hashes(full_bundle)
+    test_every_file_is_read_by_its_parser(full_bundle)
+    entries = manifest_of(full_bundle)["queries"]
+    for entry in entries.values():
+        disjuncts = {key.rpartition(".")[2] for key in entry["files"] if "." in key}
+        assert {f"{form}.{k}" for form in ("mps", "lp", "marabou") for k in disjuncts} <= set(entry["files"])
+        assert {"onnx", "chain", "pair", "vnnlib2-networks", "flow-onnx", "network-onnx", "smtlib-plain"} <= set(
+            entry["files"]
+        )
+    assert "vnnlib2-linear" in entries["first"]["files"]
+    assert "vnnlib2-linear" not in entries["flat"]["files"]
+
+
+def test_every_file_has_its_hash(bundle):
+    check_hashes(bundle)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_command_names_files_that_are_there(tool, tmp_path):
+    folder = write_bundle(tmp_path / "out", some_queries(), timeout=60, forms=forms_for([tool]))
+    readme = (folder / "README.txt").read_text()
+    section = readme.split(f"\n\n{tool}")[1].split("\n\n")[0].splitlines()[1:]
+    assert len(section) >= len(some_queries())
+    for line in section:
+        words = [word.removeprefix("N=") for word in line.split() if "/" in word]
+        assert words
+        assert all((folder / word).is_file() for word in words), line
+    said = {file["path"] for entry in manifest_of(folder)["queries"].values() for file in entry["files"].values()}
+    used = {word.removeprefix("N=") for line in section for word in line.split() if "/" in word}
+    assert said == used
+
+
+def test_the_readme_names_every_file_kind(full_bundle):
+    readme = (full_bundle / "README.txt").read_text()
+    for path, _ in FORMS.values():
+        assert path in readme
+    assert all(f"\n\n{tool}" in readme for tool in TOOLS)
+
+
+def test_forms_of_tools_are_asked_for_by_name(tmp_path):
+    assert forms_for(["z3", "marabou"]) == ("smtlib", "marabou")
+    for names in (["abacus"], []):
+        with pytest.raises(QueryError, match="expected tools among"):
+            forms_for(names)
+    for forms in (("abacus",), ()):
+        with pytest.raises(QueryError, match="expected forms among"):
+            write_bundle(tmp_path / "out", some_queries(), forms=forms)
 
 
 def test_the_public_face_is_sorted_and_there():
-    assert exporters.__all__ == sorted(exporters.__all__, key=lambda name: (name.islower(), name))
+    assert exporters.__all__ == sorted(exporters.__all__, key=lambda name: (not name.isupper(), name.islower(), name))
     assert all(hasattr(exporters, name) for name in exporters.__all__)

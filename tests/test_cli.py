@@ -390,9 +390,34 @@ def test_two_shells(shells: Path, tmp_path: Path, asked: Callable[..., list[obje
     assert "Linf ball" in refused("certify", *asked("y[0] <= 3", flow=shells))
 
 
+@pytest.fixture
+def liar(tmp_path: Path) -> str:
+    """A tool that says `unsat` to everything."""
+    path = tmp_path / "liar"
+    path.write_text("#!/bin/sh\necho unsat\n")
+    path.chmod(0o755)
+    return f"vnnlib2:{path}"
+
+
+def test_several_solvers(
+    asked: Callable[..., list[object]], liar: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    question = ["verify", *asked("y[0] <= 90"), "--mass", 0.9, "--with", f"milp, {liar}", "--all"]
+    (region,) = document(*question)["regions"]
+    assert [(part["engine"], part["outcome"]) for part in region["answers"]] == [("milp", "holds"), (liar, "holds")]
+    assert "proof was not" in run(*question).stdout
+    sentence = refused("verify", *asked("y[0] <= 4"), "--mass", 0.9, "--with", f"milp,{liar}", "--all")
+    assert "that the property holds from vnnlib2:" in sentence
+    assert "a violation that replays from milp" in sentence
+    assert json.loads((tmp_path / "disagreement" / "manifest.json").read_text())["queries"]["query"]["claims"]["milp"]
+
+
 def test_solvers() -> None:
     engines = document("solvers")["engines"]
-    assert [list(engine) for engine in engines] == [["name", "version", "description", "install"]] * len(engines)
+    fields = ["name", "kind", "version", "path", "description", "install", "supports"]
+    assert [list(engine) for engine in engines] == [fields] * len(engines)
+    assert {"bab", "milp", "smt", "marabou", "vibecheck", "gurobi"} <= {engine["name"] for engine in engines}
     text = run("solvers").stdout
     assert all(engine["name"] in text for engine in engines)
 
@@ -443,6 +468,8 @@ BAD_QUESTIONS = {
     "both": ("y[0] >= 0", ["--mass", 0.9, "--radius", 1], "expected exactly one of --mass and --radius; got both"),
     "neither": ("y[0] >= 0", [], "expected exactly one of --mass and --radius; got none"),
     "unknown engine": ("y[0] >= 0", ["--mass", 0.9, "--with", "abacus"], "got 'abacus'"),
+    "no engine": ("y[0] >= 0", ["--mass", 0.9, "--with", ","], "expected solvers that are named once; got none"),
+    "no memory": ("y[0] >= 0", ["--mass", 0.9, "--memory", 0], "expected a memory limit above 0 GB"),
     "no time": ("y[0] >= 0", ["--mass", 0.9, "--timeout", 0], "expected a time limit above 0 seconds"),
     "no such table": ("y[0] >= 0", ["--mass", 0.9, "--data", "none.csv"], "expected a file at 'none.csv'"),
 }

@@ -315,7 +315,7 @@ def test_violation_probabilities_count():
 @pytest.mark.parametrize(
     ("call", "error"),
     [
-        (lambda: verify(step_query(1), "gurobi"), SolverError),
+        (lambda: verify(step_query(1), "abacus"), SolverError),
         (lambda: verify(step_query(1), "smt:yices"), SolverError),
         (lambda: verify(step_query(1), "milp", timeout=0), SolverError),
         (lambda: verify(step_query(1, p=2), "milp"), QueryError),

@@ -12,6 +12,7 @@
     ├── PropertyError   a property's text, or an output that is not there
     ├── QueryError      a graph, a region and a property that do not belong together
     └── SolverError     an engine that is missing, unknown, or cannot take the query
+        └── DisagreementError   two solvers that answer a query differently
 """
 
 
@@ -53,3 +54,7 @@ class QueryError(VeriflowError):
 
 class SolverError(VeriflowError):
     """An engine that is missing, unknown, or cannot take the query."""
+
+
+class DisagreementError(SolverError):
+    """One solver says that a property holds where another has a violation that replays."""

@@ -2,16 +2,23 @@
 
 from .box_splitting import RadialSearch
 from .certify import Certificate, certify
-from .engines import ENGINES, EngineInfo, default_engine, engine, verify
+from .engines import ENGINES, EngineInfo, default_engine, engine, solver, verify
+from .external import ExternalTool
 from .replay import replay
 from .rounding import RoundedWitness, rounded_witness
+from .several import Answers, verify_with
+from .tool_names import external_tool, found_tools
+from .tool_process import MEMORY_LIMIT
 from .verdict import Outcome, Verdict, Witness
 from .violation_probability import is_countable, violation_probability, violations_in_data
 
 __all__ = [
     "ENGINES",
+    "MEMORY_LIMIT",
+    "Answers",
     "Certificate",
     "EngineInfo",
+    "ExternalTool",
     "Outcome",
     "RadialSearch",
     "RoundedWitness",
@@ -20,10 +27,14 @@ __all__ = [
     "certify",
     "default_engine",
     "engine",
+    "external_tool",
+    "found_tools",
     "is_countable",
     "replay",
     "rounded_witness",
+    "solver",
     "verify",
+    "verify_with",
     "violation_probability",
     "violations_in_data",
 ]

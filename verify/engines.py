@@ -1,4 +1,4 @@
-"""The engines there are, and which of them are installed."""
+"""The engines that veriflow brings, which of them are installed, and the name of any solver."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from veriflow.regions import Ball, Product
 from veriflow.threads import one_thread
 
 from .branch_and_bound import verify_branch_and_bound
+from .external import ExternalTool
 from .milp import verify_milp
 from .smt import verify_smt
+from .tool_names import KINDS, external_tool
 from .verdict import Verdict
 
 Engine = Callable[..., Verdict]
@@ -44,7 +46,7 @@ class EngineInfo:
             return "unknown"
 
 
-_EXACT = "exact rational arithmetic; boxes, L1 and Linf balls and shells, their products"
+_EXACT = "exact in rationals"
 ENGINES: dict[str, EngineInfo] = {
     info.name: info
     for info in (
@@ -52,7 +54,7 @@ ENGINES: dict[str, EngineInfo] = {
             "bab",
             "highspy",
             "highspy",
-            "branch and bound on latents or ReLUs, leaves by HiGHS; boxes, L1 and Linf balls, their products",
+            "boxes, balls, products; branch and bound, leaves by HiGHS",
             "comes with veriflow",
             verify_branch_and_bound,
         ),
@@ -60,16 +62,16 @@ ENGINES: dict[str, EngineInfo] = {
             "milp",
             "highspy",
             "highspy",
-            "HiGHS with big-M from symbolic bounds; boxes, L1 and Linf balls and shells, their products",
+            "boxes, balls, shells; HiGHS with proven bounds",
             "comes with veriflow",
             verify_milp,
         ),
-        EngineInfo("smt", "z3", "z3-solver", f"Z3, {_EXACT}", "comes with veriflow", verify_smt),
+        EngineInfo("smt", "z3", "z3-solver", f"boxes, balls, shells; Z3, {_EXACT}", "comes with veriflow", verify_smt),
         EngineInfo(
             "smt:cvc5",
             "cvc5",
             "cvc5",
-            f"cvc5, {_EXACT}",
+            f"boxes, balls, shells; cvc5, {_EXACT}",
             "pip install 'veriflow-toolkit[solvers]'",
             partial(verify_smt, solver="cvc5"),
         ),
@@ -77,7 +79,7 @@ ENGINES: dict[str, EngineInfo] = {
             "smt:msat",
             "mathsat",
             "mathsat",
-            f"MathSAT, {_EXACT}",
+            f"boxes, balls, shells; MathSAT, {_EXACT}",
             "pysmt-install --msat",
             partial(verify_smt, solver="msat"),
         ),
@@ -85,7 +87,7 @@ ENGINES: dict[str, EngineInfo] = {
             "smt:yices",
             "yicespy",
             "yicespy",
-            f"Yices 2, {_EXACT}",
+            f"boxes, balls, shells; Yices 2, {_EXACT}",
             "pysmt-install --yices",
             partial(verify_smt, solver="yices"),
         ),
@@ -110,27 +112,50 @@ def engine(name: str) -> EngineInfo:
 
 
 def default_engine(query: Query) -> str:
-    """The engine that decides most over the query's region: "milp" for shells and products, else "bab"."""
+    """The engine that takes the query's region and decides most: "milp" for shells and products, else "bab"."""
     region = query.region
     return "milp" if isinstance(region, Product) or (isinstance(region, Ball) and region.inner) else "bab"
 
 
-def verify(query: Query, engine_name: str | None = None, *, timeout: float = 60.0) -> Verdict:
-    """Decide a query.
-
-    Args:
-        query: what to decide.
-        engine_name: one of `ENGINES`; `default_engine` chooses where none is given.
-        timeout: seconds after which the answer is UNKNOWN.
+def solver(name: str) -> EngineInfo | ExternalTool:
+    """An engine by its name in `ENGINES`, or an outside tool by ``KIND`` or ``KIND:PATH``, see `KINDS`.
 
     Raises:
-        SolverError: an engine that is unknown, not installed or broken, or a time limit that is not positive.
-        QueryError: a region that the engine cannot take.
+        SolverError: an unknown name, or a solver that is not installed.
+    """
+    if name in ENGINES:
+        return engine(name)
+    if name.partition(":")[0] not in KINDS:
+        raise SolverError(f"expected a solver among {', '.join(dict.fromkeys((*ENGINES, *KINDS)))}; got {name!r}")
+    return external_tool(name)
+
+
+def check_time(timeout: float) -> None:
+    """Refuse a time limit that is none.
+
+    Raises:
+        SolverError: a limit that is not positive.
     """
     if not timeout > 0:
         raise SolverError(f"expected a time limit above 0 seconds; got {timeout}")
+
+
+def verify(query: Query, engine_name: str | None = None, *, timeout: float = 60.0) -> Verdict:
+    """Decide a query by one solver.
+
+    Args:
+        query: what to decide.
+        engine_name: an engine of `ENGINES`, which runs in this process, or an outside tool, see `solver`;
+            `default_engine` chooses where none is given.
+        timeout: seconds after which the answer is UNKNOWN.
+
+    Raises:
+        SolverError: a solver that is unknown, not installed or broken, or a time limit that is not positive.
+        QueryError: a region that the solver cannot take.
+    """
+    check_time(timeout)
     name = engine_name or default_engine(query)
-    run, start = engine(name).run, time.monotonic()
+    chosen, start = solver(name), time.monotonic()
     with one_thread():
-        verdict = run(query, timeout=timeout)
+        verdict = chosen.run(query, timeout=timeout)
     return replace(verdict, engine=name, seconds=time.monotonic() - start)

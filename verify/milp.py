@@ -12,7 +12,7 @@ import highspy
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters import MilpModel, milp_model
+from exporters import MilpModel, highs_model, milp_model
 from veriflow.piecewise import Bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
@@ -53,20 +53,6 @@ def solve_milp(
 
     Stops early at a solution at or below ``target``; solutions above ``cutoff`` are not of interest.
     """
-    lp = highspy.HighsLp()
-    rows, columns = model.matrix.shape
-    lp.num_col_, lp.num_row_ = columns, rows
-    cost = np.zeros(columns)
-    cost[minimise[0]] = minimise[1]
-    lp.col_cost_ = cost
-    lp.col_lower_, lp.col_upper_ = model.lower, model.upper
-    lp.row_lower_, lp.row_upper_ = model.row_lower, model.row_upper
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    lp.a_matrix_.start_ = model.matrix.indptr
-    lp.a_matrix_.index_ = model.matrix.indices
-    lp.a_matrix_.value_ = model.matrix.data
-    kinds = {True: highspy.HighsVarType.kInteger, False: highspy.HighsVarType.kContinuous}
-    lp.integrality_ = [kinds[bool(whole)] for whole in model.integral]
     solver = highspy.Highs()
     options = {
         "output_flag": False,
@@ -83,7 +69,7 @@ def solve_milp(
     }
     for name, value in options.items():
         solver.setOptionValue(name, value)
-    solver.passModel(lp)
+    solver.passModel(highs_model(model, minimise))
     solver.run()
     S = highspy.HighsModelStatus
     status, info = solver.getModelStatus(), solver.getInfo()

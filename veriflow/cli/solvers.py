@@ -1,22 +1,57 @@
-"""``veriflow solvers``: the engines there are."""
+"""``veriflow solvers``: the engines and outside tools there are."""
 
 from __future__ import annotations
 
-from verify import ENGINES
+from verify import ENGINES, ExternalTool, found_tools
+from verify.tool_names import KINDS
 
-from .output import JsonOption, grid, show
+from .output import Document, JsonOption, grid, show
+
+_BY_PATH = ("smt", "vnnlib2", "vnncomp")
+"""Kinds of tools that are named with the path of their program."""
 
 
 def solvers(as_json: JsonOption = False) -> None:
-    """List the engines for `verify --with`: which are installed, what they take, how to get them.
+    """List what `verify --with` takes: which solvers are installed, where, what they take, how to get them.
+
+    Programs are looked for in the folders of the environment variable VERIFLOW_TOOLS, beside Python, and on PATH. Any
+    other goes by its path: `smt:PATH`, `vnnlib2:PATH`, `vnncomp:FOLDER`.
+
+    Balls are those of the norms 1 and ∞.
 
     Example: `veriflow solvers`
     """
-    table = grid("engine", "version", "what it takes", "how to install")
-    for engine in ENGINES.values():
-        table.add_row(engine.name, engine.version or "not installed", engine.description, engine.install)
-    entries = [
-        {"name": e.name, "version": e.version, "description": e.description, "install": e.install}
-        for e in ENGINES.values()
+    entries: list[dict[str, Document]] = [
+        _entry(e.name, "engine", e.version, None, e.description, e.install) for e in ENGINES.values()
     ]
+    entries += [_tool_entry(name, adapter, tool) for name, adapter, tool in found_tools()]
+    for kind in _BY_PATH:
+        adapter = KINDS[kind].adapter
+        entries.append(_entry(f"{kind}:…", "by path", None, None, adapter.description, adapter.install))
+    table = grid("solver", "version", "what it takes", "where it is, or how to get it")
+    for entry in entries:
+        version = entry["version"] or ("not installed" if entry["kind"] != "by path" else "")
+        place = entry["path"] or (entry["install"] if entry["version"] is None else "")
+        table.add_row(str(entry["name"]), str(version), str(entry["description"]), str(place))
     show({"engines": entries}, as_json, table)
+
+
+def _entry(
+    name: str, kind: str, version: str | None, path: str | None, description: str, install: str
+) -> dict[str, Document]:
+    return {
+        "name": name,
+        "kind": kind,
+        "version": version,
+        "path": path,
+        "description": description,
+        "install": install,
+        "supports": [],
+    }
+
+
+def _tool_entry(name: str, adapter: type[ExternalTool], tool: ExternalTool | None) -> dict[str, Document]:
+    if tool is None:
+        return _entry(name, "outside tool", None, None, adapter.description, adapter.install)
+    entry = _entry(name, "outside tool", tool.version(), str(tool.program), adapter.description, adapter.install)
+    return {**entry, "supports": list(tool.capabilities)}

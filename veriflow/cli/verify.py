@@ -9,16 +9,17 @@ from typing import Annotated
 
 import typer
 from rich.console import RenderableType
+from rich.table import Table
 
-from verify import Outcome, Verdict
-from verify import verify as decide
+from verify import MEMORY_LIMIT, Answers, Outcome, Verdict, default_engine
+from verify import verify_with as decide
 
 from ..errors import RegionError
 from ..query import Query
 from ..regions import Ball
 from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
-from .inputs import ClassOption, DataOption, LabelOption, read_rows
-from .output import Document, ExitCode, JsonOption, facts, show
+from .inputs import ClassOption, DataOption, LabelOption, read_rows, split_list
+from .output import Document, ExitCode, JsonOption, facts, grid, show
 from .question import (
     LATENT_TO_DATA,
     DirectionOption,
@@ -52,10 +53,21 @@ def verify(
     mass: MassOption = None,
     radius: RadiusOption = None,
     direction: DirectionOption = LATENT_TO_DATA,
-    engine: Annotated[
-        str | None, typer.Option("--with", metavar="ENGINE", help="See `veriflow solvers`; by the region by default.")
+    solvers: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            metavar="NAMES",
+            help="One or more of `veriflow solvers`, with commas; by the region by default.",
+        ),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds, in equal parts for each shell or box.")] = 60.0,
+    wait_for_all: Annotated[
+        bool, typer.Option("--all", help="Wait for every solver and compare, instead of stopping at the first answer.")
+    ] = False,
+    memory: Annotated[float, typer.Option(help="Gigabytes for each process of a solver.")] = MEMORY_LIMIT,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for each solver, in equal parts for each shell or box.")
+    ] = 60.0,
     data: DataOption = None,
     label: LabelOption = None,
     keep_class: ClassOption = None,
@@ -63,7 +75,7 @@ def verify(
 ) -> None:
     """Decide whether the network has a property on the whole level set, or whether a property file is satisfied.
 
-    Exit codes: 0 it holds (the file is unsatisfiable), 1 it is violated, 3 unknown.
+    Exit codes: 0 it holds (the file is unsatisfiable), 1 it is violated, 3 unknown, 2 bad input or solvers that disagree.
 
     Example: `veriflow verify --flow setosa.safetensors --network net.onnx --property "classified_as(0)" --mass 0.5`
     """
@@ -76,7 +88,9 @@ def verify(
         question = ask(flow, single_network(network), prop, mass, radius, direction)
         queries = question.queries
     rows = None if data is None or question is None else read_rows(data, question.flow, label, keep_class)
-    verdicts = _decide_in_turn(queries, engine, timeout)
+    names = None if solvers is None else split_list(solvers) or []
+    answers = _decide_in_turn(queries, names, timeout, memory, wait_for_all)
+    verdicts = [part.verdict for part in answers]
     verdict = _joint(verdicts)
     seconds = math.fsum(part.seconds for part in verdicts)
     counts, counted = count_violations(None if question is None else question.counted, rows)
@@ -91,7 +105,7 @@ def verify(
         "seconds": seconds,
         "property": decisive.text,
         "mass": mass,
-        "regions": [_region_entry(query, part) for query, part in zip(queries, verdicts, strict=False)],
+        "regions": [_region_entry(query, part) for query, part in zip(queries, answers, strict=False)],
         "witness": witness_entry(verdict.witness, decisive),
         "rounded": rounded_entry(rounded, decisive),
         **counts,
@@ -108,25 +122,48 @@ def verify(
     shown: list[RenderableType] = (
         [] if verdict.witness is None else [witness_table(verdict.witness, decisive, None, rounded), ""]
     )
+    if len(answers[0].each) > 1:
+        shown = [_answers_table(answers), "", *shown]
     show(document, as_json, answer, "", *shown, counted)
     raise typer.Exit(EXIT_CODES[verdict.outcome])
 
 
-def _region_entry(query: Query, verdict: Verdict) -> Document:
+def _region_entry(query: Query, answers: Answers) -> Document:
     """The latent norms of a query's region, null for a box, and what was found out about it."""
     region = query.latent_region
     ends = (region.inner, region.radius) if isinstance(region, Ball) else (None, None)
-    return {"inner": ends[0], "outer": ends[1], "outcome": str(verdict.outcome), "reason": verdict.reason}
+    return {
+        "inner": ends[0],
+        "outer": ends[1],
+        "outcome": str(answers.verdict.outcome),
+        "reason": answers.verdict.reason,
+        "answers": [
+            {"engine": one.engine, "outcome": str(one.outcome), "reason": one.reason, "seconds": one.seconds}
+            for one in answers.each
+        ],
+    }
 
 
-def _decide_in_turn(queries: Sequence[Query], engine: str | None, timeout: float) -> list[Verdict]:
-    """A verdict for each query (for a level set from the centre outwards), up to the first violation."""
-    verdicts: list[Verdict] = []
+def _decide_in_turn(
+    queries: Sequence[Query], names: list[str] | None, timeout: float, memory: float, wait_for_all: bool
+) -> list[Answers]:
+    """The solvers' answers for each query (for a level set from the centre outwards), up to the first violation."""
+    answers: list[Answers] = []
     for query in queries:
-        verdicts.append(decide(query, engine, timeout=timeout / len(queries)))
-        if verdicts[-1].outcome is Outcome.VIOLATED:
+        chosen = [default_engine(query)] if names is None else names
+        share = timeout / len(queries)
+        answers.append(decide(query, chosen, timeout=share, memory=memory, wait_for_all=wait_for_all))
+        if answers[-1].verdict.outcome is Outcome.VIOLATED:
             break
-    return verdicts
+    return answers
+
+
+def _answers_table(answers: Sequence[Answers]) -> Table:
+    """What every solver said, region by region."""
+    table = grid("solver", "answer", "seconds", "reason")
+    for one in (one for part in answers for one in part.each):
+        table.add_row(one.engine, str(one.outcome), f"{one.seconds:.2f}", one.reason)
+    return table
 
 
 def _joint(verdicts: list[Verdict]) -> Verdict:

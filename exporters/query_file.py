@@ -1,0 +1,160 @@
+"""A query as one file of arrays, for a process of its own that is to decide it: nothing of it is executed when it is read.
+
+The file is NumPy's ``.npz``: the matrices and biases, and one array of bytes that is the JSON of everything else. The flow
+is not in it, as no engine needs more of it than the graph.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import zlib
+from fractions import Fraction
+from io import BytesIO
+from typing import Any, TypeAlias
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from veriflow.errors import StorageError, VeriflowError
+from veriflow.piecewise import Affine, Graph, Relu
+from veriflow.piecewise.graph import Node
+from veriflow.properties import Constraint, Disjunction
+from veriflow.query import Query
+from veriflow.regions import Ball, Box, Product, Region, pieces
+
+Arrays: TypeAlias = "dict[str, NDArray[Any]]"
+
+FORMAT = "veriflow query 1"
+_HEAD = "head"
+_DAMAGE = (
+    *(LookupError, TypeError, AttributeError, ArithmeticError, OSError, EOFError, RuntimeError, MemoryError),
+    *(BadZipFile, zlib.error, struct.error),
+)
+
+
+def query_to_bytes(query: Query) -> bytes:
+    """The query without its flow; `query_from_bytes` gives it back, every number bit for bit."""
+    arrays: Arrays = {}
+    nodes = [_node_entry(node, k, arrays) for k, node in enumerate(query.graph.nodes)]
+    head = {
+        "format": FORMAT,
+        "input": query.graph.input,
+        "input_size": query.graph.input_size,
+        "output": query.graph.output,
+        "nodes": nodes,
+        "region": [_part_entry(part, k, arrays) for k, (_, part) in enumerate(pieces(query.region))],
+        "product": isinstance(query.region, Product),
+        "violation": [
+            [[[[i, str(c)] for i, c in row.coefficients], str(row.bound), row.strict] for row in disjunct]
+            for disjunct in query.violation
+        ],
+        "text": query.text,
+        "data": query.data,
+        "latent": query.latent,
+        "network_outputs": query.network_outputs,
+        "others": query.others,
+        "output_names": query.output_names,
+    }
+    arrays[_HEAD] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
+    stream = BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)
+    return stream.getvalue()
+
+
+def query_from_bytes(data: bytes) -> Query:
+    """The query that `query_to_bytes` wrote.
+
+    Raises:
+        StorageError: bytes that are no such file.
+        VeriflowError: a graph or region in it that makes no sense.
+    """
+    try:
+        with np.load(BytesIO(data), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        head = json.loads(arrays[_HEAD].tobytes())
+        if head["format"] != FORMAT:
+            raise StorageError(f"expected a query file of the format {FORMAT!r}; got {head['format']!r}")
+        nodes = tuple(_node(entry, k, arrays) for k, entry in enumerate(head["nodes"]))
+        return Query(
+            Graph(head["input"], head["input_size"], nodes, head["output"]),
+            _region(head, arrays),
+            _violation(head["violation"]),
+            head["text"],
+            head["data"],
+            latent=head["latent"],
+            network_outputs=head["network_outputs"],
+            others=tuple(head["others"]),
+            output_names=tuple(head["output_names"]),
+        )
+    except VeriflowError:
+        raise
+    except (*_DAMAGE, ValueError) as error:
+        raise StorageError(f"expected a query file; got {type(error).__name__}: {error}") from None
+
+
+def _node_entry(node: Node, k: int, arrays: Arrays) -> dict[str, Any]:
+    if isinstance(node, Relu):
+        return {"output": node.output, "relu": node.input}
+    arrays[f"bias.{k}"] = node.bias
+    for j, (_, weight) in enumerate(node.terms):
+        name = f"weight.{k}.{j}"
+        if sparse.issparse(weight):
+            entries = sparse.coo_array(weight)
+            arrays[f"{name}.rows"], arrays[f"{name}.columns"] = entries.row, entries.col
+            arrays[f"{name}.values"], arrays[f"{name}.shape"] = entries.data, np.array(entries.shape)
+        else:
+            arrays[name] = np.asarray(weight)
+    return {"output": node.output, "terms": list(node.inputs)}
+
+
+def _node(entry: dict[str, Any], k: int, arrays: Arrays) -> Node:
+    if "relu" in entry:
+        return Relu(entry["output"], entry["relu"])
+    terms = []
+    for j, source in enumerate(entry["terms"]):
+        name = f"weight.{k}.{j}"
+        if name in arrays:
+            terms.append((source, arrays[name]))
+            continue
+        places = (arrays[f"{name}.rows"], arrays[f"{name}.columns"])
+        shape = tuple(int(size) for size in arrays[f"{name}.shape"])
+        terms.append((source, sparse.csr_array(sparse.coo_array((arrays[f"{name}.values"], places), shape=shape))))
+    return Affine(entry["output"], tuple(terms), arrays[f"bias.{k}"])
+
+
+def _part_entry(part: Ball | Box, k: int, arrays: Arrays) -> dict[str, Any]:
+    if isinstance(part, Ball):
+        p = "inf" if part.p == math.inf else part.p
+        return {"p": p, "radius": part.radius, "dim": part.dim, "inner": part.inner}
+    arrays[f"lower.{k}"], arrays[f"upper.{k}"] = part.lower, part.upper
+    return {"exact": None if part.exact is None else [[str(value) for value in ends] for ends in part.exact]}
+
+
+def _part(entry: dict[str, Any], k: int, arrays: Arrays) -> Ball | Box:
+    if "p" in entry:
+        p = math.inf if entry["p"] == "inf" else entry["p"]
+        return Ball(p, entry["radius"], entry["dim"], entry["inner"])
+    exact = None
+    if entry["exact"] is not None:
+        lower, upper = (tuple(Fraction(value) for value in ends) for ends in entry["exact"])
+        exact = (lower, upper)
+    return Box(arrays[f"lower.{k}"], arrays[f"upper.{k}"], exact)
+
+
+def _region(head: dict[str, Any], arrays: Arrays) -> Region:
+    parts = tuple(_part(entry, k, arrays) for k, entry in enumerate(head["region"]))
+    return Product(parts) if head["product"] else parts[0]
+
+
+def _violation(rows: list[Any]) -> Disjunction:
+    return tuple(
+        tuple(
+            Constraint(tuple((int(i), Fraction(c)) for i, c in coefficients), Fraction(bound), bool(strict))
+            for coefficients, bound, strict in row
+        )
+        for row in rows
+    )

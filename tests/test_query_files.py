@@ -1,0 +1,191 @@
+"""Files for processes of their own: a query as arrays, as an input query of Marabou, as a mixed-integer program."""
+
+import io
+import math
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import highspy
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_queries import PROPERTIES, REGIONS, exact, inside_points, small_query
+
+from exporters import highs_model, milp_model, milp_text, query_from_bytes, query_to_bytes, to_marabou
+from exporters import query_file as query_file_module
+from veriflow.errors import QueryError, StorageError, VeriflowError
+from veriflow.piecewise import evaluate_exact, symbolic_bounds
+from veriflow.piecewise.graph import Relu, dense
+from veriflow.query import Query
+from veriflow.regions import Ball, Box, Product, Region
+
+
+def same_region(one: Region, other: Region) -> bool:
+    if isinstance(one, Box) and isinstance(other, Box):
+        return (
+            np.array_equal(one.lower, other.lower) and np.array_equal(one.upper, other.upper) and one.ends == other.ends
+        )
+    if isinstance(one, Product) and isinstance(other, Product):
+        return len(one.parts) == len(other.parts) and all(map(same_region, one.parts, other.parts))
+    return one == other
+
+
+def test_what_a_query_says_of_its_tensors_comes_back_too() -> None:
+    box = Box.between([Fraction(1, 10), Fraction(-1, 3), Fraction(0)], [Fraction(1, 5), Fraction(1), Fraction(1, 7)])
+    query = replace(
+        small_query("box", "largest").at(box),
+        latent="x",
+        network_outputs=2,
+        others=("x",),
+        output_names=("low", "high"),
+    )
+    back = query_from_bytes(query_to_bytes(query))
+    for name in ("data", "latent", "network_outputs", "others", "output_names"):
+        assert getattr(back, name) == getattr(query, name)
+    assert same_region(back.region, box)
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("prop", PROPERTIES)
+def test_a_query_comes_back_bit_for_bit(region: str, prop: str) -> None:
+    query = small_query(region, prop)
+    back = query_from_bytes(query_to_bytes(query))
+    for name in ("violation", "text", "data", "latent", "network_outputs", "others", "output_names"):
+        assert getattr(back, name) == getattr(query, name)
+    assert back.flow is None
+    assert same_region(back.region, query.region)
+    assert (back.graph.input, back.graph.output, back.graph.sizes) == (
+        query.graph.input,
+        query.graph.output,
+        query.graph.sizes,
+    )
+    for ours, theirs in zip(query.graph.nodes, back.graph.nodes, strict=True):
+        assert (ours.output, ours.inputs) == (theirs.output, theirs.inputs)
+        if not isinstance(ours, Relu):
+            assert np.array_equal(ours.bias, theirs.bias)
+            for (_, one), (_, other) in zip(ours.terms, theirs.terms, strict=True):
+                assert np.array_equal(dense(one), dense(other))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_damaged_query_is_an_error_of_ours(data: st.DataObject) -> None:
+    whole = query_to_bytes(small_query("box", "largest"))
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, len(whole)))
+    patch = data.draw(st.binary(max_size=40))
+    damaged = whole[:start] + patch + whole[end:]
+    with suppress(VeriflowError):  # a change that goes unnoticed gives a query
+        query_from_bytes(damaged)
+
+
+def test_objects_are_not_loaded() -> None:
+    stream = io.BytesIO()
+    np.savez(stream, head=np.array([{"format": query_file_module.FORMAT}], dtype=object))
+    with pytest.raises(VeriflowError):
+        query_from_bytes(stream.getvalue())
+    with pytest.raises(StorageError, match="expected a query file"):
+        query_from_bytes(b"")
+
+
+class Read:
+    """An input query of Marabou, read back by its own rules (QueryLoader.cpp) into exact numbers."""
+
+    def __init__(self, text: str) -> None:
+        lines = iter(text.splitlines())
+        self.count, lows, highs, equations, bends = (int(next(lines)) for _ in range(5))
+        ends = [[next(lines).split(",") for _ in range(int(next(lines)))] for _ in range(2)]
+        self.inputs, self.outputs = ([int(variable) for _, variable in part] for part in ends)
+        bounds = [dict(self._bound(next(lines)) for _ in range(n)) for n in (lows, highs)]
+        self.lower, self.upper = bounds
+        self.equations = [self._equation(next(lines)) for _ in range(equations)]
+        self.bends = [next(lines).split(",")[1:] for _ in range(bends)]
+        assert next(lines, None) is None
+
+    @staticmethod
+    def _bound(line: str) -> tuple[int, Fraction]:
+        variable, value = line.split(",")
+        return int(variable), Fraction(float(value))
+
+    @staticmethod
+    def _equation(line: str) -> tuple[int, Fraction, list[tuple[int, Fraction]]]:
+        _, kind, scalar, *addends = line.split(",")
+        terms = [(int(v), Fraction(float(c))) for v, c in zip(addends[::2], addends[1::2], strict=True)]
+        return int(kind), Fraction(float(scalar)), terms
+
+    def solve(self, point: list[Fraction]) -> bool:
+        """Whether the point meets every line: equations that define a variable and bends are followed in turn."""
+        values = dict(zip(self.inputs, point, strict=True))
+        for _ in range(self.count):
+            for kind, scalar, terms in self.equations:
+                (head, c), rest = terms[0], terms[1:]
+                if kind == 0 and head not in values and all(v in values for v, _ in rest):
+                    values[head] = (scalar - sum((k * values[v] for v, k in rest), Fraction(0))) / c
+            for name, after, before in self.bends:
+                if int(before) in values:
+                    value = values[int(before)]
+                    values[int(after)] = max(value, Fraction(0)) if name == "relu" else abs(value)
+        assert len(values) == self.count
+        checks = {0: lambda gap: gap == 0, 1: lambda gap: gap >= 0, 2: lambda gap: gap <= 0}
+        return all(self.lower[v] <= value <= self.upper[v] for v, value in values.items()) and all(
+            checks[kind](sum((k * values[v] for v, k in terms), Fraction(0)) - scalar)
+            for kind, scalar, terms in self.equations
+        )
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("prop", PROPERTIES)
+def test_marabou_queries_mean_what_the_query_means(region: str, prop: str) -> None:
+    query = small_query(region, prop)
+    rng = np.random.default_rng(0)
+    texts = [Read(to_marabou(query, disjunct)) for disjunct in query.violation]
+    seen = set()
+    points = [exact(point) for point in inside_points(query.region, rng, 30)]
+    points += [exact(query.region.upper), exact(2 * query.region.upper), [value * 2 for value in points[0]]]
+    for point in points:
+        inside = query.region.contains(point)
+        outputs = evaluate_exact(query.graph, point)[query.graph.output]
+        for text, disjunct in zip(texts, query.violation, strict=True):
+            truth = inside and all(float_slack(constraint, outputs) for constraint in disjunct)
+            assert text.solve(point) == truth
+            seen.add(truth)
+    assert seen == {True, False} or prop == "between"
+
+
+def float_slack(constraint, outputs):
+    """The constraint with its numbers as floats and not strict, as Marabou is given it."""
+    total = sum((Fraction(float(c)) * outputs[i] for i, c in constraint.coefficients), Fraction(0))
+    return total >= Fraction(float(constraint.bound))
+
+
+def test_marabou_and_programs_refuse_round_balls() -> None:
+    query = small_query("box", "largest").at(Ball(2, 1.0, 3))
+    with pytest.raises(QueryError, match="linear constraints"):
+        to_marabou(query, query.violation[0])
+
+
+@pytest.mark.parametrize("form", ["mps", "lp"])
+@pytest.mark.parametrize("region", REGIONS)
+def test_programs_read_back_have_the_same_optimum(form: str, region: str, tmp_path: Path) -> None:
+    query: Query = small_query(region, "largest")
+    bounds = symbolic_bounds(query.graph, query.region)
+    for k, disjunct in enumerate(query.violation):
+        model = milp_model(query, bounds, disjunct, -100.0)
+        path = tmp_path / f"{k}.{form}"
+        path.write_text(milp_text(model, form))  # type: ignore[arg-type]
+        direct, read = highspy.Highs(), highspy.Highs()
+        for solver in (direct, read):
+            for option, value in {"output_flag": False, "mip_rel_gap": 0.0, "mip_feasibility_tolerance": 1e-9}.items():
+                solver.setOptionValue(option, value)
+        direct.passModel(highs_model(model, (model.slack, -1.0)))
+        assert read.readModel(str(path)) == highspy.HighsStatus.kOk
+        names = list(read.getLp().col_names_)
+        assert {f"z_{i}" for i in range(3)} | {"slack"} <= set(names)
+        for solver in (direct, read):
+            solver.run()
+        best = [solver.getInfo().objective_function_value for solver in (direct, read)]
+        assert math.isfinite(best[0])
+        assert best[1] == pytest.approx(best[0], abs=1e-5)

@@ -1,0 +1,31 @@
+"""Run as a module in a process of its own: decides a query file with one of veriflow's engines.
+
+Arguments: the file, the engine's name, the time limit in seconds. Prints one JSON object on the last line: ``{"outcome": …,
+"reason": …, "point": ["1/3", …] or null}``, ``{"error": …}`` where the engine failed, ``{"refusal": …}`` where it cannot
+take the query.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from exporters import query_from_bytes
+from veriflow.errors import SolverError, VeriflowError
+
+from .engines import verify
+
+
+def decide(path: str, engine_name: str, timeout: float) -> dict[str, object]:
+    """The engine's verdict, its witness as the point alone."""
+    try:
+        verdict = verify(query_from_bytes(Path(path).read_bytes()), engine_name, timeout=timeout)
+    except SolverError as error:
+        return {"error": str(error)}
+    except VeriflowError as error:
+        return {"refusal": str(error)}
+    point = None if verdict.witness is None else [str(value) for value in verdict.witness.point]
+    return {"outcome": str(verdict.outcome), "reason": verdict.reason, "point": point}
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n" + json.dumps(decide(sys.argv[1], sys.argv[2], float(sys.argv[3]))))

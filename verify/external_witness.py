@@ -1,0 +1,93 @@
+"""Witnesses of tools that work in floats and print decimals: drawn into the region, pushed off a tie, then replayed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from veriflow.piecewise import evaluate
+from veriflow.query import Query
+from veriflow.regions import Ball, Box, Region, pieces
+
+from .attack import project, violation_slack
+from .replay import replay
+from .verdict import Witness
+
+ROUNDING = Fraction(1, 10**6)
+"""How far outside the region a point may lie, relative to the region's size, and still count as rounded."""
+
+_REACHES = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
+_POINTS, _STEPS = 32, 4
+
+
+def replay_claim(query: Query, point: Sequence[Fraction]) -> Witness | None:
+    """A replayed violation at the point or within rounding of it, or None.
+
+    Solvers stop at a point that violates the property up to their own tolerance, and often exactly at a tie or a kink.
+    Where the point itself is no violation, those a few millionths of the region's size away are tried: what is found is as
+    true a violation as any.
+    """
+    inside = drawn_in(query.region, point)
+    if inside is None:
+        return None
+    witness = replay(query, inside)
+    centre = torch.tensor([float(v) for v in inside], dtype=torch.float64)
+    width = float((query.region.upper - query.region.lower).max())
+    for reach in _REACHES if witness is None else ():
+        witness = witness or replay(query, _best_near(query, centre, reach * width).tolist())
+    return witness
+
+
+def _best_near(query: Query, centre: Tensor, reach: float) -> Tensor:
+    """The point with the most slack among random ones near the centre and where gradient steps lead from them."""
+    directions = torch.randn(_POINTS, len(centre), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points = project(query.region, centre + reach * directions)
+    best, best_slack = centre, -math.inf
+    for _ in range(_STEPS):
+        points.requires_grad_()
+        slack = violation_slack(query.violation, evaluate(query.graph, points)[query.graph.output])
+        (gradient,) = torch.autograd.grad(slack.sum(), points)
+        points, slack = points.detach(), slack.detach()
+        place = int(slack.argmax())
+        if float(slack[place]) > best_slack:
+            best, best_slack = points[place], float(slack[place])
+        length = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp_min(1e-300)
+        points = project(query.region, points + reach * gradient / length)
+    return best
+
+
+def drawn_in(region: Region, point: Sequence[Fraction]) -> list[Fraction] | None:
+    """The point, moved into the region where it is outside by `ROUNDING` at most; None where it is farther out."""
+    if len(point) != region.dim:
+        return None
+    moved: list[Fraction] = []
+    for place, part in pieces(region):
+        inside = _in_ball(part, point[place]) if isinstance(part, Ball) else _in_box(part, point[place])
+        if inside is None:
+            return None
+        moved += inside
+    return moved
+
+
+def _in_box(box: Box, point: Sequence[Fraction]) -> list[Fraction] | None:
+    moved = box.nearest(point)
+    for before, after, low, high in zip(point, moved, *box.ends, strict=True):
+        if abs(before - after) > ROUNDING * max(abs(low), abs(high), high - low):
+            return None
+    return moved
+
+
+def _in_ball(ball: Ball, point: Sequence[Fraction]) -> list[Fraction] | None:
+    magnitudes = [abs(value) for value in point]
+    norm = sum(magnitudes, Fraction(0)) if ball.p == 1 else max(magnitudes)
+    inner, outer = Fraction(ball.inner), Fraction(ball.radius)
+    if inner <= norm <= outer:
+        return list(point)
+    nearest = outer if norm > outer else inner
+    if not norm or abs(norm - nearest) > ROUNDING * outer:
+        return None
+    return [value * nearest / norm for value in point]

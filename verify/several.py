@@ -1,0 +1,191 @@
+"""Several solvers on one query, each in processes that can be killed: the first answer that counts, or all of them compared.
+
+VIOLATED is always replayed here, so it counts from anyone, and so does HOLDS from an engine of veriflow. HOLDS from an
+outside tool ends the run too, but its reason says that it is that tool's claim.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from exporters import query_to_bytes, write_bundle
+from veriflow.errors import DisagreementError, QueryError, SolverError, VeriflowError
+from veriflow.query import Query
+
+from .engines import ENGINES, EngineInfo, check_time, solver, verify
+from .external import ExternalTool
+from .replay import replay
+from .tool_process import MEMORY_LIMIT, run_tool
+from .verdict import Outcome, Verdict
+
+STOPPED = "was stopped, as another answer came first"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What several solvers said.
+
+    Attributes:
+        verdict: the one that counts; its ``engine`` says whose it is.
+        each: one verdict for each name, in the order of the names; UNKNOWN with the reason for those that were stopped.
+    """
+
+    verdict: Verdict
+    each: tuple[Verdict, ...]
+
+
+def verify_with(
+    query: Query,
+    names: Sequence[str],
+    *,
+    timeout: float = 60.0,
+    memory: float = MEMORY_LIMIT,
+    wait_for_all: bool = False,
+    evidence: str | Path = "disagreement",
+) -> Answers:
+    """Decide a query by several solvers at once, as many at a time as the machine has processors.
+
+    One name alone that is an engine of veriflow runs in this process; everything else in processes of its own.
+
+    Args:
+        query: what to decide.
+        names: engines and outside tools, as `solver` takes them.
+        timeout: seconds for each solver.
+        memory: gigabytes for each process of a solver.
+        wait_for_all: whether to wait for every solver and compare, instead of stopping the others at the first answer.
+        evidence: where a bundle goes that shows a disagreement; a number is added where that name is taken.
+
+    Raises:
+        SolverError: no name or one that is given twice, a solver that is unknown or not installed, limits not positive.
+        QueryError: a query that none of the solvers can take.
+        DisagreementError: one solver says HOLDS and another has a violation that replays.
+    """
+    check_time(timeout)
+    if not memory > 0:
+        raise SolverError(f"expected a memory limit above 0 GB; got {memory}")
+    if not names or len(set(names)) < len(names):
+        raise SolverError(f"expected solvers that are named once; got {', '.join(names) or 'none'}")
+    solvers = [solver(name) for name in names]
+    if len(names) == 1 and names[0] in ENGINES:
+        verdict = verify(query, names[0], timeout=timeout)
+        return Answers(verdict, (verdict,))
+    each = _asked(query, solvers, names, timeout, memory, wait_for_all)
+    _compare(query, each, Path(evidence))
+    order = (Outcome.VIOLATED, Outcome.HOLDS, Outcome.UNKNOWN)
+    best = min(each, key=lambda verdict: (order.index(verdict.outcome), verdict.engine not in ENGINES, verdict.seconds))
+    if best.outcome is Outcome.UNKNOWN and len(each) > 1:
+        best = replace(best, reason="; ".join(f"{verdict.engine}: {verdict.reason}" for verdict in each))
+        best = replace(best, engine=", ".join(names), seconds=max(verdict.seconds for verdict in each))
+    return Answers(best, tuple(each))
+
+
+def _asked(
+    query: Query,
+    solvers: Sequence[EngineInfo | ExternalTool],
+    names: Sequence[str],
+    timeout: float,
+    memory: float,
+    wait_for_all: bool,
+) -> list[Verdict]:
+    """Everyone's verdict; those that come after one that counts are stopped, unless all are waited for."""
+    stop = threading.Event()
+    refusals: list[VeriflowError] = []
+
+    def ask(name: str, chosen: EngineInfo | ExternalTool) -> Verdict:
+        start = time.monotonic()
+        if stop.is_set():
+            return Verdict(Outcome.UNKNOWN, STOPPED, engine=name)
+        try:
+            if isinstance(chosen, ExternalTool):
+                verdict = chosen.run(query, timeout=timeout, memory=memory, stop=stop)
+            else:
+                verdict = _in_a_process(query, name, timeout, memory, stop)
+        except SolverError as error:
+            verdict = Verdict(Outcome.UNKNOWN, f"failed: {error}")
+        except VeriflowError as error:
+            refusals.append(error)
+            verdict = Verdict(Outcome.UNKNOWN, f"cannot take the query: {error}")
+        return replace(verdict, engine=name, seconds=time.monotonic() - start)
+
+    with ThreadPoolExecutor(max_workers=min(len(names), os.cpu_count() or 1)) as pool:
+        futures: list[Future[Verdict]] = [
+            pool.submit(ask, name, chosen) for name, chosen in zip(names, solvers, strict=True)
+        ]
+        try:
+            for future in as_completed(futures):
+                if future.result().outcome is not Outcome.UNKNOWN and not wait_for_all:
+                    stop.set()
+        finally:
+            stop.set()
+    if len(refusals) == len(names):
+        raise refusals[0]
+    return [future.result() for future in futures]
+
+
+def _in_a_process(query: Query, name: str, timeout: float, memory: float, stop: threading.Event) -> Verdict:
+    """An engine's verdict from a process of its own; its witness is replayed here once more, with the flow."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="veriflow-") as folder:
+        path = Path(folder) / "query.npz"
+        path.write_bytes(query_to_bytes(query))
+        run = run_tool(
+            [sys.executable, "-m", "verify.engine_worker", path, name, f"{timeout!r}"],
+            timeout=timeout,
+            memory=memory,
+            folder=folder,
+            stop=stop,
+            environment={"PYTHONPATH": os.pathsep.join(part for part in sys.path if part), "OMP_NUM_THREADS": "1"},
+        )
+    if run.failure:
+        return Verdict(Outcome.UNKNOWN, run.failure)
+    try:
+        answer = json.loads(run.output.strip().splitlines()[-1])
+        if "error" in answer:
+            raise SolverError(answer["error"])
+        if "refusal" in answer:
+            raise QueryError(answer["refusal"])
+        outcome, reason, point = Outcome(answer["outcome"]), answer["reason"], answer["point"]
+    except (json.JSONDecodeError, KeyError, IndexError, TypeError):
+        raise SolverError(f"expected an answer of the engine {name!r}; got: {run.last_words}") from None
+    if outcome is not Outcome.VIOLATED:
+        return Verdict(outcome, reason, seconds=time.monotonic() - start)
+    witness = replay(query, [Fraction(value) for value in point])
+    if witness is None:
+        raise SolverError(f"expected {name!r} to give a violation that replays; got one that does not")
+    return Verdict(outcome, reason, witness)
+
+
+def _compare(query: Query, each: Sequence[Verdict], evidence: Path) -> None:
+    holds = [verdict for verdict in each if verdict.outcome is Outcome.HOLDS]
+    violated = [verdict for verdict in each if verdict.outcome is Outcome.VIOLATED]
+    if not (holds and violated):
+        return
+    claims = {verdict.engine: str(verdict.outcome) for verdict in each}
+    saved = _evidence(query, claims, evidence)
+    raise DisagreementError(
+        f"expected solvers that agree; got that the property holds from {', '.join(v.engine for v in holds)}, and a "
+        f"violation that replays from {', '.join(v.engine for v in violated)}; {saved}"
+    )
+
+
+def _evidence(query: Query, claims: dict[str, str], path: Path) -> str:
+    """Write a bundle that shows the disagreement, and say where it is."""
+    folder, number = path, 1
+    while folder.exists():
+        number += 1
+        folder = path.with_name(f"{path.name}-{number}")
+    try:
+        write_bundle(folder, {"query": query}, extra={"query": {"claims": claims}})
+    except VeriflowError as error:
+        return f"no bundle could be written: {error}"
+    return f"the query is in {str(folder)!r}"
