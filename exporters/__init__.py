@@ -6,7 +6,7 @@ from .milp_files import highs_model, milp_text
 from .milp_model import MilpModel, milp_model
 from .onnx_graph import EndingKind
 from .onnx_model import graph_to_onnx
-from .onnx_reader import Ending, OnnxNetwork, Port, read_network, read_onnx
+from .onnx_reader import Ending, LogitEnding, OnnxNetwork, Port, read_logits, read_network, read_onnx
 from .onnx_session import run_onnx
 from .paired_chain import paired_chain
 from .portable_form import PortableForm, portable_form
@@ -24,6 +24,7 @@ __all__ = [
     "TOOLS",
     "Ending",
     "EndingKind",
+    "LogitEnding",
     "MilpModel",
     "OnnxNetwork",
     "Port",
@@ -41,6 +42,7 @@ __all__ = [
     "query_formula",
     "query_from_bytes",
     "query_to_bytes",
+    "read_logits",
     "read_network",
     "read_onnx",
     "read_vnnlib",

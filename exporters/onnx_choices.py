@@ -159,7 +159,7 @@ def split(importer: Importer, operation: Operation) -> tuple[Tensor, ...]:
 
 def gather(importer: Importer, operation: Operation) -> Tensor:
     """Gather with constant indices."""
-    tensor, indices = operation.tensor(), operation.constant(1, "constant indices")
+    indices, tensor = operation.constant(1, "constant indices"), operation.tensor()
     axis = operation.axis(operation.attributes.get("axis", 0), len(tensor.shape))
     length = tensor.shape[axis]
     if indices.dtype.kind not in "iu" or not ((-length <= indices) & (indices < length)).all():

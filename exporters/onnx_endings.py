@@ -17,7 +17,7 @@ def sigmoid(importer: Importer, operation: Operation) -> Tensor:
     """Sigmoid."""
     del importer
     tensor = operation.tensor()
-    return _ended(tensor, Removed(EndingKind.SIGMOID, tensor), tensor.shape)
+    return _ended(tensor, Removed(EndingKind.SIGMOID, operation.name, tensor), tensor.shape)
 
 
 def softmax(importer: Importer, operation: Operation) -> Tensor:
@@ -29,7 +29,7 @@ def softmax(importer: Importer, operation: Operation) -> Tensor:
     if operation.opset < 13:
         logits = logits.chosen(logits.entries.reshape(math.prod(shape[:axis]), -1))
         axis = 1
-    return _ended(logits, Removed(kind, logits, axis), shape)
+    return _ended(logits, Removed(kind, operation.name, logits, axis), shape)
 
 
 def argmax(importer: Importer, operation: Operation) -> Tensor:
@@ -39,4 +39,4 @@ def argmax(importer: Importer, operation: Operation) -> Tensor:
     axis = operation.axis(operation.attributes.get("axis", 0), len(logits.shape))
     middle = (1,) if operation.flag("keepdims", 1) else ()
     shape = (*logits.shape[:axis], *middle, *logits.shape[axis + 1 :])
-    return _ended(logits, Removed(EndingKind.ARGMAX, logits, axis, last), shape)
+    return _ended(logits, Removed(EndingKind.ARGMAX, operation.name, logits, axis, last), shape)

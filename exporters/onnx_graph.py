@@ -70,9 +70,18 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Removed:
-    """An operation that ends the network: its input, the axis it runs along, and whether ArgMax prefers the last tie."""
+    """An operation that ends the network.
+
+    Attributes:
+        kind: what it is.
+        node: the node's name, for messages.
+        logits: its input.
+        axis: along which it runs, None for Sigmoid.
+        prefers_last: whether ArgMax takes the last of several largest entries.
+    """
 
     kind: EndingKind
+    node: str
     logits: Tensor
     axis: int | None = None
     prefers_last: bool = False

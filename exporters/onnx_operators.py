@@ -84,10 +84,10 @@ def translate(importer: Importer, operation: Operation) -> tuple[Value, ...]:
         raise GraphError(f"expected operators among {known}; got {operation.operator} in node {operation.name!r}")
     for value in operation.arguments:
         if isinstance(value, Tensor) and value.removed is not None and operation.operator not in (*CHOICES, "Shape"):
-            kind = value.removed.kind.value
+            kind = value.removed.kind
             raise GraphError(
-                f"expected {kind} at the end of the network alone; got {operation.operator} after it "
-                f"in node {operation.name!r}"
+                f"expected {kind} at the end of the network alone; got {kind} node {value.removed.node!r} before "
+                f"{operation.operator} node {operation.name!r}"
             )
     result = translation(importer, operation)
     return result if isinstance(result, tuple) else (result,)

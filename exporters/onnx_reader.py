@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from veriflow.endings import Ending as EndingName
 from veriflow.errors import GraphError, StorageError
 from veriflow.piecewise.graph import Graph
 
@@ -46,6 +47,17 @@ class Ending:
     axis: int | None
     prefers_last: bool
     entries: NDArray[np.int64]
+
+
+LogitEnding = tuple[EndingName, int]
+"""What stands after the logits, and how many logits there are."""
+
+_NAMES: dict[EndingKind, EndingName] = {
+    EndingKind.SIGMOID: "sigmoid",
+    EndingKind.SOFTMAX: "softmax",
+    EndingKind.LOG_SOFTMAX: "log-softmax",
+    EndingKind.ARGMAX: "argmax",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +113,26 @@ def read_onnx(path: str | Path) -> Graph:
                 f"{port.name!r}, which exporters.read_network takes off"
             )
     return network.graph
+
+
+def read_logits(path: str | Path) -> tuple[Graph, LogitEnding | None]:
+    """The graph of `read_network` up to the logits, and what follows them: its kind in lower case, and how many logits.
+
+    Raises:
+        StorageError, GraphError: as `read_network`; GraphError also for an ending beside other outputs, one that takes
+            the logits in groups or in another order, and an ArgMax that prefers the last of several.
+    """
+    network = read_network(path)
+    endings = [port.ending for port in network.outputs if port.ending is not None]
+    if not endings:
+        return network.graph, None
+    ending, count = endings[0], network.graph.output_size
+    along = ending.axis is None or ending.shape[ending.axis] == count
+    if len(network.outputs) > 1 or not along or ending.prefers_last or (np.diff(ending.entries.reshape(-1)) != 1).any():
+        raise GraphError(
+            f"expected one {ending.kind} over all logits in their order; got another one in {Path(path).name!r}"
+        )
+    return network.graph, (_NAMES[ending.kind], count)
 
 
 def read_network(path: str | Path) -> OnnxNetwork:

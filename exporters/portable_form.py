@@ -19,7 +19,7 @@ from veriflow.piecewise.copies import fresh, scattering, with_map, with_norm
 from veriflow.piecewise.graph import Graph, Matrix, identity
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball, Box, pieces
+from veriflow.regions import Ball, Box, bounding_box, pieces
 
 from .numerals import portable_constraint
 
@@ -82,7 +82,7 @@ def portable_form(query: Query) -> PortableForm:
             notes.append(f"y[{output}] = the L{'1' if part.p == 1 else 'inf'} norm of {of}")
     return PortableForm(
         with_extra_outputs(query.graph, forms, norms) if notes else query.graph,
-        region if isinstance(region, Box) else Box(region.lower, region.upper),
+        bounding_box(region),
         tuple(disjuncts),
         sum(constraint.strict for row in rows for constraint in row),
         tuple(notes),

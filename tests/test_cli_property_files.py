@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from test_cli import PROPORTION, WITNESS, document, folder, refused, run, write_network
 
@@ -55,7 +56,7 @@ def test_verify_without_a_flow(
 ) -> None:
     question = ["verify", "--network", folder / "net.onnx", "--property", spec(text)]
     found = document(*question, code=code)
-    assert (found["outcome"], found["engine"], found["mass"]) == (outcome, "milp", None)
+    assert (found["outcome"], found["engine"], found["mass"]) == (outcome, "bab", None)
     assert found["property"].startswith("p.vnnlib")
     assert len(found["regions"]) == regions
     assert (found["regions"][0]["inner"], found["violation_probability"], found["violations_in_data"]) == (None,) * 3
@@ -116,7 +117,7 @@ def test_verify_on_a_level_set(
     found = document(*question, code=int(outcome == "violated"))
     assert found["outcome"] == outcome
     assert found["mass"] == pytest.approx(0.5)
-    assert found["engine"] == ("bab" if direction == "latent-to-data" else "milp")
+    assert found["engine"] == "bab"
     assert list(found["violation_probability"]) == PROPORTION.split()
     assert (found["violations_in_data"]["count"] > 0) == (bound == 2)
     if outcome == "violated":
@@ -212,3 +213,21 @@ def test_bad_questions_are_refused(folder: Path, spec: Callable[..., Path], tmp_
         "verify", *net, *flow, "--property", "y[0] >= 1", "--mass", 0.5, "--direction", "data-to-latent"
     )
     assert not (tmp_path / "o").exists()
+
+
+def test_a_last_softmax_is_moved_into_the_property(folder: Path, spec: Callable[..., Path]) -> None:
+    """The same verdict and the same witness as on the logits, for a text and for a file; relations are refused."""
+    model = onnx.load(folder / "net.onnx")
+    logits = model.graph.output[0].name
+    model.graph.node.append(onnx.helper.make_node("Softmax", [logits], ["probabilities"], "soft", axis=-1))
+    model.graph.output[0].name = "probabilities"
+    onnx.save(model, folder / "soft.onnx")
+    level = ["--flow", folder / "flow.safetensors", "--mass", 0.5]
+    for prop in ("classified_as(1)", spec(box(-9, 9) + "(assert (>= Y_0 Y_1))")):
+        found = [
+            document("verify", *level, "--network", folder / name, "--property", prop, code=1)["witness"]
+            for name in ("net.onnx", "soft.onnx")
+        ]
+        assert found[0] == found[1]
+    sentence = refused("verify", *level, "--network", folder / "soft.onnx", "--property", "lipschitz(2.0, inf, 0.1)")
+    assert "softmax" in sentence

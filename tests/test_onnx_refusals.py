@@ -22,15 +22,15 @@ REFUSED = {
     ),
     "a softmax inside": (
         model([node("Softmax", ["x"], ["s"]), node("MatMul", ["s", "c"])], LINE, {"c": weights(4, 2)}),
-        "Softmax at the end of the network alone; got MatMul after it in node 'the MatMul'",
+        "Softmax at the end of the network alone; got Softmax node 'Softmax to s' before MatMul node 'the MatMul'",
     ),
     "a sigmoid inside": (
         model([node("Sigmoid", ["x"], ["s"]), node("Mul", ["s", "x"])], LINE),
-        "Sigmoid at the end of the network alone; got Mul",
+        "Sigmoid at the end of the network alone; got Sigmoid node .* before Mul",
     ),
     "indices": (
         model([node("ArgMax", ["x"], ["i"]), node("Gather", ["c", "i"])], LINE, {"c": weights(4)}),
-        "ArgMax at the end of the network alone; got Gather|depends on the input",
+        "constant indices in Gather node 'the Gather'; got 'i', which depends on the input",
     ),
     "a cast": (
         model([node("Cast", ["x"], to=TensorProto.INT64)], LINE, kinds={"y": TensorProto.INT64}),

@@ -13,6 +13,7 @@ from small_queries import REGIONS, exact
 from veriflow.errors import RegionError
 from veriflow.regions import Ball, Box, Product, pieces
 from verify.attack import draw_points, project
+from verify.boxes import RegionBoxes, split_boxes
 
 radii = st.floats(0.1, 10)
 balls = st.builds(
@@ -88,3 +89,30 @@ def test_a_product_of_one_part_is_that_part(region):
 def test_what_is_no_product_is_refused(parts):
     with pytest.raises(RegionError, match="expected one ball or box at least"):
         Product(parts)
+
+
+@settings(deadline=None)
+@given(products, st.integers(0, 1000))
+def test_the_farthest_point_and_the_vertices_reach_the_support(region, seed):
+    filled = Product(tuple(Ball(p.p, p.radius, p.dim) if isinstance(p, Ball) else p for p in region.parts))
+    rows = np.random.default_rng(seed).standard_normal((6, region.dim))
+    support = filled.support(rows)
+    np.testing.assert_allclose((rows * filled.farthest(rows)).sum(axis=-1), support, atol=1e-9)
+    if (vertices := filled.vertices) is not None:
+        np.testing.assert_allclose((rows @ vertices.T).max(axis=1), support, atol=1e-9)
+
+
+@settings(deadline=None)
+@given(products, st.integers(0, 1000))
+def test_boxes_in_a_product_keep_its_points_and_bound_them(region, seed):
+    points = draw_points(region, 60, seed).numpy()
+    lower, upper = region.lower[None], region.upper[None]
+    rng = np.random.default_rng(seed)
+    for _ in range(4):
+        lower, upper = split_boxes(lower, upper, rng.uniform(0.5, 1, lower.shape), region)
+    boxes = RegionBoxes(lower, upper, region)
+    rows = np.broadcast_to(rng.standard_normal((3, region.dim)), (len(lower), 3, region.dim))
+    inside = ((points[:, None] >= lower - 1e-9) & (points[:, None] <= upper + 1e-9)).all(axis=2)
+    assert inside.any(axis=1).all()
+    reached = np.where(inside[:, :, None], np.einsum("pd,bnd->pbn", points, rows), -np.inf).max(axis=0)
+    assert (reached <= boxes.support(rows) + 1e-6).all()

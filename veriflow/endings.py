@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Literal
 
 from .errors import PropertyError
-from .properties import Constraint, Disjunction
+from .properties import Atom, Constraint, Disjunction, Formula, Joined, Property
 from .specification import Case, Declared, Row, Specification
 
 Ending = Literal["sigmoid", "softmax", "log-softmax", "argmax"]
@@ -56,6 +56,22 @@ def specification_on_logits(spec: Specification, endings: Sequence[tuple[Ending,
     if not cases:
         raise PropertyError(f"expected a property that outputs could violate; got {spec.text!r}, which always holds")
     return Specification(tuple(networks), tuple(cases), text)
+
+
+def property_on_logits(prop: Property, ending: Ending, logits: int) -> Property:
+    """The property of a network whose ending was taken off, held by its logits where it was by its outputs.
+
+    Raises, when it is asked about a network:
+        PropertyError: what `moved_to_logits` refuses.
+    """
+    given = 1 if ending == "argmax" else logits
+
+    def formula(outputs: int) -> Formula:
+        del outputs
+        violation = moved_to_logits(prop.violation(given), ending, range(given), logits)
+        return ~Joined("or", tuple(Joined("and", tuple(map(Atom, row))) for row in violation))
+
+    return Property(f"{prop.text} (before the last {ending})", formula)
 
 
 def _with_logits(network: Declared, kind: Ending, logits: int) -> Declared:

@@ -30,7 +30,8 @@ def float32_below(value: float | Fraction) -> float:
     return -float32_above(-value)
 
 
-MOST_CORNER_DIMENSIONS = 5
+MOST_CORNER_DIMENSIONS, MOST_VERTICES = 5, 128
+"""Dimensions of a box whose corners are few, and vertices of a product that are."""
 
 
 def corners(lower: Vector, upper: Vector) -> Vector | None:
@@ -268,8 +269,14 @@ class Product:
 
     @property
     def vertices(self) -> Vector | None:
-        """None: a product of polytopes has the product of their numbers of vertices."""
-        return None
+        """Every vertex of the first part with every one of the second, and so on ``[count, dim]``, where they are few."""
+        found = np.zeros((1, 0))
+        for part in self.parts:
+            more = part.vertices
+            if more is None or len(found) * len(more) > MOST_VERTICES:
+                return None
+            found = np.hstack([found.repeat(len(more), axis=0), np.tile(more, (len(found), 1))])
+        return found
 
     def contains(self, point: Sequence[Fraction]) -> bool:
         """Whether the point lies in the region, in exact arithmetic."""
@@ -291,3 +298,12 @@ def pieces(region: Region) -> list[tuple[slice, Ball | Box]]:
     parts = region.parts if isinstance(region, Product) else (region,)
     ends = np.cumsum([0, *(part.dim for part in parts)]).tolist()
     return [(slice(start, end), part) for start, end, part in zip(ends, ends[1:], parts, strict=False)]
+
+
+def bounding_box(region: Region) -> Box:
+    """The least box around the region; the exact ends of boxes stay exact."""
+    boxes = [part if isinstance(part, Box) else Box(part.lower, part.upper) for _, part in pieces(region)]
+    if all(box.exact is None for box in boxes):
+        return Box(region.lower, region.upper)
+    lower, upper = zip(*(box.ends for box in boxes), strict=True)
+    return Box(region.lower, region.upper, (tuple(itertools.chain(*lower)), tuple(itertools.chain(*upper))))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from veriflow.piecewise import Bounds, Conjunctions, backward_rows, exclude, symbolic_bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball, Region, corners
+from veriflow.regions import Ball, Product, Region, corners, pieces
 
 Vector = NDArray[np.float64]
 
@@ -33,6 +33,8 @@ class RegionBoxes:
 
     def farthest(self, rows: Vector) -> Vector:
         """For each row, the corner of its box or the vertex of the ball that bounds a·z better, ``[batch, n, dim]``."""
+        if isinstance(self.region, Product):
+            return np.concatenate([part.farthest(rows[..., place]) for place, part in self.parts()], axis=-1)
         corner = np.where(rows > 0, self.upper[:, None, :], self.lower[:, None, :])
         if not isinstance(self.region, Ball):
             return corner
@@ -43,7 +45,15 @@ class RegionBoxes:
     @property
     def vertices(self) -> Vector | None:
         """The boxes' corners ``[batch, 2^dim, dim]`` in few dimensions, unless a ball of norm 1 cuts them off."""
-        return corners(self.lower, self.upper) if not (isinstance(self.region, Ball) and self.region.p == 1) else None
+        cut_off = any(isinstance(part, Ball) and part.p == 1 for _, part in pieces(self.region))
+        return None if cut_off else corners(self.lower, self.upper)
+
+    def parts(self) -> list[tuple[slice, RegionBoxes]]:
+        """The boxes in each part of a product, each with its place among the coordinates."""
+        return [
+            (place, RegionBoxes(self.lower[:, place], self.upper[:, place], part))
+            for place, part in pieces(self.region)
+        ]
 
     def support(self, rows: Vector) -> Vector:
         """Upper bounds on a·z for rows ``[batch, n, dim]``; exact up to rounding for an L1 ball, else the better of both.
@@ -51,6 +61,8 @@ class RegionBoxes:
         For every λ ≥ 0, max { a·z : l ≤ z ≤ u, ‖z‖₁ ≤ r } ≤ λ r + Σ max over [l, u] of (a z − λ |z|), by weak duality, and
         the least of these bounds is at some λ = |a_i| or at 0.
         """
+        if isinstance(self.region, Product):
+            return np.asarray(sum(part.support(rows[..., place]) for place, part in self.parts()))
         low, high = self.lower[:, None, :], self.upper[:, None, :]
         best: Vector = np.maximum(rows * low, rows * high).sum(axis=-1)
         region = self.region
@@ -125,10 +137,11 @@ def split_boxes(lower: Vector, upper: Vector, weights: Vector, region: Region) -
     low_ends, high_ends = upper.copy(), lower.copy()
     low_ends[places, axes] = high_ends[places, axes] = middle
     lower, upper = np.concatenate([lower, high_ends]), np.concatenate([low_ends, upper])
-    if isinstance(region, Ball):
-        least, greatest = box_norms(lower, upper, region.p)
-        inside = (least <= region.radius) & (greatest >= region.inner)
-        lower, upper = lower[inside], upper[inside]
+    for place, part in pieces(region):
+        if isinstance(part, Ball):
+            least, greatest = box_norms(lower[:, place], upper[:, place], part.p)
+            inside = (least <= part.radius) & (greatest >= part.inner)
+            lower, upper = lower[inside], upper[inside]
     return lower, upper
 
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from veriflow.errors import SolverError
 from veriflow.query import Query
-from veriflow.regions import Ball, pieces
+from veriflow.regions import Ball, Product
 from veriflow.threads import one_thread
 
 from .branch_and_bound import verify_branch_and_bound
@@ -54,7 +54,7 @@ ENGINES: dict[str, EngineInfo] = {
             "bab",
             "highspy",
             "highspy",
-            "boxes, balls; branch and bound, leaves by HiGHS",
+            "boxes, balls, products; branch and bound, leaves by HiGHS",
             "comes with veriflow",
             verify_branch_and_bound,
         ),
@@ -112,9 +112,9 @@ def engine(name: str) -> EngineInfo:
 
 
 def default_engine(query: Query) -> str:
-    """The engine that takes the query's region and decides most: "milp" for shells, else "bab"."""
-    parts = (part for _, part in pieces(query.region))
-    return "milp" if any(isinstance(part, Ball) and part.inner for part in parts) else "bab"
+    """The engine that takes the query's region and decides most: "milp" for shells and products, else "bab"."""
+    region = query.region
+    return "milp" if isinstance(region, Product) or (isinstance(region, Ball) and region.inner) else "bab"
 
 
 def solver(name: str) -> EngineInfo | ExternalTool:

@@ -12,7 +12,7 @@ import torch
 from exporters import graph_to_onnx, run_onnx
 from veriflow.piecewise import evaluate_exact
 from veriflow.query import Query
-from veriflow.regions import Ball, Box
+from veriflow.regions import Ball, Box, Region, pieces
 
 from .verdict import Witness
 
@@ -40,43 +40,45 @@ def replay(query: Query, point: Sequence[float | Fraction]) -> Witness | None:
 def _renderings(query: Query, point: Sequence[float | Fraction]) -> Iterable[list[Fraction]]:
     single = np.array([float(v) for v in point], dtype=np.float32)
     yield [Fraction(float(v)) for v in single]
-    if isinstance(query.region, Box):
-        yield query.region.nearest_float32([Fraction(float(v)) for v in single])
-        yield query.region.nearest([Fraction(v) for v in point])
-        return
     for shrink in (2.0**-22, 2.0**-20):
-        yield [Fraction(float(np.float32(v * (1 - shrink)))) for v in single.astype(np.float64)]
-    yield [Fraction(v) for v in point]
+        yield _moved(query.region, [Fraction(float(v)) for v in single], shrink)
+    given = [Fraction(v) for v in point]
+    for place, part in pieces(query.region):
+        given[place] = part.nearest(given[place]) if isinstance(part, Box) else given[place]
+    yield given
+
+
+def _moved(region: Region, point: list[Fraction], shrink: float) -> list[Fraction]:
+    """The float32 point in the region's boxes, and drawn in towards the centres of its balls."""
+    moved: list[Fraction] = []
+    for place, part in pieces(region):
+        if isinstance(part, Box):
+            moved += part.nearest_float32(point[place])
+        else:
+            moved += [Fraction(float(np.float32(float(v) * (1 - shrink)))) for v in point[place]]
+    return moved
 
 
 def _witness(query: Query, point: list[Fraction], values: Mapping[str, list[Fraction]]) -> Witness | None:
-    latent = values[query.latent] if query.latent else point[: query.latent_region.dim]
-    region, own_norm = (
-        query.latent_region,
-        math.inf if query.flow is None or query.latent is None else query.flow.base.p,
-    )
+    region, outputs = query.latent_region, values[query.graph.output]
+    latent = point[: region.dim] if query.latent is None else values[query.latent]
+    own_norm = math.inf if query.flow is None or query.latent is None else query.flow.base.p
     norm = norm_of(latent, region.p if isinstance(region, Ball) else own_norm)
-    exact = np.array(_rounded(values[query.graph.output]))
+    exact = np.array(_rounded(outputs))
     seen = run_onnx(graph_to_onnx(query.graph), np.array([_rounded(point)], dtype=np.float32))[0]
     deviation = float(np.abs(seen - exact).max())
     if not deviation <= ONNX_TOLERANCE * max(1.0, float(np.abs(exact).max())):
         return None
     log_density = level_mass = None
     if query.flow is not None:
+        z = torch.tensor(_rounded(latent), dtype=torch.float64)
         with torch.no_grad():
-            z = torch.tensor(_rounded(latent), dtype=torch.float64)
             log_density = float(query.flow.base.log_prob(z)) - query.flow.log_volume()
         level_mass = float(query.flow.base.law.cdf(norm_of(latent, query.flow.base.p)))
+    own = tuple(exact[: query.network_outputs].tolist())
+    others = {name: _rounded(values[name]) for name in query.others}
     return Witness(
-        tuple(point),
-        tuple(latent),
-        _rounded(values[query.data]),
-        tuple(exact[: query.network_outputs].tolist()),
-        norm,
-        deviation,
-        log_density,
-        level_mass,
-        {name: _rounded(values[name]) for name in query.others},
+        tuple(point), tuple(latent), _rounded(values[query.data]), own, norm, deviation, log_density, level_mass, others
     )
 
 

@@ -125,7 +125,7 @@ def _judged(query: Query, graph: Graph, point: list[Fraction], free: list[Fracti
         for place, part in pieces(query.region)[1:]
     )
     log_density = level_mass = None
-    inside = query.flow is not None or query.latent_region.contains(point)
+    inside = query.latent_region.contains(point) if query.flow is None or query.latent is not None else True
     if query.flow is not None:
         flow = copy.deepcopy(query.flow).double()
         with torch.no_grad():
@@ -133,7 +133,7 @@ def _judged(query: Query, graph: Graph, point: list[Fraction], free: list[Fracti
             z = flow.latent(x)
             log_density = float(flow.log_prob(x))
             level_mass = float(flow.base.law.cdf(float(flow.base.norm(z))))
-        inside = _within(query, z)
+        inside = inside and (query.latent is not None or _within(query, z))
     return RoundedWitness(
         tuple(float(v) for v in point),
         tuple(float(v) for v in outputs),

@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
-from exporters import read_onnx, read_vnnlib
+from exporters import LogitEnding, read_logits, read_onnx, read_vnnlib
 
+from ..endings import property_on_logits, specification_on_logits
 from ..errors import PropertyError, QueryError, RegionError
 from ..flow import USFlow
 from ..level_sets import LevelSet
 from ..piecewise import Graph
+from ..properties import Property
 from ..property_text import parse_property
 from ..query import Query, flow_query
 from ..regions import Ball
@@ -86,14 +88,20 @@ def ask(
     if direction != LATENT_TO_DATA and not from_file:
         raise QueryError(f"expected --direction {direction!r} with a property file alone; got a property's text")
     flow = load_flow(flow_file)
-    network = read_onnx(network_file)
+    network, ending = read_logits(network_file)
     level_set = flow.level_set(mass, radius=radius)
     balls = [Ball(flow.base.p, outer, flow.dim, inner) for inner, outer in level_set.intervals]
     if not from_file:
         prop = parse_property(property_text, read_onnx)
+        if ending is not None:
+            if not isinstance(prop, Property):
+                raise PropertyError(
+                    f"expected a network without its last {ending[0]} for {prop.text!r}; got one with it"
+                )
+            prop = property_on_logits(prop, *ending)
         queries = tuple(flow_query(flow, network, ball, prop) for ball in balls)
         return Question(flow, level_set, queries, queries[0])
-    spec = read_vnnlib(property_text)
+    spec = specification_on_logits(read_vnnlib(property_text), [ending])
     queries = tuple(query for ball in balls for query in restricted_queries(flow, ball, network, spec, direction))
     return Question(flow, level_set, queries, restricted_queries(flow, balls[0], network, spec)[0])
 
@@ -111,7 +119,9 @@ def ask_without_flow(networks: Sequence[str], property_text: str) -> tuple[Query
     if not is_property_file(property_text):
         raise PropertyError(f"expected a property file (NAME.vnnlib), as there is no --flow; got {property_text!r}")
     spec = read_vnnlib(property_text)
-    return specification_queries(_networks(networks, spec), spec)
+    tested = _networks(networks, spec)
+    spec = specification_on_logits(spec, [ending for _, ending in tested])
+    return specification_queries([graph for graph, _ in tested], spec)
 
 
 def single_network(networks: Sequence[str]) -> Path:
@@ -125,7 +135,7 @@ def single_network(networks: Sequence[str]) -> Path:
     return Path(networks[0])
 
 
-def _networks(given: Sequence[str], spec: Specification) -> list[Graph]:
+def _networks(given: Sequence[str], spec: Specification) -> list[tuple[Graph, LogitEnding | None]]:
     """A graph for each network of the specification; networks that are equal share one."""
     owners = [network for network in spec.networks if network.same_file_as is None]
     if len(owners) == 1 and len(given) == 1:
@@ -136,8 +146,8 @@ def _networks(given: Sequence[str], spec: Specification) -> list[Graph]:
         if len(files) != len(given) or set(files) != {owner.name for owner in owners}:
             wanted = " ".join(f"--network {owner.name or 'NAME'}=FILE" for owner in owners)
             raise QueryError(f"expected {wanted}, as the property declares; got {', '.join(given)}")
-    graphs: list[Graph] = []
+    graphs: list[tuple[Graph, LogitEnding | None]] = []
     for network in spec.networks:
         same = network.same_file_as
-        graphs.append(read_onnx(files[network.name]) if same is None else graphs[same])
+        graphs.append(read_logits(files[network.name]) if same is None else graphs[same])
     return graphs
