@@ -35,8 +35,8 @@ def test_known_intervals(successes: int, trials: int, low: float, high: float) -
 def test_interval_agrees_with_scipy_and_holds_the_estimate(count: tuple[int, int], confidence: float) -> None:
     interval = clopper_pearson(*count, confidence)
     reference = stats.binomtest(*count).proportion_ci(confidence, method="exact")
-    assert interval.low == pytest.approx(reference.low, rel=1e-9, abs=1e-300)
-    assert interval.high == pytest.approx(reference.high, rel=1e-9)
+    assert interval.low == pytest.approx(reference.low, rel=1e-8, abs=1e-300)  # scipy's own root finding is that good
+    assert interval.high == pytest.approx(reference.high, rel=1e-8)
     assert 0 <= interval.low <= interval.estimate <= interval.high <= 1
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from veriflow.piecewise import Bounds, Conjunctions, backward_rows, exclude, symbolic_bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball, Product, Region, corners, pieces
+from veriflow.regions import Ball, Product, Region, pieces
 
 Vector = NDArray[np.float64]
 
@@ -44,9 +44,8 @@ class RegionBoxes:
 
     @property
     def vertices(self) -> Vector | None:
-        """The boxes' corners ``[batch, 2^dim, dim]`` in few dimensions, unless a ball of norm 1 cuts them off."""
-        cut_off = any(isinstance(part, Ball) and part.p == 1 for _, part in pieces(self.region))
-        return None if cut_off else corners(self.lower, self.upper)
+        """None: what a box loses where the region cuts it off is worth more than its corners."""
+        return None
 
     def parts(self) -> list[tuple[slice, RegionBoxes]]:
         """The boxes in each part of a product, each with its place among the coordinates."""
