@@ -18,16 +18,27 @@ Matrix: TypeAlias = Any  # NDArray[np.float64] or scipy.sparse.csr_array, which 
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """``output = Σ weight @ input + bias`` over the terms ``(input name, weight [out, in])``; weights dense or CSR."""
+    """``output = Σ weight @ input + bias`` over the terms ``(input name, weight [out, in])``; weights dense or CSR.
+
+    Numbers of another kind than float64 become float64.
+    """
 
     output: str
     terms: tuple[tuple[str, Matrix], ...]
     bias: Vector
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "terms", tuple((name, _float64(weight)) for name, weight in self.terms))
+        object.__setattr__(self, "bias", _float64(self.bias))
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names that the node reads."""
         return tuple(name for name, _ in self.terms)
+
+
+def _float64(array: Matrix) -> Matrix:
+    return array.astype(np.float64, copy=False)
 
 
 @dataclass(frozen=True)
