@@ -235,7 +235,7 @@ def test_split_boxes_cover_what_the_region_has_of_them(p, dim):
     points = project(region, torch.from_numpy(rng.laplace(size=(3000, dim)))).numpy()
     lower, upper = np.full((1, dim), -2.0), np.full((1, dim), 2.0)
     for _ in range(3):
-        lower, upper = split_boxes(lower, upper, rng.uniform(0.5, 1, lower.shape), region)
+        lower, upper, _ = split_boxes(lower, upper, rng.uniform(0.5, 1, lower.shape), region)
         inside = (points[:, None] >= lower) & (points[:, None] <= upper)
         assert inside.all(axis=2).any(axis=1).all()
     assert 1 <= len(lower) <= 8

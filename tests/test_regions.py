@@ -109,7 +109,7 @@ def test_boxes_in_a_product_keep_its_points_and_bound_them(region, seed):
     lower, upper = region.lower[None], region.upper[None]
     rng = np.random.default_rng(seed)
     for _ in range(4):
-        lower, upper = split_boxes(lower, upper, rng.uniform(0.5, 1, lower.shape), region)
+        lower, upper, _ = split_boxes(lower, upper, rng.uniform(0.5, 1, lower.shape), region)
     boxes = RegionBoxes(lower, upper, region)
     rows = np.broadcast_to(rng.standard_normal((3, region.dim)), (len(lower), 3, region.dim))
     inside = ((points[:, None] >= lower - 1e-9) & (points[:, None] <= upper + 1e-9)).all(axis=2)

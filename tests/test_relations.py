@@ -533,6 +533,29 @@ def test_a_rounded_point_that_is_no_violation_is_said_to_be_none():
     assert rounded.data[1] in (40.0, 41.0)
 
 
+def test_where_no_rounding_violates_a_probable_violation_is_drawn():
+    """The decision turns with sex between the ages 40.25 and 40.75, where there is no whole age, and at 49."""
+    nodes = (
+        Affine(
+            "a",
+            (("x", np.array([[0.5, 1.0], [0.25, 1.0], [0.25, 1.0], [0.25, 1.0]])),),
+            np.array([-40.75, -47, -50, -53]),
+        ),
+        Relu("h", "a"),
+        Affine("y", (("h", np.array([[1.0, -4.0, 8.0, -4.0]])),), np.array([-0.0])),
+    )
+    flow = whole_flow("sex", "age")
+    query = flow_query(flow, Graph("x", 2, nodes, "y"), Ball(1, flow.level_set(0.9).radius, 2), fair("sex", [0, 1]))
+    z = flow.double().latent(torch.tensor([0.25, 40.5], dtype=torch.float64)).tolist()
+    witness = replay(query, z)
+    assert witness is not None
+    rounded = rounded_witness(query, witness)
+    assert rounded.violates
+    assert rounded.inside
+    assert all(value.is_integer() for value in rounded.data)
+    assert rounded.data[1] == 49
+
+
 def test_free_numbers_are_rounded_with_the_points_that_they_move():
     network = linear([0, -1])
     flow = whole_flow("age")

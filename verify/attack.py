@@ -17,11 +17,16 @@ from .verdict import Witness
 
 
 def violation_slack(violation: Disjunction, outputs: Tensor) -> Tensor:
-    """How far outputs ``[..., k]`` are into the violation, ``[...]``: the best disjunct's least slack; ≥ 0 where violated."""
+    """How far outputs ``[..., k]`` are into the violation, ``[...]``: the best disjunct's least slack; ≥ 0 where violated.
+
+    A strict comparison that is met with equality is missed by the least normal number.
+    """
+    least = torch.finfo(outputs.dtype).tiny
     disjuncts = []
     for row in violation:
         slacks = [
             sum((float(c) * outputs[..., i] for i, c in constraint.coefficients), -float(constraint.bound))
+            - (least if constraint.strict else 0.0)
             for constraint in row
         ]
         tensors = [torch.as_tensor(s, dtype=outputs.dtype).expand(outputs.shape[:-1]) for s in slacks]

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters import milp_model
-from veriflow.piecewise import Bounds, symbolic_bounds
+from veriflow.piecewise import Bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Region
 
-from .boxes import RegionBoxes, box_norms, open_disjuncts, split_boxes
+from .boxes import OpenBoxes, RegionBoxes, box_norms, open_disjuncts
 from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
 from .pieces import PieceSearch, piece_of
 from .replay import replay
@@ -80,8 +80,8 @@ def search_radially(
     state = RadialSearch(proved, start.norm if start else math.inf, start)
     counter = itertools.count()
     reach = min(ball.radius, state.refuted)
-    heap: list[tuple[float, int, Vector, Vector]] = []
-    heapq.heappush(heap, (0.0, next(counter), np.full(ball.dim, -reach), np.full(ball.dim, reach)))
+    heap: list[tuple[float, int, tuple[Vector, Vector, Vector]]] = []
+    heapq.heappush(heap, (0.0, next(counter), OpenBoxes.whole(query, Ball(ball.p, reach, ball.dim)).entries()[0]))
 
     def limit() -> float:
         return min(ball.radius, state.refuted * (1 - gap))
@@ -96,22 +96,23 @@ def search_radially(
             return state
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
         near = [entry for entry in taken if entry[0] < limit()]
-        lower, upper = np.stack([entry[2] for entry in near]), np.stack([entry[3] for entry in near])
         state.boxes += len(near)
         within = Ball(ball.p, min(ball.radius, state.refuted), ball.dim)
-        lower, upper = _examine(query, RegionBoxes(lower, upper, within), within, state, limit, deadline)
-        least, greatest = box_norms(lower, upper, ball.p)
-        for place in np.flatnonzero((least < limit()) & (greatest > proved)):
-            heapq.heappush(heap, (float(least[place]), next(counter), lower[place], upper[place]))
+        boxes = OpenBoxes.stacked([entry for _, _, entry in near])
+        halves = _examine(query, boxes, within, state, limit, deadline)
+        least, greatest = box_norms(halves.lower, halves.upper, ball.p)
+        for norm, most, entry in zip(least.tolist(), greatest.tolist(), halves.entries(), strict=True):
+            if norm < limit() and most > proved:
+                heapq.heappush(heap, (norm, next(counter), entry))
 
 
 def _examine(
-    query: Query, boxes: RegionBoxes, ball: Ball, state: RadialSearch, limit: Callable[[], float], deadline: float
-) -> tuple[Vector, Vector]:
-    """Children of the boxes that bounds do not settle; leaves are decided on the way and may improve the witness."""
-    bounds = symbolic_bounds(query.graph, boxes)
+    query: Query, boxes: OpenBoxes, ball: Ball, state: RadialSearch, limit: Callable[[], float], deadline: float
+) -> OpenBoxes:
+    """Halves of the boxes that bounds do not settle; leaves are decided on the way and may improve the witness."""
+    bounds = boxes.bounded(query, ball)
     unstable = bounds.unstable(query.graph)
-    is_open, weights = open_disjuncts(query, boxes, bounds)
+    is_open, weights = open_disjuncts(query, RegionBoxes(boxes.lower, boxes.upper, ball), bounds)
     is_split: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
     for place in np.flatnonzero(is_split & (unstable <= LEAF_UNITS)):
         is_split[place] = False
@@ -119,7 +120,7 @@ def _examine(
         for row, row_open in zip(query.violation, is_open[place], strict=True):
             if row_open:
                 _decide_leaf(query, ball, inside, row, state, limit, deadline)
-    return split_boxes(boxes.lower[is_split], boxes.upper[is_split], weights[is_split], ball)
+    return boxes.halved(query, bounds, is_split, weights, ball)
 
 
 def _decide_leaf(
@@ -156,16 +157,15 @@ def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:
     The parts made last come first, so that few of them are open at any time.
     """
     state = PieceSearch()
-    stack = [(region.lower, region.upper)]
+    stack = OpenBoxes.whole(query, region).entries()
     while stack and state.witness is None and time.monotonic() < deadline:
         taken, stack = stack[-BATCH:], stack[:-BATCH]
-        lower, upper = (np.stack([ends[side] for ends in taken]) for side in (0, 1))
         state.pieces += len(taken)
-        boxes = RegionBoxes(lower, upper, region)
-        bounds = symbolic_bounds(query.graph, boxes)
-        is_open, weights = open_disjuncts(query, boxes, bounds)
+        boxes = OpenBoxes.stacked(taken)
+        bounds = boxes.bounded(query, region)
+        is_open, weights = open_disjuncts(query, RegionBoxes(boxes.lower, boxes.upper, region), bounds)
         left: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
-        state.try_points(query, (lower[left] + upper[left]) / 2)
+        state.try_points(query, (boxes.lower[left] + boxes.upper[left]) / 2)
         for place in np.flatnonzero(left & (bounds.unstable(query.graph) <= LEAF_UNITS)):
             inside = piece_of(bounds, int(place))
             late = [
@@ -174,6 +174,6 @@ def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:
                 if state.witness is None
             ]
             left[place] = any(late)
-        stack += zip(*split_boxes(lower[left], upper[left], weights[left], region), strict=True)
+        stack += boxes.halved(query, bounds, left, weights, region).entries()
     state.open = len(stack)
     return state

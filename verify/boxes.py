@@ -129,19 +129,76 @@ def open_disjuncts(query: Query, boxes: RegionBoxes, bounds: Bounds) -> tuple[ND
     return is_open, np.abs(ended.coefficients).sum(axis=1)
 
 
-def split_boxes(lower: Vector, upper: Vector, weights: Vector, region: Region) -> tuple[Vector, Vector]:
-    """The halves of boxes ``[batch, dim]`` that meet the region, cut where width times weight ``[batch, dim]`` is largest."""
+def split_boxes(lower: Vector, upper: Vector, weights: Vector, region: Region) -> tuple[Vector, Vector, Vector]:
+    """The halves of boxes ``[batch, dim]`` that meet the region, cut where width times weight ``[batch, dim]`` is largest.
+
+    The third array holds the place of the box that each one is a half of.
+    """
     axes, places = np.argmax((upper - lower) * weights, axis=1), np.arange(len(lower))
     middle = (lower[places, axes] + upper[places, axes]) / 2
     low_ends, high_ends = upper.copy(), lower.copy()
     low_ends[places, axes] = high_ends[places, axes] = middle
     lower, upper = np.concatenate([lower, high_ends]), np.concatenate([low_ends, upper])
+    halves = np.concatenate([places, places])
     for place, part in pieces(region):
         if isinstance(part, Ball):
             least, greatest = box_norms(lower[:, place], upper[:, place], part.p)
             inside = (least <= part.radius) & (greatest >= part.inner)
-            lower, upper = lower[inside], upper[inside]
-    return lower, upper
+            lower, upper, halves = lower[inside], upper[inside], halves[inside]
+    return lower, upper, halves
+
+
+@dataclass(frozen=True, eq=False)
+class OpenBoxes:
+    """Boxes that are still to be bounded.
+
+    Attributes:
+        lower: their lower ends ``[batch, dim]``.
+        upper: their upper ends ``[batch, dim]``.
+        known: bounds on all inputs of ReLUs ``[batch, 2, units]`` that hold there, from the boxes that they are halves of.
+    """
+
+    lower: Vector
+    upper: Vector
+    known: Vector
+
+    @classmethod
+    def whole(cls, query: Query, region: Region) -> OpenBoxes:
+        """The region's own box."""
+        units = query.graph.relu_count
+        known = np.full((1, 2, units), np.inf) * np.array([-1.0, 1.0])[:, None]
+        return cls(region.lower[None], region.upper[None], known)
+
+    @classmethod
+    def stacked(cls, entries: Sequence[tuple[Vector, Vector, Vector]]) -> OpenBoxes:
+        """Boxes from `entries`."""
+        return cls(*(np.stack(arrays) for arrays in zip(*entries, strict=True)))
+
+    def entries(self) -> list[tuple[Vector, Vector, Vector]]:
+        """Ends and known bounds of each box, to be kept in some order."""
+        return list(zip(self.lower, self.upper, self.known, strict=True))
+
+    def bounded(self, query: Query, region: Region) -> Bounds:
+        """Symbolic bounds over the boxes within the region."""
+        inputs, start, lower, upper = query.graph.relus, 0, {}, {}
+        for relu in inputs:
+            end = start + query.graph.sizes[relu.input]
+            lower[relu.input], upper[relu.input] = self.known[:, 0, start:end], self.known[:, 1, start:end]
+            start = end
+        return symbolic_bounds(query.graph, RegionBoxes(self.lower, self.upper, region), within=Bounds(lower, upper))
+
+    def halved(
+        self, query: Query, bounds: Bounds, chosen: NDArray[np.bool_], weights: Vector, region: Region
+    ) -> OpenBoxes:
+        """The halves of the chosen boxes, of which these bounds are known now."""
+        sides = [
+            np.concatenate([side[relu.input][chosen] for relu in query.graph.relus], axis=-1)
+            if query.graph.relus
+            else np.zeros((int(chosen.sum()), 0))
+            for side in (bounds.lower, bounds.upper)
+        ]
+        lower, upper, halves = split_boxes(self.lower[chosen], self.upper[chosen], weights[chosen], region)
+        return OpenBoxes(lower, upper, np.stack(sides, axis=1)[halves])
 
 
 def open_part(query: Query) -> tuple[Bounds | None, list[bool]]:
@@ -155,16 +212,16 @@ def open_part(query: Query) -> tuple[Bounds | None, list[bool]]:
     if region.dim > FEW_DIMENSIONS:
         found = exclude(query.graph, region, conjunctions(query))
         return None if found.excluded.all() else found.bounds, (~found.excluded).tolist()
-    boxes = RegionBoxes(region.lower[None], region.upper[None], region)
+    boxes = OpenBoxes.whole(query, region)
     for split in range(SPLITS + 1):
-        bounds = symbolic_bounds(query.graph, boxes)
-        is_open, weights = open_disjuncts(query, boxes, bounds)
-        left = is_open.any(axis=1)
+        bounds = boxes.bounded(query, region)
+        is_open, weights = open_disjuncts(query, RegionBoxes(boxes.lower, boxes.upper, region), bounds)
+        left = np.asarray(is_open.any(axis=1))
         if not left.any():
             return None, [False] * is_open.shape[1]
         if split == SPLITS or left.sum() > MOST_OPEN:
             break
-        boxes = RegionBoxes(*split_boxes(boxes.lower[left], boxes.upper[left], weights[left], region), region)
+        boxes = boxes.halved(query, bounds, left, weights, region)
     hull = Bounds(
         {name: values[left].min(axis=0) for name, values in bounds.lower.items()},
         {name: values[left].max(axis=0) for name, values in bounds.upper.items()},

@@ -11,16 +11,20 @@ from fractions import Fraction
 import torch
 
 from veriflow.errors import QueryError
-from veriflow.piecewise import evaluate_exact
+from veriflow.piecewise import evaluate, evaluate_exact
 from veriflow.piecewise.copies import reading_first
 from veriflow.piecewise.graph import Affine, Graph, dense
 from veriflow.query import Query
 from veriflow.regions import Ball, Box, pieces
 
+from .attack import violation_slack
 from .verdict import Witness
 
 MOST_TURNED = 2
 """In how many columns at most the whole number on the other side is tried too."""
+
+MOST_DRAWN, MOST_JUDGED = 50_000, 32
+"""How many points are drawn where no rounding of the witness is a violation, and how many of these are replayed."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ def rounded_witness(
     """The witness with whole numbers in some columns of its data point, and of its further points where these are free.
 
     Each column is rounded to the nearest whole number. Where that is no violation inside the region, the other side is
-    tried for one column and for two; where none of these is one either, the nearest point comes back with what it is.
+    tried for one column and for two, and then, over a ball of latents alone, rounded samples of the flow: the most
+    probable violation among them. Where none is one, the nearest point comes back with what it is.
 
     Args:
         query: the question that the witness answers.
@@ -78,7 +83,29 @@ def rounded_witness(
         for point in _roundings(witness.data, columns, limits)
     )
     nearest = next(candidates)
-    return next((c for c in itertools.chain([nearest], candidates) if c.violates and c.inside), nearest)
+    drawn = (_judged(query, graph, point, []) for point in _draws(query, columns, limits))
+    return next((c for c in itertools.chain([nearest], candidates, drawn) if c.violates and c.inside), nearest)
+
+
+def _draws(query: Query, columns: Sequence[int], limits: Box | None) -> Iterable[list[Fraction]]:
+    """Rounded samples of the flow in the query's ball that violate the property in floats, the most probable first."""
+    ball, flow = query.region, query.flow
+    if flow is None or query.latent is not None or not isinstance(ball, Ball):
+        return
+    flow = copy.deepcopy(flow).double()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        z = flow.base.sample(torch.Size([MOST_DRAWN])).double()
+        x = flow(z[_inside(ball, z)])
+        x[:, list(columns)] = x[:, list(columns)].round()
+        if limits is not None:
+            x[:, list(columns)] = x.clamp(torch.tensor(limits.lower), torch.tensor(limits.upper))[:, list(columns)]
+        x = x.unique(dim=0)
+        tail = query.graph.starting_at(query.data)
+        x = x[violation_slack(query.violation, evaluate(tail, x)[tail.output]) >= 0]
+        order = flow.log_prob(x).argsort(descending=True)[:MOST_JUDGED]
+    for row in x[order].tolist():
+        yield [Fraction(value) for value in row]
 
 
 def _roundings(data: Sequence[float], columns: Sequence[int], limits: Box | None) -> Iterable[list[Fraction]]:
@@ -148,5 +175,10 @@ def _judged(query: Query, graph: Graph, point: list[Fraction], free: list[Fracti
 def _within(query: Query, z: torch.Tensor) -> bool:
     region = query.latent_region
     if isinstance(region, Ball):
-        return region.inner <= float(torch.linalg.vector_norm(z, region.p)) <= region.radius
+        return bool(_inside(region, z))
     return region.contains([Fraction(value) for value in z.tolist()])
+
+
+def _inside(ball: Ball, z: torch.Tensor) -> torch.Tensor:
+    norms: torch.Tensor = torch.linalg.vector_norm(z, ball.p, dim=-1)
+    return (ball.inner <= norms) & (norms <= ball.radius)

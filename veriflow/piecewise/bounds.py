@@ -99,13 +99,19 @@ class LinearBounds:
         lower: bounds on the rows, ``[..., n]``.
         coefficients: of the input, ``[..., n, dim]``: how much each coordinate matters.
         at_vertices: values ``[..., n, count]`` of the concave function below the rows, where the region has vertices.
-        losses: by output of a ReLU, how much the upper lines of its units can cost each row, ``[..., n, size]``.
+        lines: by output of a ReLU, the rows' coefficients below zero ``[..., n, size]`` and how far its units' upper lines
+            are above zero at zero ``[..., size]``.
     """
 
     lower: Vector
     coefficients: Vector
     at_vertices: Vector | None
-    losses: Mapping[str, Vector]
+    lines: Mapping[str, tuple[Vector, Vector]]
+
+    @property
+    def losses(self) -> dict[str, Vector]:
+        """By output of a ReLU, how much the upper lines of its units can cost each row, ``[..., n, size]``."""
+        return {name: -negative * offset[..., None, :] for name, (negative, offset) in self.lines.items()}
 
 
 @dataclass(eq=False)
@@ -118,7 +124,7 @@ class _Backward:
     constant: Vector
     error: Vector
     at_vertices: Vector | None = None
-    losses: dict[str, Vector] = field(default_factory=dict)
+    lines: dict[str, tuple[Vector, Vector]] = field(default_factory=dict)
 
     def add(self, name: str, part: Vector) -> None:
         """Add coefficients of a tensor; the error grows by the rounding of the sum."""
@@ -144,10 +150,9 @@ def _dot(rows: Vector, vector: Vector) -> Vector:
 
 def _times(vectors: Vector, weight: Matrix) -> Vector:
     """``vectors [..., m] @ weight [m, k]`` for dense or sparse weights."""
-    if not sparse.issparse(weight):
-        return np.asarray(vectors @ weight)
     flat = vectors.reshape(-1, weight.shape[0])
-    return np.asarray((weight.T @ flat.T).T).reshape(*vectors.shape[:-1], weight.shape[1])
+    product = (weight.T @ flat.T).T if sparse.issparse(weight) else flat @ weight
+    return np.asarray(product).reshape(*vectors.shape[:-1], weight.shape[1])
 
 
 def interval_bounds(graph: Graph, region: Regions) -> Bounds:
@@ -172,20 +177,38 @@ def _interval_step(node: Node, lower: Mapping[str, Vector], upper: Mapping[str, 
     return low - error, high + error
 
 
-def symbolic_bounds(graph: Graph, region: Regions, relaxations: Mapping[str, Relaxation] | None = None) -> Bounds:
+def symbolic_bounds(
+    graph: Graph,
+    region: Regions,
+    relaxations: Mapping[str, Relaxation] | None = None,
+    within: Bounds | None = None,
+) -> Bounds:
     """Bounds by backward substitution for the input of every ReLU and for the output, intervals in between.
 
     Each bound is the better one of the symbolic and the interval bound. Cost: one backward pass for each ReLU layer.
-    ``relaxations`` are those of the rows ``[I; −I]`` of each of these tensors, where they have been chosen with care.
+
+    Args:
+        graph: whose tensors are bounded.
+        region: of its inputs.
+        relaxations: those of the rows ``[I; −I]`` of each of these tensors, where they have been chosen with care.
+        within: bounds that hold over the region, such as those over a region around it. They are taken over, and only
+            ReLU units that they leave unstable are looked at again; the output then gets what intervals give.
     """
     lower, upper = {graph.input: region.lower}, {graph.input: region.upper}
     convex: dict[str, Vector] = {}
     relu_inputs = {relu.input for relu in graph.relus}
     for node in graph.nodes:
         low, high = _interval_step(node, lower, upper)
+        if within is not None and node.output in within.lower:
+            low, high = np.maximum(low, within.lower[node.output]), np.minimum(high, within.upper[node.output])
         lower[node.output], upper[node.output] = low, high
-        if node.output in relu_inputs | {graph.output} and isinstance(node, Affine):
-            so_far, size = Bounds(lower, upper, convex), len(node.bias)
+        if not isinstance(node, Affine):
+            continue
+        so_far, size = Bounds(lower, upper, convex), len(node.bias)
+        if within is not None:
+            if node.output in relu_inputs:
+                _tighten_unstable(graph, region, so_far, node.output)
+        elif node.output in relu_inputs | {graph.output}:
             rows = np.vstack([np.eye(size), -np.eye(size)])
             both = backward_rows(graph, region, so_far, node.output, rows, (relaxations or {}).get(node.output))
             lower[node.output] = np.maximum(low, both.lower[..., :size])
@@ -193,6 +216,24 @@ def symbolic_bounds(graph: Graph, region: Regions, relaxations: Mapping[str, Rel
             if both.at_vertices is not None and node.output in relu_inputs:
                 convex[node.output] = -both.at_vertices[..., size:, :]
     return Bounds(lower, upper, convex)
+
+
+def _tighten_unstable(graph: Graph, region: Regions, bounds: Bounds, tensor: str) -> None:
+    """Symbolic bounds for the entries of a tensor that may be on either side of zero, written into its bounds."""
+    low, high = bounds.lower[tensor], bounds.upper[tensor]
+    unstable = (low < 0) & (high > 0)
+    count = int(unstable.sum(axis=-1).max())
+    if not count:
+        return
+    places = np.argsort(~unstable, axis=-1, kind="stable")[..., :count]
+    rows = np.zeros((*low.shape[:-1], 2 * count, low.shape[-1]))
+    np.put_along_axis(rows[..., :count, :], places[..., None], 1.0, axis=-1)
+    np.put_along_axis(rows[..., count:, :], places[..., None], -1.0, axis=-1)
+    found = backward_rows(graph, region, bounds, tensor, rows).lower
+    least = np.maximum(np.take_along_axis(low, places, -1), found[..., :count])
+    most = np.minimum(np.take_along_axis(high, places, -1), -found[..., count:])
+    np.put_along_axis(low, places, least, axis=-1)
+    np.put_along_axis(high, places, most, axis=-1)
 
 
 def linear_lower_bounds(graph: Graph, region: Regions, bounds: Bounds, tensor: str, rows: Vector) -> Vector:
@@ -235,22 +276,22 @@ def _ended(region: Regions, last: Vector, state: _Backward) -> LinearBounds:
     if vertices is None:
         reach = region.support(-last)
         state.shift(-reach, rounding + 4 * _UNIT * np.abs(reach))
-        return LinearBounds(state.constant - state.error, last, None, state.losses)
+        return LinearBounds(state.constant - state.error, last, None, state.lines)
     values = last @ np.swapaxes(vertices, -1, -2)
     if state.at_vertices is not None:
         rounding = rounding + _gamma(8) * np.abs(state.at_vertices).max(axis=-1)
         values = values + state.at_vertices
     values = values + (state.constant - state.error - rounding - 4 * _UNIT * np.abs(state.constant))[..., None]
     values = values - 4 * _UNIT * np.abs(values)
-    return LinearBounds(values.min(axis=-1), last, values, state.losses)
+    return LinearBounds(values.min(axis=-1), last, values, state.lines)
 
 
 def _through_affine(node: Affine, rows: Vector, state: _Backward) -> None:
-    size, gamma = np.abs(rows), _gamma(len(node.bias))
-    state.shift(rows @ node.bias, gamma * (size @ np.abs(node.bias)))
+    effect = np.abs(node.bias)
     for name, weight in node.terms:
-        effect = _times(state.bounds.magnitude(name), abs(weight).T)
-        state.error = state.error + gamma * _dot(size, effect)
+        effect = effect + _times(state.bounds.magnitude(name), abs(weight).T)
+    state.shift(rows @ node.bias, _gamma(len(node.bias)) * _dot(np.abs(rows), effect))
+    for name, weight in node.terms:
         state.add(name, _times(rows, weight))
 
 
@@ -263,33 +304,34 @@ def _through_relu(node: Relu, rows: Vector, state: _Backward) -> None:
     convex, chosen = state.bounds.convex.get(node.input), state.relaxation
     on = low >= 0
     unstable = ~on & (high > 0)
-    if chosen is None:
-        below = np.where(on | (unstable & (high > -low)), 1.0, 0.0)[..., None, :]
-        share = np.where(unstable & (convex is not None), 0.0, 1.0)[..., None, :]
-    else:
-        below = np.where(unstable[..., None, :], np.clip(chosen.slopes[node.output], 0, 1), on[..., None, :])
-        above = np.clip(chosen.chords[node.output], 0, 1) if convex is not None else 1.0
-        share = np.where(unstable[..., None, :], above, 1.0)
     width = np.where(unstable, high - low, 1.0)
     slope = np.where(unstable, np.clip(high / width, 0.0, 1.0), on)
     # the least offset for which slope·x + offset ≥ relu(x) at both ends, then rounded up
     offset = np.where(unstable, np.maximum(-slope * low, high - slope * high), 0.0)
     offset = offset + np.where(unstable, 4 * _UNIT * (np.abs(low) + np.abs(high)), 0.0)
-    positive, negative = np.maximum(rows, 0), np.minimum(rows, 0)
-    chord = negative * share
-    state.losses[node.output] = -negative * offset[..., None, :]
-    if convex is not None:
+    if chosen is None:
+        below = np.where(on | (unstable & (high > -low)), 1.0, 0.0)[..., None, :]
+    else:
+        below = np.where(unstable[..., None, :], np.clip(chosen.slopes[node.output], 0, 1), on[..., None, :])
+    negative = np.minimum(rows, 0)
+    state.lines[node.output] = (negative, offset)
+    if convex is None:
+        chord, part = negative, rows * np.where(rows > 0, below, slope[..., None, :])
+    else:
+        above = 0.0 if chosen is None else np.clip(chosen.chords[node.output], 0, 1)
+        chord = negative * np.where(unstable[..., None, :], above, 1.0)
         rest, peaks = negative - chord, np.maximum(convex, 0)
         total = rest @ peaks
         state.at_vertices = total if state.at_vertices is None else state.at_vertices + total
         highest = np.maximum(peaks.max(axis=-1), np.maximum(high, 0))
         state.error = state.error + _gamma(2 * offset.shape[-1]) * _dot(-rest, highest)
-    part = positive * below + chord * slope[..., None, :]
+        part = np.maximum(rows, 0) * below + chord * slope[..., None, :]
     if chosen is not None and node.output in chosen.multipliers:
         sign = np.where(on, 1.0, np.where(high <= 0, -1.0, 0.0))
         taken = sign[..., None, :] * np.maximum(chosen.multipliers[node.output], 0)
         state.error = state.error + _UNIT * _dot(np.abs(taken) + np.abs(part), state.bounds.magnitude(node.input))
         part = part - taken
-    state.shift(_dot(chord, offset), _gamma(offset.shape[-1]) * _dot(-chord, offset))
+    raised = _dot(chord, offset)
+    state.shift(raised, _gamma(offset.shape[-1]) * -raised)
     state.error = state.error + _UNIT * _dot(np.abs(part), state.bounds.magnitude(node.input))
     state.add(node.input, part)
