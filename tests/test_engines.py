@@ -105,8 +105,7 @@ def test_every_region_is_decided_alike(region, prop):
     query = small_query(region, prop, seed=2)
     truth = z3_answer(query)
     assert verify(query, "milp", timeout=60).outcome is truth
-    if "shell" not in region:
-        assert verify(query, "bab", timeout=60).outcome is truth
+    assert verify(query, "bab", timeout=60).outcome is truth
 
 
 def step_query(threshold, p=1, strict=False, radius=1.0):
@@ -253,6 +252,25 @@ def test_many_dimensions_are_decided_by_splitting_relus(wanted):
     assert z3_answer(query) is truth
     assert verify(query, "bab").outcome is truth
     assert verify(query, "milp").outcome is truth
+
+
+@pytest.mark.parametrize("p", [1, math.inf])
+def test_a_shell_of_many_dimensions_is_decided_by_splitting_relus(p):
+    """The output is the greatest of two coordinates' sizes: below 0.4 at many points of a shell from 0.5, never below −0.1."""
+    signs = np.zeros((4, 12))
+    signs[0, 0] = signs[2, 1] = 1
+    signs[1, 0] = signs[3, 1] = -1
+    nodes = (
+        Affine("a", (("z", signs),), np.zeros(4)),
+        Relu("h", "a"),
+        Affine("y", (("h", np.ones((1, 4))),), np.zeros(1)),
+    )
+    graph, shell = Graph("z", 12, nodes, "y"), Ball(p, 1.0, 12, 0.5)
+    for least, truth in ((0.4, Outcome.VIOLATED), (-0.1, Outcome.HOLDS)):
+        query = network_query(graph, shell, formula_property(y[0] > least))
+        verdict = verify(query, "bab")
+        assert verdict.outcome is truth
+        assert verdict.witness is None or shell.contains(verdict.witness.latent)
 
 
 def linear_readout():

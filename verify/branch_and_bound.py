@@ -17,21 +17,21 @@ from .verdict import Outcome, Verdict
 
 
 def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
-    """Decide a query over a box, a ball or a product of these.
+    """Decide a query over a box, a ball, a shell or a product of these.
 
     Raises:
-        QueryError: a shell, or an L2 ball.
+        QueryError: an L2 ball.
     """
     deadline = time.monotonic() + timeout
     region = query.region
-    if any(isinstance(part, Ball) and (part.inner or part.p == 2) for _, part in pieces(region)):
-        raise QueryError(f"expected boxes and L1 or Linf balls for the bab engine; got {region}")
+    if any(isinstance(part, Ball) and part.p == 2 for _, part in pieces(region)):
+        raise QueryError(f"expected boxes and L1 or Linf balls and shells for the bab engine; got {region}")
     witness = find_violation(query)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
     if region.dim > FEW_DIMENSIONS:
         return _verdict(search_splits(query, deadline=deadline))
-    if isinstance(region, Ball):
+    if isinstance(region, Ball) and not region.inner:
         return _on_ball(query, region, deadline)
     return _verdict(search_box(query, region, deadline=deadline))
 

@@ -54,7 +54,7 @@ ENGINES: dict[str, EngineInfo] = {
             "bab",
             "highspy",
             "highspy",
-            "boxes, balls, products; branch and bound, leaves by HiGHS",
+            "boxes, balls, shells; branch and bound, leaves by HiGHS",
             "comes with veriflow",
             verify_branch_and_bound,
         ),
