@@ -16,7 +16,7 @@ import vnnlib
 
 from veriflow.errors import PropertyError
 from veriflow.properties import Formula, Joined
-from veriflow.specification import Declared, Specification, specification
+from veriflow.specification import Declared, Specification, Tensor, specification
 
 from . import linear_terms as linear
 from .linear_terms import Linear
@@ -85,9 +85,10 @@ def _declared(network: vnnlib.Network, earlier: list[Declared]) -> Declared:
             f"{len(network.outputs)} outputs of {network.name!r}"
         )
     inputs, outputs = _size(network.inputs[0]), _size(network.outputs[0])
+    tensors = (_tensor(network.inputs[0]), _tensor(network.outputs[0]))
     other = network.equal_to or network.isometric_to
     if not other:
-        return Declared(inputs, outputs, None, network.name)
+        return Declared(inputs, outputs, None, network.name, tensors)
     places = [place for place, known in enumerate(earlier) if known.name == other]
     if not places:
         raise PropertyError(f"expected {network.name!r} to be like a network declared before; got {other!r}")
@@ -97,11 +98,19 @@ def _declared(network: vnnlib.Network, earlier: list[Declared]) -> Declared:
             f"expected {network.name!r} to have {like.inputs} inputs and {like.outputs} outputs, as {other!r} has; "
             f"got {inputs} and {outputs}"
         )
-    return Declared(inputs, outputs, places[0] if network.equal_to else None, network.name)
+    return Declared(inputs, outputs, places[0] if network.equal_to else None, network.name, tensors)
+
+
+def _tensor(definition: _Definition) -> Tensor:
+    return Tensor(definition.name, _kind(definition), tuple(definition.shape))
+
+
+def _kind(definition: _Definition) -> str:
+    return str(definition).split()[2]
 
 
 def _size(definition: _Definition) -> int:
-    kind = str(definition).split()[2]
+    kind = _kind(definition)
     if kind not in _TYPES:
         raise PropertyError(f"expected {definition.name} of type {', '.join(_TYPES)}; got {kind}")
     size = math.prod(definition.shape)

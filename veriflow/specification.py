@@ -18,6 +18,15 @@ Point = tuple[Fraction, ...]
 
 
 @dataclass(frozen=True)
+class Tensor:
+    """An input or output as a property file declares it: its name, element type and shape."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Declared:
     """A network as a property file declares it.
 
@@ -26,12 +35,14 @@ class Declared:
         outputs: how many numbers it gives.
         same_file_as: place of the earlier network whose file this one shares; None for a file of its own.
         name: in the file, empty where the format has none; two specifications may differ in it and be equal.
+        tensors: its input and its output as declared, where the format says so; they may differ likewise.
     """
 
     inputs: int
     outputs: int
     same_file_as: int | None = None
     name: str = field(default="", compare=False)
+    tensors: tuple[Tensor, Tensor] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ COMMANDS = {
     "verify": "Decide a property on a level set, or a property file.",
     "certify": "Find how far out a property holds.",
     "solvers": "List the engines.",
+    "solver": "Be a solver for other programs.",
     "demo": "Show everything on one data set.",
 }
 """Name → summary of each command; the function of that name is in the module of that name, with _ for -."""
@@ -41,8 +42,12 @@ class _LazyCommand(TyperCommand):
 
     def make_context(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - the types are private to typer
         name = str(self.name).replace("-", "_")
-        command = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-        command.command(self.name)(getattr(importlib.import_module(f".{name}", __name__), name))
+        found = getattr(importlib.import_module(f".{name}", __name__), name)
+        command = (
+            found if isinstance(found, typer.Typer) else typer.Typer(add_completion=False, rich_markup_mode="markdown")
+        )
+        if command is not found:
+            command.command(self.name)(found)
         return typer.main.get_command(command).make_context(*args, **extra)
 
 

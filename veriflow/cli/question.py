@@ -9,13 +9,12 @@ from typing import Annotated
 
 import typer
 
-from exporters import LogitEnding, read_logits, read_onnx, read_vnnlib
+from exporters import read_logits, read_onnx, read_vnnlib
 
 from ..endings import property_on_logits, specification_on_logits
 from ..errors import PropertyError, QueryError, RegionError
 from ..flow import USFlow
 from ..level_sets import LevelSet
-from ..piecewise import Graph
 from ..properties import Property
 from ..property_text import parse_property
 from ..query import Query, flow_query
@@ -119,7 +118,17 @@ def ask_without_flow(networks: Sequence[str], property_text: str) -> tuple[Query
     if not is_property_file(property_text):
         raise PropertyError(f"expected a property file (NAME.vnnlib), as there is no --flow; got {property_text!r}")
     spec = read_vnnlib(property_text)
-    tested = _networks(networks, spec)
+    return queries_on_files(network_files(networks, spec), spec)
+
+
+def queries_on_files(files: Sequence[str], spec: Specification) -> tuple[Query, ...]:
+    """The queries of a specification on network files, one for each network that it declares.
+
+    Raises:
+        VeriflowError: whatever is wrong with the files.
+    """
+    read = {file: read_logits(file) for file in dict.fromkeys(files)}
+    tested = [read[file] for file in files]
     spec = specification_on_logits(spec, [ending for _, ending in tested])
     return specification_queries([graph for graph, _ in tested], spec)
 
@@ -135,8 +144,12 @@ def single_network(networks: Sequence[str]) -> Path:
     return Path(networks[0])
 
 
-def _networks(given: Sequence[str], spec: Specification) -> list[tuple[Graph, LogitEnding | None]]:
-    """A graph for each network of the specification; networks that are equal share one."""
+def network_files(given: Sequence[str], spec: Specification) -> list[str]:
+    """The file of each network of the specification; networks that are equal share one.
+
+    Raises:
+        QueryError: files for other networks than those that the specification declares.
+    """
     owners = [network for network in spec.networks if network.same_file_as is None]
     if len(owners) == 1 and len(given) == 1:
         files = {owners[0].name: given[0].removeprefix(f"{owners[0].name}=")}
@@ -146,8 +159,8 @@ def _networks(given: Sequence[str], spec: Specification) -> list[tuple[Graph, Lo
         if len(files) != len(given) or set(files) != {owner.name for owner in owners}:
             wanted = " ".join(f"--network {owner.name or 'NAME'}=FILE" for owner in owners)
             raise QueryError(f"expected {wanted}, as the property declares; got {', '.join(given)}")
-    graphs: list[tuple[Graph, LogitEnding | None]] = []
+    found: list[str] = []
     for network in spec.networks:
         same = network.same_file_as
-        graphs.append(read_logits(files[network.name]) if same is None else graphs[same])
-    return graphs
+        found.append(files[network.name] if same is None else found[same])
+    return found

@@ -1,0 +1,123 @@
+"""``veriflow solver``: veriflow as other programs call it, by the solver interface of VNN-LIB 2.0 (chapter 5)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exporters import read_vnnlib, run_onnx
+from verify import Outcome, Verdict
+from verify import verify as decide
+
+from ..errors import PropertyError
+from ..piecewise import evaluate_exact
+from ..query import Query
+from ..specification import Specification
+from .question import network_files, queries_on_files
+
+CAPABILITIES = {
+    "--vnnlib-versions": ("1.0", "2.0"),
+    "--onnx-opset-versions": tuple(str(version) for version in range(7, 23)),
+    "--onnx-element-types": ("float32 * as real numbers", "float64 * as real numbers"),
+    "--arithmetic-complexity-theories": ("BND", "OUTC", "LIN"),
+    "--multiple-input-output-theories": ("SIO",),
+    "--multiple-network-theories": ("SNET", "MENET", "MINET"),
+    "--multiple-node-comparison-theories": ("SNC", "MNC"),
+    "--hidden-node-theories": ("NH",),
+    "--optimised-disjunctive-reasoning": ("true",),
+    "--serialise-assignments": ("false",),
+}
+"""What `supports` answers, one line each; what follows a * is a note."""
+
+WORDS = {Outcome.VIOLATED: "sat", Outcome.HOLDS: "unsat", Outcome.UNKNOWN: "unknown"}
+
+solver = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="markdown",
+    no_args_is_help=True,
+    help="""Be a solver for other programs: the command line that VNN-LIB 2.0 asks of one.
+
+    Example: `veriflow solver verify query.vnnlib --network N=net.onnx --timeout 60`""",
+)
+
+
+@solver.command("verify")
+def verify_file(
+    query: Annotated[Path, typer.Argument(metavar="FILE", help="A VNN-LIB file, 1.0 or 2.0.")],
+    network: Annotated[
+        list[str], typer.Option(metavar="NAME=FILE", help="The ONNX file of each network; FILE for one.")
+    ],
+    timeout: Annotated[float, typer.Option(help="Seconds.")] = 300.0,
+) -> None:
+    """Print `sat`, `unsat`, `unknown` or `timed-out`; after `sat`, the value of every input and output.
+
+    Exit codes: 0 with an answer, 2 bad input.
+
+    Example: `veriflow solver verify query.vnnlib --network N=net.onnx --timeout 60`
+    """
+    start = time.monotonic()
+    spec = read_vnnlib(query)
+    files = network_files(network, spec)
+    found = _decided(queries_on_files(files, spec), start + timeout, timeout)
+    if isinstance(found, str):
+        typer.echo(found)
+        return
+    typer.echo("sat")
+    asked, verdict = found
+    typer.echo("\n".join(_assignment(spec, files, asked, verdict)))
+
+
+@solver.command(context_settings={"ignore_unknown_options": True})
+def supports(
+    capability: Annotated[str, typer.Argument(metavar="CAPABILITY", help=f"One of {', '.join(CAPABILITIES)}.")],
+) -> None:
+    """Print what is supported, one line for each item.
+
+    Example: `veriflow solver supports --vnnlib-versions`
+    """
+    if capability not in CAPABILITIES:
+        raise PropertyError(f"expected a capability among {', '.join(CAPABILITIES)}; got {capability!r}")
+    typer.echo("\n".join(CAPABILITIES[capability]))
+
+
+def _decided(queries: Sequence[Query], deadline: float, timeout: float) -> str | tuple[Query, Verdict]:
+    """The violated query and its verdict, or the word for the whole file."""
+    words = {"unsat"}
+    for place, query in enumerate(queries):
+        share = (deadline - time.monotonic()) / (len(queries) - place) if place else timeout / len(queries)
+        verdict = decide(query, timeout=max(share, 0.01))
+        if verdict.witness is not None:
+            return query, verdict
+        if verdict.outcome is Outcome.UNKNOWN:
+            words.add("timed-out" if verdict.seconds >= share else "unknown")
+    return next(word for word in ("timed-out", "unknown", "unsat") if word in words)
+
+
+def _assignment(spec: Specification, files: Sequence[str], query: Query, verdict: Verdict) -> list[str]:
+    """Every input and output with its value; outputs are what onnxruntime computes on the network's own file."""
+    assert verdict.witness is not None  # noqa: S101 - a violated query has one
+    inputs = [float(v) for v in evaluate_exact(query.graph, list(verdict.witness.point))[query.data]]
+    lines: list[str] = []
+    for place, (network, file) in enumerate(zip(spec.networks, files, strict=True)):
+        start = sum(other.inputs for other in spec.networks[:place])
+        point = inputs[start : start + network.inputs]
+        values = (point, run_onnx(file, point).tolist())
+        if network.tensors is None:
+            pairs = [
+                f"({name}_{i} {value!r})"
+                for name, each in zip("XY", values, strict=True)
+                for i, value in enumerate(each)
+            ]
+            return [f"({pairs[0]}", *pairs[1:-1], f"{pairs[-1]})"]
+        for tensor, each in zip(network.tensors, values, strict=True):
+            lines.append(f"{tensor.name} {tensor.kind} [{_joined(tensor.shape)}]")
+            lines += [repr(value) for value in each]
+    return lines
+
+
+def _joined(numbers: Iterable[int]) -> str:
+    return ",".join(str(number) for number in numbers)
