@@ -34,6 +34,12 @@ def random_network(rng: np.random.Generator, sizes: tuple[int, ...], start: str 
     return Graph(start, sizes[0], tuple(nodes), last)
 
 
+def linear(weights: list[float], bias: float = 0.0) -> Graph:
+    """A network of one output without ReLUs."""
+    rows = np.array([weights], dtype=float)
+    return Graph("x", rows.shape[1], (Affine("y", (("x", rows),), np.array([bias])),), "y")
+
+
 def random_flow(rng: np.random.Generator, dim: int, blocks: int, width: int, depth: int = 2) -> Graph:
     """Residual blocks ``s + V relu(… relu(W s + b)) + c`` and an affine map to the data, as a lowered flow has them."""
     nodes: list[Node] = []

@@ -11,6 +11,7 @@ import vnnlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_queries import PROPERTIES, REGIONS, exact, points_about, random_graph, random_network, small_query
+from test_vnnlib_spec import parsed
 
 from exporters import graph_to_onnx, linear_form, paired_chain, two_networks
 from exporters.portable_form import with_extra_outputs
@@ -24,18 +25,7 @@ from veriflow.regions import Ball, Product
 
 def holds(text, values):
     """Whether every assertion of a VNN-LIB text holds; ``values`` by tensor name."""
-    source = re.sub(r";[^\n]*", "", text)
-    words = re.findall(r"[()]|\w+\[0,\d+\]|[^\s()]+", source)
-    stack = [[]]
-    for word in words:
-        if word == "(":
-            stack.append([])
-        elif word == ")":
-            done = stack.pop()
-            stack[-1].append(done)
-        else:
-            stack[-1].append(word)
-    return all(meaning(term[1], values) for term in stack[0] if term[0] == "assert")
+    return all(meaning(term[1], values) for term in parsed(text) if term[0] == "assert")
 
 
 def meaning(term, values):

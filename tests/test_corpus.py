@@ -59,7 +59,7 @@ def test_engines_are_right(engine, number):
 
 
 @pytest.mark.parametrize("number", range(PARTS))
-@pytest.mark.parametrize("tool", ["marabou", "gurobi", "smt:z3"])
+@pytest.mark.parametrize("tool", ["marabou", "gurobi", "smt:z3", pytest.param("vibecheck", marks=pytest.mark.nightly)])
 def test_outside_tools_are_right(tool, number):
     try:
         chosen = external_tool(tool)
