@@ -46,36 +46,39 @@ def test_the_truth_is_that_of_all_activation_patterns(number):
 @pytest.mark.parametrize("number", range(PARTS))
 @pytest.mark.parametrize("engine", ENGINES)
 def test_engines_are_right(engine, number):
+    """What is near its threshold may be left open by those who compute in floats."""
     if ENGINES[engine].version is None:
         pytest.skip(f"{engine} is not installed")
-    decided = 0
     for name in part(number):
-        truth = TRUTHS[name]
-        verdict = verify(corpus.query(name), engine, timeout=60)
-        check(name, engine, verdict, exact=engine.startswith("smt"))
-        decided += verdict.outcome is not Outcome.UNKNOWN
+        verdict, truth = verify(corpus.query(name), engine, timeout=60), TRUTHS[name]
+        if verdict.outcome is Outcome.UNKNOWN:
+            assert truth.near, (name, engine, verdict.reason)
+            assert not engine.startswith("smt"), (name, engine, verdict.reason)
+        else:
+            assert verdict.outcome is wanted(truth), (name, engine, verdict.reason)
         assert (verdict.witness is not None) == (verdict.outcome is Outcome.VIOLATED), (name, truth)
-    assert decided >= 25
 
 
 @pytest.mark.parametrize("number", range(PARTS))
 @pytest.mark.parametrize("tool", ["marabou", "gurobi", "smt:z3", pytest.param("vibecheck", marks=pytest.mark.nightly)])
 def test_outside_tools_are_right(tool, number):
+    """What a tool leaves open (a `sat` at a strict tie, which does not replay, or its time limit) is not wrong."""
     try:
         chosen = external_tool(tool)
     except SolverError as error:
         pytest.skip(str(error))
+    clear = decided = 0
     for name in part(number):
-        check(name, tool, chosen.run(corpus.query(name), timeout=60), exact=tool.startswith("smt"))
+        verdict, truth = chosen.run(corpus.query(name), timeout=60), TRUTHS[name]
+        clear += not truth.near
+        decided += not truth.near and verdict.outcome is not Outcome.UNKNOWN
+        if verdict.outcome is Outcome.VIOLATED or not truth.near:
+            assert verdict.outcome in (Outcome.UNKNOWN, wanted(truth)), (name, tool, verdict.reason)
+    assert decided >= 0.85 * clear
 
 
-def check(name, who, verdict, exact):
-    """A clear query is decided rightly; what is near its threshold may be left open by those who compute in floats."""
-    truth = TRUTHS[name]
-    if verdict.outcome is Outcome.UNKNOWN:
-        assert truth.near and not exact, (name, who, verdict.reason)
-    elif who in ENGINES or not truth.near:
-        assert (verdict.outcome is Outcome.VIOLATED) == truth.violated, (name, who, verdict.reason)
+def wanted(truth):
+    return Outcome.VIOLATED if truth.violated else Outcome.HOLDS
 
 
 @pytest.fixture(scope="module")
