@@ -14,6 +14,7 @@ from torch import nn
 from veriflow.errors import GraphError
 from veriflow.piecewise import (
     Affine,
+    Bounds,
     Graph,
     Relu,
     compose,
@@ -211,3 +212,25 @@ def test_composition_keeps_constants_and_renames():
 def test_malformed_graphs_are_refused(build):
     with pytest.raises(GraphError, match="expected "):
         build()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bounds_taken_over_from_a_larger_region_hold_and_are_no_looser(seed):
+    rng = np.random.default_rng(seed)
+    graph = random_graph(seed)
+    outer = Box(np.full(3, -1.0), np.full(3, 1.0))
+    known = symbolic_bounds(graph, outer)
+    within = Bounds(
+        {r.input: known.lower[r.input] for r in graph.relus}, {r.input: known.upper[r.input] for r in graph.relus}
+    )
+    low = rng.uniform(-1, 0.5, 3)
+    inner = Box(low, low + rng.uniform(0, 0.5, 3))
+    bounds = symbolic_bounds(graph, inner, within=within)
+    points = torch.from_numpy(rng.uniform(inner.lower, inner.upper, (2000, 3)))
+    for name, values in evaluate(graph, points).items():
+        assert (values.numpy() >= bounds.lower[name] - 1e-12).all(), name
+        assert (values.numpy() <= bounds.upper[name] + 1e-12).all(), name
+    for relu in graph.relus:
+        assert (bounds.lower[relu.input] >= known.lower[relu.input]).all()
+        assert (bounds.upper[relu.input] <= known.upper[relu.input]).all()
+    assert bounds.unstable(graph) <= known.unstable(graph)
