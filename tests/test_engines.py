@@ -1,6 +1,7 @@
 """Engines against each other, against an exact solver, and against sampling: no HOLDS may be wrong."""
 
 import math
+import sys
 import time
 from fractions import Fraction
 
@@ -24,6 +25,7 @@ from verify import ENGINES, Outcome, certify, engine, replay, verify, violation_
 from verify import smt as smt_module
 from verify.attack import draw_points, project, violation_slack
 from verify.boxes import RegionBoxes, box_norms, split_boxes
+from verify.pieces import PieceSearch
 from verify.relu_splitting import search_splits
 
 
@@ -313,6 +315,23 @@ def test_the_certificate_is_the_least_norm_of_a_violation(p, wanted):
     x = torch.tensor(certificate.witness.data)
     assert torch.allclose(flow.double()(z), x.double(), atol=1e-4)
     assert certificate.witness.level_mass == pytest.approx(certificate.refuted_mass, abs=1e-12)
+
+
+def test_after_a_ball_that_is_too_hard_smaller_ones_are_tried(monkeypatch):
+    """A search that gives up above a norm of 0.4: the proved radius comes within the gap of it."""
+    module = sys.modules["verify.certify"]
+    asked = []
+
+    def search(query, *, deadline):
+        asked.append(query.region.radius)
+        return PieceSearch(pieces=1, open=int(query.region.radius > 0.4))
+
+    monkeypatch.setattr(module, "search_splits", search)
+    ball = Ball(1, 1.0, 12)
+    query = network_query(random_network(np.random.default_rng(0), (12, 2, 2)), ball, classified_as(0))
+    state = module._grow_balls(query, ball, None, 0.01, time.monotonic() + 600, lambda state: None)
+    assert 0.4 * 0.99 <= state.proved <= 0.4
+    assert state.boxes == len(asked) < 20
 
 
 def test_a_certificate_interrupted_by_time_is_still_true():

@@ -145,9 +145,9 @@ def _grow_balls(
 ) -> RadialSearch:
     """Decide balls that grow, or shrink where one is too hard; each gets half of the time that is left."""
     state = RadialSearch(0.0, witness.norm if witness else math.inf, witness)
-    limit = hardest = min(ball.radius, state.refuted * (1 - gap))
+    limit, too_hard = min(ball.radius, state.refuted * (1 - gap)), math.inf
     radius = limit / GROWTH**4
-    while state.proved < limit and hardest > state.proved * (1 + gap) and time.monotonic() < deadline:
+    while state.proved < limit and too_hard > state.proved * (1 + gap) and time.monotonic() < deadline:
         report(state)
         inner = Ball(ball.p, radius, ball.dim).rounded_outward()
         here = query.at(inner)
@@ -156,11 +156,13 @@ def _grow_balls(
         if found.witness is not None:
             nearest = drawn_in(here, found.witness)
             state.refuted, state.witness = nearest.norm, nearest
-            limit = hardest = state.refuted * (1 - gap)
+            limit = state.refuted * (1 - gap)
         elif found.open or found.near_misses:
-            hardest = radius
+            too_hard = radius
         else:
             state.proved = inner.radius
-        step = GROWTH if hardest >= limit else math.sqrt(hardest / max(state.proved, hardest / GROWTH**4))
-        radius = min(limit, max(state.proved, hardest / GROWTH**4) * step)
+        if too_hard > limit:
+            radius = min(limit, max(state.proved * GROWTH, limit / GROWTH**4))
+        else:
+            radius = math.sqrt(too_hard * max(state.proved, too_hard / GROWTH**4))
     return state
