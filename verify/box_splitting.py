@@ -25,7 +25,7 @@ from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Region
 
-from .boxes import OpenBoxes, RegionBoxes, box_norms, open_disjuncts
+from .boxes import OpenBoxes, box_norms
 from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
 from .pieces import PieceSearch, piece_of
 from .replay import replay
@@ -110,9 +110,8 @@ def _examine(
     query: Query, boxes: OpenBoxes, ball: Ball, state: RadialSearch, limit: Callable[[], float], deadline: float
 ) -> OpenBoxes:
     """Halves of the boxes that bounds do not settle; leaves are decided on the way and may improve the witness."""
-    bounds = boxes.bounded(query, ball)
+    bounds, is_open, weights = boxes.examined(query, ball)
     unstable = bounds.unstable(query.graph)
-    is_open, weights = open_disjuncts(query, RegionBoxes(boxes.lower, boxes.upper, ball), bounds)
     is_split: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
     for place in np.flatnonzero(is_split & (unstable <= LEAF_UNITS)):
         is_split[place] = False
@@ -162,8 +161,7 @@ def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:
         taken, stack = stack[-BATCH:], stack[:-BATCH]
         state.pieces += len(taken)
         boxes = OpenBoxes.stacked(taken)
-        bounds = boxes.bounded(query, region)
-        is_open, weights = open_disjuncts(query, RegionBoxes(boxes.lower, boxes.upper, region), bounds)
+        bounds, is_open, weights = boxes.examined(query, region)
         left: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
         state.try_points(query, (boxes.lower[left] + boxes.upper[left]) / 2)
         for place in np.flatnonzero(left & (bounds.unstable(query.graph) <= LEAF_UNITS)):

@@ -178,23 +178,23 @@ class OpenBoxes:
         """Ends and known bounds of each box, to be kept in some order."""
         return list(zip(self.lower, self.upper, self.known, strict=True))
 
-    def bounded(self, query: Query, region: Region) -> Bounds:
-        """Symbolic bounds over the boxes within the region."""
-        inputs, start, lower, upper = query.graph.relus, 0, {}, {}
-        for relu in inputs:
-            end = start + query.graph.sizes[relu.input]
-            lower[relu.input], upper[relu.input] = self.known[:, 0, start:end], self.known[:, 1, start:end]
-            start = end
-        return symbolic_bounds(query.graph, RegionBoxes(self.lower, self.upper, region), within=Bounds(lower, upper))
+    def examined(self, query: Query, region: Region) -> tuple[Bounds, NDArray[np.bool_], Vector]:
+        """Symbolic bounds over the boxes within the region, and what `open_disjuncts` makes of them."""
+        places = query.graph.unit_places
+        lower, upper = (
+            {relu.input: self.known[:, side, places[relu.output]] for relu in query.graph.relus} for side in (0, 1)
+        )
+        boxes = RegionBoxes(self.lower, self.upper, region)
+        bounds = symbolic_bounds(query.graph, boxes, within=Bounds(lower, upper))
+        return bounds, *open_disjuncts(query, boxes, bounds)
 
     def halved(
         self, query: Query, bounds: Bounds, chosen: NDArray[np.bool_], weights: Vector, region: Region
     ) -> OpenBoxes:
         """The halves of the chosen boxes, of which these bounds are known now."""
+        nothing = np.zeros((int(chosen.sum()), 0))
         sides = [
-            np.concatenate([side[relu.input][chosen] for relu in query.graph.relus], axis=-1)
-            if query.graph.relus
-            else np.zeros((int(chosen.sum()), 0))
+            np.concatenate([nothing, *(side[relu.input][chosen] for relu in query.graph.relus)], axis=-1)
             for side in (bounds.lower, bounds.upper)
         ]
         lower, upper, halves = split_boxes(self.lower[chosen], self.upper[chosen], weights[chosen], region)
@@ -214,8 +214,7 @@ def open_part(query: Query) -> tuple[Bounds | None, list[bool]]:
         return None if found.excluded.all() else found.bounds, (~found.excluded).tolist()
     boxes = OpenBoxes.whole(query, region)
     for split in range(SPLITS + 1):
-        bounds = boxes.bounded(query, region)
-        is_open, weights = open_disjuncts(query, RegionBoxes(boxes.lower, boxes.upper, region), bounds)
+        bounds, is_open, weights = boxes.examined(query, region)
         left = np.asarray(is_open.any(axis=1))
         if not left.any():
             return None, [False] * is_open.shape[1]

@@ -97,9 +97,7 @@ class _Tree:
     def __init__(self, query: Query, root: Exclusion) -> None:
         self.query, self.root = query, root
         self.relus = query.graph.relus
-        sizes = [query.graph.sizes[relu.output] for relu in self.relus]
-        ends = np.cumsum([0, *sizes])
-        self.places = {r.output: slice(a, b) for r, a, b in zip(self.relus, ends[:-1], ends[1:], strict=True)}
+        self.places = query.graph.unit_places
 
     def joined(self, parts: Mapping[str, Vector]) -> Vector:
         """Values by output of a ReLU, as one array over all units."""

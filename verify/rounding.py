@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
@@ -74,6 +74,7 @@ def rounded_witness(
     size = query.graph.sizes[query.data]
     if not all(0 <= column < size for column in columns):
         raise QueryError(f"expected columns from 0 to {size - 1}; got {list(columns)}")
+    query = replace(query, flow=None if query.flow is None else copy.deepcopy(query.flow).double())
     graph = reading_first(query.graph, query.data)
     if limits is not None and limits.dim != size:
         raise QueryError(f"expected limits of {size} dimensions; got {limits.dim}")
@@ -92,14 +93,14 @@ def _draws(query: Query, columns: Sequence[int], limits: Box | None) -> Iterable
     ball, flow = query.region, query.flow
     if flow is None or query.latent is not None or not isinstance(ball, Ball):
         return
-    flow = copy.deepcopy(flow).double()
+    whole = list(columns)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         z = flow.base.sample(torch.Size([MOST_DRAWN])).double()
         x = flow(z[_inside(ball, z)])
-        x[:, list(columns)] = x[:, list(columns)].round()
+        x[:, whole] = x[:, whole].round()
         if limits is not None:
-            x[:, list(columns)] = x.clamp(torch.tensor(limits.lower), torch.tensor(limits.upper))[:, list(columns)]
+            x[:, whole] = x.clamp(torch.tensor(limits.lower), torch.tensor(limits.upper))[:, whole]
         x = x.unique(dim=0)
         tail = query.graph.starting_at(query.data)
         x = x[violation_slack(query.violation, evaluate(tail, x)[tail.output]) >= 0]
@@ -154,12 +155,11 @@ def _judged(query: Query, graph: Graph, point: list[Fraction], free: list[Fracti
     log_density = level_mass = None
     inside = query.latent_region.contains(point) if query.flow is None or query.latent is not None else True
     if query.flow is not None:
-        flow = copy.deepcopy(query.flow).double()
         with torch.no_grad():
             x = torch.tensor([float(v) for v in point], dtype=torch.float64)
-            z = flow.latent(x)
-            log_density = float(flow.log_prob(x))
-            level_mass = float(flow.base.law.cdf(float(flow.base.norm(z))))
+            z = query.flow.latent(x)
+            log_density = float(query.flow.log_prob(x))
+            level_mass = float(query.flow.base.law.cdf(float(query.flow.base.norm(z))))
         inside = inside and (query.latent is not None or _within(query, z))
     return RoundedWitness(
         tuple(float(v) for v in point),

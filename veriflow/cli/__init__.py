@@ -42,12 +42,10 @@ class _LazyCommand(TyperCommand):
 
     def make_context(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - the types are private to typer
         name = str(self.name).replace("-", "_")
-        found = getattr(importlib.import_module(f".{name}", __name__), name)
-        command = (
-            found if isinstance(found, typer.Typer) else typer.Typer(add_completion=False, rich_markup_mode="markdown")
-        )
-        if command is not found:
-            command.command(self.name)(found)
+        command = getattr(importlib.import_module(f".{name}", __name__), name)
+        if not isinstance(command, typer.Typer):
+            function, command = command, typer.Typer(add_completion=False, rich_markup_mode="markdown")
+            command.command(self.name)(function)
         return typer.main.get_command(command).make_context(*args, **extra)
 
 

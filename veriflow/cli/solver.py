@@ -26,7 +26,7 @@ CAPABILITIES = {
     "--arithmetic-complexity-theories": ("BND", "OUTC", "LIN"),
     "--multiple-input-output-theories": ("SIO",),
     "--multiple-network-theories": ("SNET", "MENET", "MINET"),
-    "--multiple-node-comparison-theories": ("SNC", "MNC"),
+    "--multiple-node-comparison-theories": ("SNC",),
     "--hidden-node-theories": ("NH",),
     "--optimised-disjunctive-reasoning": ("true",),
     "--serialise-assignments": ("false",),
@@ -62,7 +62,7 @@ def verify_file(
     start = time.monotonic()
     spec = read_vnnlib(query)
     files = network_files(network, spec)
-    found = _decided(queries_on_files(files, spec), start + timeout, timeout)
+    found = _decided(queries_on_files(files, spec), start + timeout)
     if isinstance(found, str):
         typer.echo(found)
         return
@@ -84,11 +84,11 @@ def supports(
     typer.echo("\n".join(CAPABILITIES[capability]))
 
 
-def _decided(queries: Sequence[Query], deadline: float, timeout: float) -> str | tuple[Query, Verdict]:
+def _decided(queries: Sequence[Query], deadline: float) -> str | tuple[Query, Verdict]:
     """The violated query and its verdict, or the word for the whole file."""
     words = {"unsat"}
     for place, query in enumerate(queries):
-        share = (deadline - time.monotonic()) / (len(queries) - place) if place else timeout / len(queries)
+        share = (deadline - time.monotonic()) / (len(queries) - place)
         verdict = decide(query, timeout=max(share, 0.01))
         if verdict.witness is not None:
             return query, verdict

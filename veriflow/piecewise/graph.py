@@ -107,6 +107,12 @@ class Graph:
         """Number of ReLU units, that is of scalars that pass a ReLU."""
         return sum(self.sizes[node.output] for node in self.relus)
 
+    @property
+    def unit_places(self) -> dict[str, slice]:
+        """Where each ReLU's units stand among all of them, by its output."""
+        ends = np.cumsum([0, *(self.sizes[node.output] for node in self.relus)]).tolist()
+        return {node.output: slice(a, b) for node, a, b in zip(self.relus, ends[:-1], ends[1:], strict=True)}
+
     def ending_at(self, output: str) -> Graph:
         """The same graph with another of its tensors as the output, without the nodes that it does not need."""
         needed, kept = {output}, []
