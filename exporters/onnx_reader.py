@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from veriflow.endings import Ending as EndingName
 from veriflow.errors import GraphError, StorageError
-from veriflow.piecewise.graph import Graph
+from veriflow.piecewise import Graph, join_shifts
 
 from .onnx_folding import folded
 from .onnx_graph import LARGEST_TENSOR, MOST_ENTRIES, EndingKind, Importer, Operation, Shape, Tensor, Value
@@ -190,7 +190,8 @@ class _Reading:
             top += tensor.entries.size
         name = ports[0].name if len(ports) == 1 else "outputs"
         self.importer.operation = Operation("Output", name, self.opset, (), (), name, 1, {})
-        return OnnxNetwork(self.importer.graph(self.start, tensors), tuple(self.inputs), tuple(ports))
+        graph = join_shifts(self.importer.graph(self.start, tensors))
+        return OnnxNetwork(graph, tuple(self.inputs), tuple(ports))
 
     def _value(self, name: str, reader: str) -> Value:
         if name not in self.values:

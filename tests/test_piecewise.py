@@ -23,6 +23,7 @@ from veriflow.piecewise import (
     evaluate_exact,
     fuse_affine,
     interval_bounds,
+    join_shifts,
     linear_lower_bounds,
     lower_network,
     symbolic_bounds,
@@ -79,6 +80,26 @@ def test_dead_units_are_dropped():
     )
     small = drop_dead_units(Graph("x", 2, nodes, "y"))
     assert small.sizes == {"x": 2, "a": 1, "h": 1, "y": 1}
+
+
+def test_products_and_the_constants_added_to_them_become_one_node():
+    copy, product = sparse.eye_array(2, format="csr"), np.array([[1.0, 2.0], [0.1, -3.0]])
+    nodes = (
+        Affine("copy", (("x", copy),), np.zeros(2)),
+        Affine("product", (("copy", product),), np.zeros(2)),
+        Affine("shifted", (("product", copy),), np.array([0.3, 0.7])),
+        Relu("h", "shifted"),
+        Affine("read twice", (("h", product),), np.zeros(2)),
+        Affine("again", (("read twice", copy),), np.ones(2)),
+        Affine("rounds", (("again", copy),), np.array([0.1, 0.0])),
+        Affine("sum", (("rounds", product), ("read twice", copy)), np.zeros(2)),
+        Affine("y", (("sum", copy),), np.zeros(2)),
+    )
+    graph = Graph("x", 2, nodes, "y")
+    joined = join_shifts(graph)
+    assert [node.output for node in joined.nodes] == ["shifted", "h", "read twice", "again", "rounds", "y"]
+    for point in ([Fraction(1, 3), Fraction(2)], [Fraction(-7), Fraction(1, 10)]):
+        assert evaluate_exact(joined, point)["y"] == evaluate_exact(graph, point)["y"]
 
 
 @pytest.mark.parametrize("make", [interval_bounds, symbolic_bounds])

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_queries import REGIONS, exact
 
+from veriflow import network_query, output_between
 from veriflow.errors import RegionError
+from veriflow.piecewise import Affine, Graph, Relu
 from veriflow.regions import Ball, Box, Product, pieces
 from verify.attack import draw_points, project
-from verify.boxes import RegionBoxes, split_boxes
+from verify.boxes import OpenBoxes, RegionBoxes, split_boxes
 
 radii = st.floats(0.1, 10)
 balls = st.builds(
@@ -116,3 +118,20 @@ def test_boxes_in_a_product_keep_its_points_and_bound_them(region, seed):
     assert inside.any(axis=1).all()
     reached = np.where(inside[:, :, None], np.einsum("pd,bnd->pbn", points, rows), -np.inf).max(axis=0)
     assert (reached <= boxes.support(rows) + 1e-6).all()
+
+
+def test_a_coordinate_that_cancels_but_costs_bounds_is_split():
+    """y = x₀/100 − |x₁|: the line below it does not depend on x₁ at all, and all of what it misses comes from there."""
+    ups_and_downs = np.array([[0.0, 1.0], [0.0, -1.0]])
+    nodes = (
+        Affine("a", (("x", ups_and_downs),), np.zeros(2)),
+        Relu("h", "a"),
+        Affine("y", (("x", np.array([[0.01, 0.0]])), ("h", np.array([[-1.0, -1.0]]))), np.zeros(1)),
+    )
+    square = Box(-np.ones(2), np.ones(2))
+    query = network_query(Graph("x", 2, nodes, "y"), square, output_between(0, -0.9, 1.0))
+    bounds, is_open, weights = (boxes := OpenBoxes.whole(query, square)).examined(query, square)
+    assert is_open.all()
+    assert weights[0] == pytest.approx([0.01, 0.5])
+    halves = boxes.halved(query, bounds, np.array([True]), weights, square)
+    assert (halves.upper - halves.lower).tolist() == [[2.0, 1.0], [2.0, 1.0]]

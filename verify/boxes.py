@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from veriflow.piecewise import Bounds, Conjunctions, backward_rows, exclude, symbolic_bounds
+from veriflow.piecewise import Bounds, Conjunctions, LinearBounds, backward_rows, exclude, symbolic_bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Product, Region, pieces
@@ -117,7 +117,7 @@ def conjunctions(query: Query) -> Conjunctions:
 
 
 def open_disjuncts(query: Query, boxes: RegionBoxes, bounds: Bounds) -> tuple[NDArray[np.bool_], Vector]:
-    """Which disjuncts ``[batch, disjuncts]`` bounds leave open, and how much each latent matters to them ``[batch, dim]``."""
+    """Which disjuncts ``[batch, disjuncts]`` bounds leave open, and how much each coordinate matters to those ``[batch, dim]``."""
     output = query.graph.output
     constraints = [constraint for row in query.violation for constraint in row]
     rows, bound = constraint_rows(constraints, query.graph.output_size)
@@ -126,7 +126,25 @@ def open_disjuncts(query: Query, boxes: RegionBoxes, bounds: Bounds) -> tuple[ND
     ends = np.cumsum([len(row) for row in query.violation])
     groups = np.split(np.arange(len(constraints)), ends[:-1])
     is_open = np.stack([possible[:, group].all(axis=1) for group in groups], axis=1)
-    return is_open, np.abs(ended.coefficients).sum(axis=1)
+    asked = np.concatenate([possible[:, group] & is_open[:, place, None] for place, group in enumerate(groups)], axis=1)
+    return is_open, _split_weights(query, bounds, ended, asked)
+
+
+def _split_weights(query: Query, bounds: Bounds, ended: LinearBounds, asked: NDArray[np.bool_]) -> Vector:
+    """How much the bounds on some rows ``[batch, n]`` gain by each unit that a coordinate is narrower, ``[batch, dim]``.
+
+    The lines that end the pass fall by their coefficients. What the upper lines of unstable units cost, falls with
+    the width between the units' bounds, and that with the coefficients of theirs: coordinates that cancel in the end
+    may well be why bounds are loose.
+    """
+    weights = (np.abs(ended.coefficients) * asked[..., None]).sum(axis=1)
+    for relu in query.graph.relus:
+        low, high = bounds.lower[relu.input], bounds.upper[relu.input]
+        unstable = (low < 0) & (high > 0)
+        losses = (ended.losses[relu.output] * asked[..., None]).sum(axis=1)
+        shares = np.where(unstable, losses / np.where(unstable, high - low, 1.0), 0.0)
+        weights = weights + (shares[:, None, :] @ bounds.slopes[relu.input])[:, 0]
+    return weights
 
 
 def split_boxes(lower: Vector, upper: Vector, weights: Vector, region: Region) -> tuple[Vector, Vector, Vector]:

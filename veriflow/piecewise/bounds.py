@@ -57,11 +57,14 @@ class Bounds:
     """For every named tensor of a graph, a lower and an upper bound ``[..., size]`` that hold all over the region.
 
     ``convex`` maps inputs of ReLUs to values ``[..., size, count]`` at the region's vertices of a convex function above them.
+    ``slopes`` maps them to how steep the lines around unstable units are in each coordinate of the input,
+    ``[..., size, dim]``, where bounds were made for a part of a region.
     """
 
     lower: Mapping[str, Vector]
     upper: Mapping[str, Vector]
     convex: Mapping[str, Vector] = field(default_factory=dict)
+    slopes: Mapping[str, Vector] = field(default_factory=dict)
 
     def magnitude(self, name: str) -> Vector:
         """max |t| of the tensor, entry by entry."""
@@ -123,15 +126,21 @@ class _Backward:
     coefficients: dict[str, Vector]
     constant: Vector
     error: Vector
+    relus: int
     at_vertices: Vector | None = None
     lines: dict[str, tuple[Vector, Vector]] = field(default_factory=dict)
 
     def add(self, name: str, part: Vector) -> None:
-        """Add coefficients of a tensor; the error grows by the rounding of the sum."""
+        """Add coefficients of a tensor; the error grows by the rounding of a sum and of what is summed."""
         if name in self.coefficients:
+            size = np.abs(part) + np.abs(self.coefficients[name])
+            self.error = self.error + self.gamma(0) * _dot(size, self.bounds.magnitude(name))
             part = self.coefficients[name] + part
-            self.error = self.error + _UNIT * _dot(np.abs(part), self.bounds.magnitude(name))
         self.coefficients[name] = part
+
+    def gamma(self, terms: int) -> float:
+        """Relative error of a product of so many terms, with coefficients that were rounded twice at each ReLU before."""
+        return _gamma(terms + 2 * self.relus)
 
     def shift(self, constant: Vector, error: Vector) -> None:
         """Add to the constant; the error grows by what is given and by the rounding of the sum."""
@@ -196,6 +205,7 @@ def symbolic_bounds(
     """
     lower, upper = {graph.input: region.lower}, {graph.input: region.upper}
     convex: dict[str, Vector] = {}
+    slopes: dict[str, Vector] = {}
     relu_inputs = {relu.input for relu in graph.relus}
     for node in graph.nodes:
         low, high = _interval_step(node, lower, upper)
@@ -207,7 +217,7 @@ def symbolic_bounds(
         so_far, size = Bounds(lower, upper, convex), len(node.bias)
         if within is not None:
             if node.output in relu_inputs:
-                _tighten_unstable(graph, region, so_far, node.output)
+                slopes[node.output] = _tighten_unstable(graph, region, so_far, node.output)
         elif node.output in relu_inputs | {graph.output}:
             rows = np.vstack([np.eye(size), -np.eye(size)])
             both = backward_rows(graph, region, so_far, node.output, rows, (relaxations or {}).get(node.output))
@@ -215,25 +225,32 @@ def symbolic_bounds(
             upper[node.output] = np.minimum(high, -both.lower[..., size:])
             if both.at_vertices is not None and node.output in relu_inputs:
                 convex[node.output] = -both.at_vertices[..., size:, :]
-    return Bounds(lower, upper, convex)
+    return Bounds(lower, upper, convex, slopes)
 
 
-def _tighten_unstable(graph: Graph, region: Regions, bounds: Bounds, tensor: str) -> None:
-    """Symbolic bounds for the entries of a tensor that may be on either side of zero, written into its bounds."""
+def _tighten_unstable(graph: Graph, region: Regions, bounds: Bounds, tensor: str) -> Vector:
+    """Symbolic bounds for the entries of a tensor that may be on either side of zero, written into its bounds.
+
+    Returns `Bounds.slopes`.
+    """
     low, high = bounds.lower[tensor], bounds.upper[tensor]
     unstable = (low < 0) & (high > 0)
     count = int(unstable.sum(axis=-1).max())
+    slopes = np.zeros((*low.shape, graph.input_size))
     if not count:
-        return
+        return slopes
     places = np.argsort(~unstable, axis=-1, kind="stable")[..., :count]
     rows = np.zeros((*low.shape[:-1], 2 * count, low.shape[-1]))
     np.put_along_axis(rows[..., :count, :], places[..., None], 1.0, axis=-1)
     np.put_along_axis(rows[..., count:, :], places[..., None], -1.0, axis=-1)
-    found = backward_rows(graph, region, bounds, tensor, rows).lower
-    least = np.maximum(np.take_along_axis(low, places, -1), found[..., :count])
-    most = np.minimum(np.take_along_axis(high, places, -1), -found[..., count:])
+    found = backward_rows(graph, region, bounds, tensor, rows)
+    least = np.maximum(np.take_along_axis(low, places, -1), found.lower[..., :count])
+    most = np.minimum(np.take_along_axis(high, places, -1), -found.lower[..., count:])
     np.put_along_axis(low, places, least, axis=-1)
     np.put_along_axis(high, places, most, axis=-1)
+    steepness = np.abs(found.coefficients)
+    np.put_along_axis(slopes, places[..., None], (steepness[..., :count, :] + steepness[..., count:, :]) / 2, axis=-2)
+    return slopes
 
 
 def linear_lower_bounds(graph: Graph, region: Regions, bounds: Bounds, tensor: str, rows: Vector) -> Vector:
@@ -255,7 +272,7 @@ def backward_rows(
     """`linear_lower_bounds` with all that the pass ends with, for rows ``[n, size]`` or ``[..., n, size]``."""
     shape = (*np.broadcast_shapes(region.lower.shape[:-1], np.shape(rows)[:-2]), np.shape(rows)[-2])
     rows = np.broadcast_to(np.asarray(rows, dtype=np.float64), (*shape, np.shape(rows)[-1]))
-    state = _Backward(bounds, relaxation, {tensor: rows}, np.zeros(shape), np.full(shape, _TINY))
+    state = _Backward(bounds, relaxation, {tensor: rows}, np.zeros(shape), np.full(shape, _TINY), len(graph.relus))
     for node in reversed(graph.nodes):
         reached = state.coefficients.pop(node.output, None)
         if reached is None:
@@ -272,7 +289,7 @@ def _ended(region: Regions, last: Vector, state: _Backward) -> LinearBounds:
     """The least value over the region of what is left: rows of the input, a constant, values at vertices."""
     vertices = region.vertices
     ends = np.stack([region.lower, region.upper], axis=-2) if vertices is None else vertices
-    rounding = _gamma(last.shape[-1] + 2) * _dot(np.abs(last), np.abs(ends).max(axis=-2))
+    rounding = state.gamma(last.shape[-1] + 2) * _dot(np.abs(last), np.abs(ends).max(axis=-2))
     if vertices is None:
         reach = region.support(-last)
         state.shift(-reach, rounding + 4 * _UNIT * np.abs(reach))
@@ -290,7 +307,7 @@ def _through_affine(node: Affine, rows: Vector, state: _Backward) -> None:
     effect = np.abs(node.bias)
     for name, weight in node.terms:
         effect = effect + _times(state.bounds.magnitude(name), abs(weight).T)
-    state.shift(rows @ node.bias, _gamma(len(node.bias)) * _dot(np.abs(rows), effect))
+    state.shift(rows @ node.bias, state.gamma(len(node.bias)) * _dot(np.abs(rows), effect))
     for name, weight in node.terms:
         state.add(name, _times(rows, weight))
 
@@ -316,7 +333,9 @@ def _through_relu(node: Relu, rows: Vector, state: _Backward) -> None:
     negative = np.minimum(rows, 0)
     state.lines[node.output] = (negative, offset)
     if convex is None:
-        chord, part = negative, rows * np.where(rows > 0, below, slope[..., None, :])
+        chord, part = negative, np.maximum(rows, 0)
+        part *= below
+        part += negative * slope[..., None, :]
     else:
         above = 0.0 if chosen is None else np.clip(chosen.chords[node.output], 0, 1)
         chord = negative * np.where(unstable[..., None, :], above, 1.0)
@@ -324,14 +343,14 @@ def _through_relu(node: Relu, rows: Vector, state: _Backward) -> None:
         total = rest @ peaks
         state.at_vertices = total if state.at_vertices is None else state.at_vertices + total
         highest = np.maximum(peaks.max(axis=-1), np.maximum(high, 0))
-        state.error = state.error + _gamma(2 * offset.shape[-1]) * _dot(-rest, highest)
+        state.error = state.error + state.gamma(2 * offset.shape[-1]) * _dot(-rest, highest)
         part = np.maximum(rows, 0) * below + chord * slope[..., None, :]
     if chosen is not None and node.output in chosen.multipliers:
         sign = np.where(on, 1.0, np.where(high <= 0, -1.0, 0.0))
         taken = sign[..., None, :] * np.maximum(chosen.multipliers[node.output], 0)
-        state.error = state.error + _UNIT * _dot(np.abs(taken) + np.abs(part), state.bounds.magnitude(node.input))
+        size = np.abs(taken) + np.abs(part)
+        state.error = state.error + state.gamma(0) * _dot(size, state.bounds.magnitude(node.input))
         part = part - taken
     raised = _dot(chord, offset)
-    state.shift(raised, _gamma(offset.shape[-1]) * -raised)
-    state.error = state.error + _UNIT * _dot(np.abs(part), state.bounds.magnitude(node.input))
+    state.shift(raised, state.gamma(offset.shape[-1]) * -raised)
     state.add(node.input, part)
