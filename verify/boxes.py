@@ -117,7 +117,7 @@ def conjunctions(query: Query) -> Conjunctions:
 
 
 def open_disjuncts(query: Query, boxes: RegionBoxes, bounds: Bounds) -> tuple[NDArray[np.bool_], Vector]:
-    """Which disjuncts ``[batch, disjuncts]`` bounds leave open, and how much each coordinate matters to those ``[batch, dim]``."""
+    """Which disjuncts ``[batch, disjuncts]`` bounds leave open, and what each coordinate matters to those ``[batch, dim]``."""
     output = query.graph.output
     constraints = [constraint for row in query.violation for constraint in row]
     rows, bound = constraint_rows(constraints, query.graph.output_size)
@@ -144,7 +144,7 @@ def _split_weights(query: Query, bounds: Bounds, ended: LinearBounds, asked: NDA
         losses = (ended.losses[relu.output] * asked[..., None]).sum(axis=1)
         shares = np.where(unstable, losses / np.where(unstable, high - low, 1.0), 0.0)
         weights = weights + (shares[:, None, :] @ bounds.slopes[relu.input])[:, 0]
-    return weights
+    return np.asarray(weights)
 
 
 def split_boxes(lower: Vector, upper: Vector, weights: Vector, region: Region) -> tuple[Vector, Vector, Vector]:
