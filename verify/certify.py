@@ -15,6 +15,7 @@ from veriflow.threads import one_thread
 from .attack import drawn_in, nearest_violation
 from .box_splitting import RadialSearch, search_radially
 from .boxes import FEW_DIMENSIONS
+from .polish import polished
 from .relu_splitting import search_splits
 from .verdict import Witness
 
@@ -143,19 +144,27 @@ def _grow_balls(
     deadline: float,
     report: Callable[[RadialSearch], None],
 ) -> RadialSearch:
-    """Decide balls that grow, or shrink where one is too hard; each gets half of the time that is left."""
+    """Decide balls that grow, or shrink where one is too hard; each gets half of the time that is left.
+
+    The first violation is polished before the ball that reaches it is asked for, which is the hardest.
+    """
     state = RadialSearch(0.0, witness.norm if witness else math.inf, witness)
     limit, too_hard = min(ball.radius, state.refuted * (1 - gap)), math.inf
-    radius = limit / GROWTH**4
+    radius, is_polished = limit / GROWTH**4, False
     while state.proved < limit and too_hard > state.proved * (1 + gap) and time.monotonic() < deadline:
+        if state.witness is not None and not is_polished and radius * GROWTH > limit:
+            state.witness = polished(query, state.witness, deadline=(3 * time.monotonic() + deadline) / 4)
+            state.refuted, is_polished = state.witness.norm, True
+            limit = state.refuted * (1 - gap)
+            radius = min(radius, limit)
         report(state)
         inner = Ball(ball.p, radius, ball.dim).rounded_outward()
         here = query.at(inner)
         found = search_splits(here, deadline=(time.monotonic() + deadline) / 2)
         state.boxes += found.pieces
         if found.witness is not None:
-            nearest = drawn_in(here, found.witness)
-            state.refuted, state.witness = nearest.norm, nearest
+            state.witness = drawn_in(here, found.witness)
+            state.refuted, is_polished = state.witness.norm, False
             limit = state.refuted * (1 - gap)
         elif found.open or found.near_misses:
             too_hard = radius
