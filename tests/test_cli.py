@@ -41,7 +41,8 @@ FIELDS = {
     "restrict": "folder property direction mass queries files",
     "verify": "outcome reason engine seconds property mass regions witness rounded violation_probability violations_in_data",
     "certify": "property certified_mass refuted_mass searched_mass proved_radius refuted_radius complete reason "
-    "seconds boxes witness rounded median violation_probability violations_in_data",
+    "seconds boxes witness rounded median curve violation_bounds violation_probability violations_in_data",
+    "output-range": "score mass low high complete reason seconds",
     "solvers": "engines",
 }
 WITNESS = (

@@ -20,7 +20,7 @@ import scipy.special
 
 from .bases import RadialBase
 from .errors import RegionError
-from .norm_laws import BallLaw, ChiLaw, FloatArray, GammaLaw, MixtureLaw, SimpleLaw
+from .norm_laws import BallLaw, BoolArray, ChiLaw, FloatArray, GammaLaw, MixtureLaw, SimpleLaw
 
 RELATIVE_ERROR = 1e-9
 """Bound on the relative error of `box_masses` for masses from 1e-290 on; in tests it stays below 1e-12."""
@@ -45,6 +45,15 @@ def box_masses(base: RadialBase, lower: FloatArray, upper: FloatArray) -> FloatA
     return np.asarray(np.minimum(np.tensordot(weights, np.stack(parts), 1), 1.0))
 
 
+def check_box_masses(base: RadialBase) -> None:
+    """Refuse a base whose boxes have no masses in closed form.
+
+    Raises:
+        RegionError: such a base.
+    """
+    box_masses(base, np.zeros((1, base.dim)), np.zeros((1, base.dim)))
+
+
 def _component(p: float, law: SimpleLaw, lower: FloatArray, upper: FloatArray) -> FloatArray:
     if isinstance(law, GammaLaw) and law.log_shape is None and p == 1:
         return np.asarray(_laplace(lower, upper, law.scale).prod(axis=1))
@@ -53,19 +62,21 @@ def _component(p: float, law: SimpleLaw, lower: FloatArray, upper: FloatArray) -
     if isinstance(law, ChiLaw) and p == 2:
         return np.asarray(_normal(lower, upper, law.scale / math.sqrt(2)).prod(axis=1))
     if isinstance(law, BallLaw) and p == math.inf:
-        radius = law.radius.item()
-        inside = np.clip(upper, -radius, radius) - np.clip(lower, -radius, radius)
-        return np.asarray((inside / (2 * radius)).prod(axis=1))
+        return np.asarray(_uniform(lower, upper, law.radius.item()).prod(axis=1))
     raise RegionError(
         "expected a base whose boxes have masses in closed form: exponential or gamma-mixture with p = 1 or inf, normal, "
-        f"uniform-ball with p = inf; got a norm of p = {p:g} with the law {law.config()['law']!r}"
+        f"uniform-ball with p = inf; got p = {p:g} and the law {law.config()['law']!r}"
     )
 
 
-def _halves(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _halves(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
     """The mirror image on the right where an interval is left of zero, and which intervals have zero inside."""
     near, far = np.where(upper <= 0, -upper, lower), np.where(upper <= 0, -lower, upper)
     return near, far, near < 0
+
+
+def _uniform(lower: FloatArray, upper: FloatArray, radius: float) -> FloatArray:
+    return np.asarray((np.clip(upper, -radius, radius) - np.clip(lower, -radius, radius)) / (2 * radius))
 
 
 def _laplace(lower: FloatArray, upper: FloatArray, scale: float) -> FloatArray:

@@ -43,7 +43,6 @@ class ViolationBounds:
     """The probability of a violation under the flow is certainly from ``low`` to ``high``.
 
     Attributes:
-        property: the property in words.
         low: mass that surely violates, rounded down.
         high: mass that is not surely safe, rounded up; 1 − ``high`` is surely safe.
         complete: whether both agree within the gap.
@@ -52,7 +51,6 @@ class ViolationBounds:
         boxes: how many boxes were bounded.
     """
 
-    property: str
     low: float
     high: float
     complete: bool
@@ -110,7 +108,7 @@ def violation_bounds(
     late = f"time limit of {timeout:g} s reached" if search.heap else "nothing is left to split"
     reason = f"both bounds agree within {gap:g}" if complete else late
     seconds = time.monotonic() - start
-    return ViolationBounds(query.text, search.low, search.high, complete, reason, seconds, search.boxes)
+    return ViolationBounds(search.low, search.high, complete, reason, seconds, search.boxes)
 
 
 @dataclass
