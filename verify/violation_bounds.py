@@ -1,8 +1,9 @@
 """How probable a violation is, by proof: certain bounds on its probability under the flow.
 
-All of latent space but a sliver is a box. Boxes in it are split, the most probable first, until bounds say of each that
-no point or that every point in it violates the property. The masses of boxes are exact (`veriflow.box_masses`), so what
-surely violates is a lower bound on the probability, and all that is not surely safe an upper bound, at any time.
+All of latent space but a sliver is a box, and boxes are split, the one with most open mass first. Symbolic bounds on a box
+are linear in the latent: they say that all of it is safe, or all of it violates, or else what lies beyond one hyperplane is
+safe and what lies beyond another violates. The masses of these parts are known (`veriflow.box_masses`, `veriflow.cut_masses`),
+so what surely violates is a lower bound on the probability, and all that is not surely safe an upper bound, at any time.
 `violation_probability` counts samples instead: an estimate with a confidence, in any dimension.
 """
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from veriflow.bases import RadialBase
 from veriflow.box_masses import RELATIVE_ERROR, box_masses
+from veriflow.cut_masses import masses_beyond
 from veriflow.errors import SolverError
 from veriflow.piecewise import Bounds, backward_rows
 from veriflow.query import Query
@@ -34,7 +36,11 @@ Vector = NDArray[np.float64]
 OUTSIDE = 1e-9
 """Mass that may lie outside of the outermost box; what is there counts as open."""
 
-BATCH = 256
+LEAST_GAP = 1e-7
+"""The least gap that can be asked for: above what stays open for good."""
+
+BATCH = 128
+_CLOSED = 1e-8  # a box with a smaller open share is not split: that share stays open
 _TINY = 1e-280  # above all that underflow can lose in the masses of boxes
 
 
@@ -90,9 +96,9 @@ def violation_bounds(
         SolverError: a gap, time limit or radius that makes no sense.
     """
     base = base_of_inputs(query)
-    if not (timeout > 0 and OUTSIDE < gap < 1 and proved_radius >= 0):
+    if not (timeout > 0 and LEAST_GAP <= gap < 1 and proved_radius >= 0):
         raise SolverError(
-            f"expected a positive time limit, a gap between {OUTSIDE:g} and 1, a radius that is not negative; "
+            f"expected a positive time limit, a gap from {LEAST_GAP:g} to 1, a radius that is not negative; "
             f"got {timeout}, {gap} and {proved_radius}"
         )
     start = time.monotonic()
@@ -111,17 +117,30 @@ def violation_bounds(
     return ViolationBounds(search.low, search.high, complete, reason, seconds, search.boxes)
 
 
+@dataclass(frozen=True, eq=False)
+class _Node:
+    """A box that is partly settled, as its halves.
+
+    Attributes:
+        violated: mass in it that surely violates.
+        halves: their ends and known bounds.
+    """
+
+    violated: float
+    halves: list[tuple[Vector, Vector, Vector]]
+
+
 @dataclass
 class _Search:
-    """Open boxes with their masses, largest first, and the masses of what surely violates."""
+    """Boxes that are partly open, the one with most open mass first, and the mass of violations in all others."""
 
     query: Query
     base: RadialBase
     region: Box
     proved_radius: float
     outside: float
-    heap: list[tuple[float, int, tuple[Vector, Vector, Vector]]] = field(default_factory=list)
-    violated: list[float] = field(default_factory=list)
+    heap: list[tuple[float, int, _Node]] = field(default_factory=list)
+    settled: list[float] = field(default_factory=list)
     boxes: int = 0
     low: float = 0.0
     high: float = 1.0
@@ -133,47 +152,60 @@ class _Search:
         region = Box(np.full(base.dim, -reach), np.full(base.dim, reach))
         # the box holds the ball of norm p and radius `reach`, whatever p is
         search = cls(query, base, region, proved_radius, float(base.law.sf(reach)))
-        search.push(OpenBoxes.whole(query, region))
+        whole = OpenBoxes.whole(query, region)
+        search.heap.append((-float(box_masses(base, whole.lower, whole.upper)[0]), 0, _Node(0.0, whole.entries())))
         return search
 
     def sum_up(self) -> None:
         """Bounds from the masses as they are now, rounded outward; older bounds that are better stay."""
-        violated = math.fsum(self.violated)
+        violated = math.fsum([*self.settled, *(node.violated for _, _, node in self.heap)])
         not_safe = math.fsum([violated, self.outside, *(-mass for mass, _, _ in self.heap)])
         not_safe = min(not_safe, float(self.base.law.sf(self.proved_radius)))
-        self.low = max(self.low, violated * (1 - 2 * RELATIVE_ERROR) - _TINY)
-        self.high = min(self.high, not_safe * (1 + 2 * RELATIVE_ERROR) + _TINY)
-
-    def push(self, boxes: OpenBoxes) -> None:
-        """Keep boxes that are not all within what is proved."""
-        masses = box_masses(self.base, boxes.lower, boxes.upper).tolist()
-        farthest = box_norms(boxes.lower, boxes.upper, self.base.p)[1].tolist()
-        for mass, norm, entry in zip(masses, farthest, boxes.entries(), strict=True):
-            if norm > self.proved_radius:
-                heapq.heappush(self.heap, (-mass, next(self.counter), entry))
+        self.low = max(self.low, violated * (1 - 4 * RELATIVE_ERROR) - _TINY)
+        self.high = min(self.high, not_safe * (1 + 4 * RELATIVE_ERROR) + _TINY)
 
     def step(self) -> None:
-        """Bound the most probable boxes, and halve those that bounds do not settle."""
-        taken = [heapq.heappop(self.heap) for _ in range(min(BATCH, len(self.heap)))]
-        self.boxes += len(taken)
-        boxes = OpenBoxes.stacked([entry for _, _, entry in taken])
+        """Bound the halves of the boxes with most open mass, and halve those that bounds do not settle."""
+        taken = [heapq.heappop(self.heap)[-1] for _ in range(min(BATCH, len(self.heap)))]
+        halves = OpenBoxes.stacked(list(itertools.chain(*(node.halves for node in taken))))
+        far = box_norms(halves.lower, halves.upper, self.base.p)[1] > self.proved_radius
+        if not far.any():
+            return
+        boxes = OpenBoxes(halves.lower[far], halves.upper[far], halves.known[far])
+        self.boxes += len(boxes.lower)
         bounds, is_open, weights = boxes.examined(self.query, self.region)
+        masses = box_masses(self.base, boxes.lower, boxes.upper)
         possible = np.asarray(is_open.any(axis=1))
-        certain = possible & surely_violated(self.query, RegionBoxes(boxes.lower, boxes.upper, self.region), bounds)
-        self.violated += [-taken[place][0] for place in np.flatnonzero(certain)]
-        self.push(boxes.halved(self.query, bounds, possible & ~certain, weights, self.region))
+        violated, open_mass = self.parted(boxes, bounds, masses)
+        violated[~possible] = open_mass[~possible] = 0.0
+        split: NDArray[np.bool_] = open_mass > _CLOSED * masses
+        self.settled += violated[~split].tolist()
+        self.outside += float(open_mass[~split].sum())
+        children = boxes.halved(self.query, bounds, split, weights, self.region).entries()
+        count = int(split.sum())
+        for place, index in enumerate(np.flatnonzero(split)):
+            node = _Node(float(violated[index]), [children[place], children[place + count]])
+            heapq.heappush(self.heap, (-float(open_mass[index]), next(self.counter), node))
 
+    def parted(self, boxes: OpenBoxes, bounds: Bounds, masses: Vector) -> tuple[Vector, Vector]:
+        """How much of each box ``[batch]`` surely violates, at least, and how much is open, at most.
 
-def surely_violated(query: Query, boxes: RegionBoxes, bounds: Bounds) -> NDArray[np.bool_]:
-    """In which boxes ``[batch]`` one disjunct holds everywhere: each of its constraints does, with a margin.
-
-    The margin is above what float64 loses of coefficients and bounds, so a strict comparison holds as well.
-    """
-    output, found = query.graph.output, conjunctions(query)
-    least = backward_rows(query.graph, boxes, bounds, output, found.rows).lower
-    size = np.abs(found.bounds) + bounds.magnitude(output) @ np.abs(found.rows).T
-    certain = least - found.bounds > 1e-12 * size
-    sure: NDArray[np.bool_] = np.zeros(len(boxes.lower), dtype=bool)
-    for places in found.groups:
-        sure |= certain[:, list(places)].all(axis=1)
-    return sure
+        A margin above what float64 loses of coefficients and bounds lets strict comparisons hold as well. Differences of
+        masses are taken with what these may be off by, in relation to the box.
+        """
+        output, found = self.query.graph.output, conjunctions(self.query)
+        count = len(found.rows)
+        within = RegionBoxes(boxes.lower, boxes.upper, self.region)
+        both = backward_rows(self.query.graph, within, bounds, output, np.vstack([found.rows, -found.rows]))
+        size = np.abs(found.bounds) + bounds.magnitude(output) @ np.abs(found.rows).T
+        levels = np.hstack([found.bounds, -found.bounds]) - both.lower + 1e-12 * np.hstack([size, size])
+        beyond = masses_beyond(self.base, boxes.lower, boxes.upper, both.coefficients, levels)
+        error = 4 * RELATIVE_ERROR * masses
+        violated, unsafe = np.zeros(len(masses)), np.zeros(len(masses))
+        for places in map(list, found.groups):
+            met = beyond[:, places].sum(axis=1) - (len(places) - 1) * (masses + error)
+            met = np.where((levels[:, places] <= 0).all(axis=1), masses, met)
+            violated = np.maximum(violated, met)
+            kept = masses - beyond[:, count:][:, places].max(axis=1, initial=0.0)
+            unsafe = unsafe + np.where(kept < masses, kept + error, masses)
+        return violated, np.maximum(np.minimum(unsafe, masses) - violated, 0.0)
