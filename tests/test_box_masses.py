@@ -10,6 +10,7 @@ import torch
 
 from veriflow.bases import make_base
 from veriflow.box_masses import box_masses, check_box_masses
+from veriflow.cut_masses import masses_beyond
 from veriflow.errors import RegionError
 from veriflow.norm_laws import MixtureLaw
 from veriflow.statistics import clopper_pearson
@@ -34,7 +35,7 @@ def mixed_base(name, p, dim):
 
 
 def precise_mass(base, lower, upper):
-    """The mass by the definitions, in 60 digits."""
+    """The mass by the definitions."""
     law = base.law
     weights = law.weights() if isinstance(law, MixtureLaw) else [1.0]
     return mp.fsum(
@@ -54,16 +55,26 @@ def _precise(base, law, lower, upper):
         return mp.fprod(below(b) - below(a) for a, b in ends)
     if base.p == 2:
         deviation = mp.mpf(law.scale) / mp.sqrt(2)
-        return mp.fprod(mp.ncdf(b / deviation) - mp.ncdf(a / deviation) for a, b in ends)
+        left = [(-b, -a) if a > 0 else (a, b) for a, b in ends]  # digits of a number near 1 are lost to its distance
+        return mp.fprod(mp.ncdf(b / deviation) - mp.ncdf(a / deviation) for a, b in left)
 
     def share(radius):
         return mp.fprod(max(min(b, radius) - max(a, -radius), 0) / (2 * radius) for a, b in ends)
 
     if hasattr(law, "radius"):
         return share(mp.mpf(law.radius.item()))
-    scale = mp.mpf(law.scale)  # a mixture of uniform cubes whose radius has the law Gamma(dim + 1, θ)
-    places = sorted({abs(v) for pair in ends for v in pair if mp.isfinite(v) and v} | {mp.mpf(0), mp.inf})
-    return mp.quad(lambda r: r**dim * mp.exp(-r / scale) / scale ** (dim + 1) / mp.factorial(dim) * share(r), places)
+    # a mixture of uniform cubes whose radius has the law Gamma(dim + 1, θ)
+    scale = mp.mpf(law.scale)
+    factor = 1 / ((2 * scale) ** dim * mp.factorial(dim) * scale)
+
+    def inside(radius):
+        return mp.fprod(max(min(b, radius) - max(a, -radius), 0) for a, b in ends)
+
+    places = sorted({abs(v) for pair in ends for v in pair} | {mp.mpf(0)})
+    first = max(max(a, -b, 0) for a, b in ends)  # the cubes before meet no point of the box
+    pieces = [place for place in places if place >= first]
+    total = mp.quad(lambda r: mp.exp(-r / scale) * inside(r), pieces) if len(pieces) > 1 else mp.mpf(0)
+    return factor * (total + scale * mp.exp(-places[-1] / scale) * inside(places[-1]))
 
 
 def boxes_of_all_sizes(rng, dim, count):
@@ -79,8 +90,8 @@ def boxes_of_all_sizes(rng, dim, count):
 @pytest.mark.parametrize("dim", [1, 3])
 def test_masses_are_right_in_arbitrary_precision(name, p, dim):
     base, rng = mixed_base(name, p, dim), np.random.default_rng(dim)
-    lower, upper = boxes_of_all_sizes(rng, dim, 16)
-    with mp.workdps(60):
+    lower, upper = boxes_of_all_sizes(rng, dim, 10)
+    with mp.workdps(30 if p == math.inf else 60):
         for mass, a, b in zip(box_masses(base, lower, upper), lower, upper, strict=True):
             truth = precise_mass(base, a, b)
             assert abs(mp.mpf(float(mass)) - truth) <= mp.mpf("1e-12") * truth + mp.mpf("1e-290")
@@ -128,3 +139,54 @@ def test_bases_without_closed_forms_are_refused(name, p):
 def test_boxes_that_make_no_sense_are_refused(lower, upper):
     with pytest.raises(RegionError, match="expected box ends"):
         box_masses(make_base("exponential", 2), np.array(lower, float), np.array(upper, float))
+
+
+def random_cuts(base, seed, count=24):
+    """Boxes, forms, and levels between the least and the greatest value of a form in its box."""
+    rng = np.random.default_rng(seed)
+    middle, width = rng.normal(size=(count, base.dim)), 10.0 ** rng.uniform(-1, 0.5, (count, base.dim))
+    lower, upper, rows = middle - width, middle + width, rng.normal(size=(count, 2, base.dim))
+    reach = (np.abs(rows) * (upper - lower)[:, None]).sum(axis=-1)
+    return lower, upper, rows, reach, rng.uniform(0.1, 0.9, (count, 2)) * reach
+
+
+@pytest.mark.parametrize(("name", "p"), BASES)
+@pytest.mark.parametrize("dim", [1, 2, 4])
+def test_both_sides_of_a_hyperplane_are_in_the_box_and_fill_it_nearly(name, p, dim):
+    base = mixed_base(name, p, dim)
+    lower, upper, rows, reach, levels = random_cuts(base, dim)
+    masses = box_masses(base, lower, upper)[:, None]
+    both = masses_beyond(base, lower, upper, rows, levels) + masses_beyond(base, lower, upper, -rows, reach - levels)
+    assert (both <= masses * (1 + 1e-12)).all()
+    if base.p != math.inf or name == "uniform-ball":
+        assert (both >= masses * (1 - 0.12 * (dim - 1) - 1e-9)).all()
+    assert masses_beyond(base, lower, upper, rows, -levels) == pytest.approx(np.repeat(masses, 2, axis=1))
+    assert not masses_beyond(base, lower, upper, rows, reach * 1.001).any()
+
+
+@pytest.mark.parametrize(("name", "p"), [pair for pair in BASES if pair[1] != math.inf])
+def test_a_cut_along_an_axis_leaves_a_box(name, p):
+    base = mixed_base(name, p, 3)
+    lower, upper, _, _, _ = random_cuts(base, 3)
+    middle = lower + 0.3 * (upper - lower)
+    for axis in range(3):
+        rows = np.zeros((len(lower), 1, 3))
+        rows[..., axis] = -2.0
+        below = upper.copy()
+        below[:, axis] = middle[:, axis]
+        found = masses_beyond(base, lower, upper, rows, 2 * (upper - middle)[:, axis, None])
+        assert found[:, 0] == pytest.approx(box_masses(base, lower, below), rel=1e-9)
+
+
+@pytest.mark.parametrize(("name", "p"), BASES)
+def test_no_more_is_beyond_a_hyperplane_than_samples_say(name, p):
+    base, trials = mixed_base(name, p, 3), 40_000
+    torch.manual_seed(1)
+    z = base.sample([trials]).double().numpy()
+    lower, upper, rows, _, levels = random_cuts(base, 7)
+    found = masses_beyond(base, lower, upper, rows, levels)
+    for low, high, forms, level, bound in zip(lower, upper, rows, levels, found, strict=True):
+        least = np.minimum(forms * low, forms * high).sum(axis=-1)
+        inside = ((z >= low) & (z <= high)).all(axis=1)[:, None] & (z @ forms.T >= least + level)
+        for count, mass in zip(inside.sum(axis=0), bound, strict=True):
+            assert mass <= clopper_pearson(int(count), trials, 1 - 1e-7).high

@@ -49,13 +49,22 @@ def box_masses(base: RadialBase, lower: FloatArray, upper: FloatArray) -> FloatA
     return np.asarray(np.minimum(sum(parts), 1.0))
 
 
-def independent_coordinates(base: RadialBase) -> list[tuple[float, Interval]]:
-    """For a mixture of laws under each of which all coordinates are independent and alike: weights, laws of a coordinate.
+def product_measures(base: RadialBase, lower: FloatArray, upper: FloatArray) -> list[tuple[FloatArray, Interval]]:
+    """Measures with independent coordinates whose sum in each box ``[batch, dim]`` is the base's law, or below it.
 
-    Nothing for other bases.
+    Each comes as a factor ``[batch]`` and the measure of every coordinate. Below the law are those for density
+    ∝ exp(−‖z‖_∞/θ) alone: its least value in the box.
     """
-    found = [(weight, _coordinate(base.p, law)) for weight, law in _components(base)]
-    return [(weight, interval) for weight, interval in found if interval is not None]
+    found: list[tuple[FloatArray, Interval]] = []
+    for weight, law in _components(base):
+        interval = _coordinate(base.p, law)
+        if interval is not None:
+            found.append((np.full(len(lower), weight), interval))
+        elif isinstance(law, GammaLaw):
+            far = np.maximum(np.abs(lower), np.abs(upper)).max(axis=1) / law.scale
+            factor = weight * np.exp(-far - math.lgamma(base.dim + 1))
+            found.append((factor, partial(_length, unit=2 * law.scale)))
+    return found
 
 
 def _components(base: RadialBase) -> list[tuple[float, SimpleLaw]]:
@@ -104,6 +113,10 @@ def _halves(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArra
 
 def _uniform(lower: FloatArray, upper: FloatArray, radius: float) -> FloatArray:
     return np.asarray((np.clip(upper, -radius, radius) - np.clip(lower, -radius, radius)) / (2 * radius))
+
+
+def _length(lower: FloatArray, upper: FloatArray, unit: float) -> FloatArray:
+    return np.asarray((upper - lower) / unit)
 
 
 def _laplace(lower: FloatArray, upper: FloatArray, scale: float) -> FloatArray:

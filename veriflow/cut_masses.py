@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .bases import RadialBase
-from .box_masses import Interval, box_masses, independent_coordinates
+from .box_masses import Interval, box_masses, product_measures
 from .norm_laws import BoolArray, FloatArray
 
 CELLS = 64
@@ -24,8 +24,7 @@ def masses_beyond(
 ) -> FloatArray:
     """A lower bound on P(z in the box, a·z ≥ m + level) for m the least value of a·z in the box, ``[batch, n]``.
 
-    It is all of the box where the level is not positive. Where coordinates of the base are not independent, it is zero
-    elsewhere.
+    It is all of the box where the level is not positive.
 
     Args:
         base: the law of z.
@@ -50,9 +49,10 @@ def masses_beyond(
     order = np.argsort(steps[cut], axis=-1)
     low, high, a = (np.take_along_axis(array, order, -1) for array in (low, high, a))
     parts = [
-        weight * _beyond(interval, low, high, a, needed[cut]) for weight, interval in independent_coordinates(base)
+        factor[places] * _beyond(interval, low, high, a, needed[cut])
+        for factor, interval in product_measures(base, lower, upper)
     ]
-    found[cut] = np.minimum(sum(parts), masses[cut])
+    found[cut] = np.clip(np.nan_to_num(sum(parts), nan=0.0), 0.0, masses[cut])
     return found
 
 
