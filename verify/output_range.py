@@ -131,10 +131,13 @@ def _greatest(query: Query, score: Expression, deadline: float) -> tuple[RangeEn
     bounds, _ = open_part(question)
     if bounds is None:  # rounding apart, nothing is above what is attained
         return RangeEnd(min(proved, float(attained) + MARGIN_TOLERANCE * scale), float(attained), witness), True
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return RangeEnd(proved, float(attained), witness), False
     disjunct = question.violation[0]
     tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
     model = milp_model(question, bounds, disjunct, -tolerance)
-    answer = solve_milp(model, (model.slack, -1.0), time_limit=deadline - time.monotonic())
+    answer = solve_milp(model, (model.slack, -1.0), time_limit=left)
     if answer.status == "infeasible":
         proved = min(proved, float(attained) + tolerance)
     else:

@@ -35,7 +35,7 @@ def certify(
     probability: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="Then bound the probability of a violation by proof, for so long at most."
+            metavar="SECONDS", min=1e-3, help="Then bound the probability of a violation by proof, for so long at most."
         ),
     ] = None,
     plot: Annotated[
@@ -66,7 +66,7 @@ def certify(
         if probability is None
         else violation_bounds(question.queries[0], timeout=probability, proved_radius=certificate.proved_radius)
     )
-    counts, counted = count_violations(question.counted, rows)
+    counts, counted = count_violations(question.counted, rows, proved)
 
     query, features = question.queries[0], question.flow.features
     median = None if rows is None else rows.double().quantile(0.5, dim=0).tolist()
@@ -100,8 +100,6 @@ def certify(
             "time": f"{certificate.seconds:.2f} s, {certificate.boxes} boxes",
         }
     )
-    if proved is not None:
-        counted.add_row("by proof", f"[{proved.low:.6g}, {proved.high:.6g}], {proved.reason} ({proved.seconds:.2f} s)")
     shown: list[RenderableType] = (
         [] if certificate.witness is None else [witness_table(certificate.witness, query, median, rounded), ""]
     )
