@@ -12,9 +12,9 @@ from verify import Certificate, RadialSearch, ViolationBounds, verdict_curve, vi
 from verify import certify as search
 
 from ..box_masses import check_box_masses
-from .certify_picture import checked_picture, mass_bar, write_mass_plot
 from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
 from .inputs import ClassOption, DataOption, LabelOption, read_rows
+from .mass_bars import checked_picture, mass_bar, write_mass_plot
 from .output import Document, ExitCode, JsonOption, facts, show
 from .question import FlowOption, MassOption, NetworkOption, PropertyOption, Question, RadiusOption, ask
 

@@ -1,4 +1,4 @@
-"""A certificate as a bar over the masses from 0 to 1: proved, open, refuted."""
+"""Certificates as bars over the masses from 0 to 1: proved, open, refuted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import io
 import math
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from rich.console import Group
 from rich.text import Text
 
@@ -14,9 +17,9 @@ from verify import Certificate
 
 from ..errors import StorageError
 from ..files import write_atomically
-from .demo_plots import OPEN, PROVED, REFUTED
 from .output import console
 
+PROVED, OPEN, REFUTED = "#2f855a", "#cbd5e0", "#c53030"
 CELLS = 60
 SUFFIXES = (".pdf", ".png", ".svg")
 
@@ -50,19 +53,28 @@ def write_mass_plot(certificate: Certificate, path: Path) -> None:
         StorageError: as `write_atomically`.
     """
     figure = Figure((8, 1.6), layout="constrained")
-    axis, ends = figure.subplots(), (0.0, certificate.certified_mass, _refuted_from(certificate), 1.0)
-    for left, right, colour, text in zip(
-        ends, ends[1:], (PROVED, OPEN, REFUTED), ("proved", "open", "refuted"), strict=False
-    ):
-        axis.barh(0, right - left, left=left, height=0.6, color=colour, label=text)
-    axis.set_title(certificate.property)
-    axis.set_xlim(0, 1)
-    axis.set_xlabel("mass of the level set")
+    axis = figure.subplots()
+    draw_bars(axis, np.zeros(1), np.array([certificate.certified_mass]), np.array([_refuted_from(certificate)]))
+    axis.set_title(certificate.property, parse_math=False)
     axis.set_yticks([])
     figure.legend(loc="outside right center")
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix.lower().removeprefix("."), dpi=150)
     write_atomically(path, buffer.getvalue())
+
+
+def draw_bars(
+    axis: Axes, places: NDArray[np.float64], proved: NDArray[np.float64], refuted: NDArray[np.float64]
+) -> None:
+    """A bar at each place from mass 0 to 1: proved up to one mass, refuted from another on, all of shape ``[n]``."""
+    for left, right, colour, text in (
+        (0 * proved, proved, PROVED, "proved"),
+        (proved, refuted, OPEN, "open"),
+        (refuted, 1 + 0 * refuted, REFUTED, "refuted"),
+    ):
+        axis.barh(places, right - left, left=left, height=0.6, color=colour, label=text)
+    axis.set_xlim(0, 1)
+    axis.set_xlabel("mass of the level set")
 
 
 def _refuted_from(certificate: Certificate) -> float:
