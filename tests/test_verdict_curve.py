@@ -1,5 +1,7 @@
 """One certificate says what separate verdicts at each mass would say."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from verify import Outcome, certify, verdict_at, verdict_curve, verify
 MASSES = np.linspace(0.05, 0.95, 10).tolist()
 
 
+@cache
 def certified(seed, wanted, farthest=0.999):
     torch.manual_seed(seed)
     flow = USFlow(2, blocks=1, hidden=(4,), base=make_base("gamma-mixture", 2))

@@ -84,7 +84,7 @@ def test_ties_count_as_neither_or_right():
     ("name", "p", "dim"),
     [("gamma-mixture", 1, 2), ("exponential", 1, 3), ("gamma-mixture", math.inf, 2), ("normal", 2, 2)],
 )
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_samples_agree_with_the_bounds(name, p, dim, seed):
     query = random_query(seed, name, p, dim)
     share = violation_probability(query, samples=20_000, confidence=0.9999)
