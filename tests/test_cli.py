@@ -41,7 +41,8 @@ FIELDS = {
     "restrict": "folder property direction mass queries files",
     "verify": "outcome reason engine seconds property mass regions witness rounded violation_probability violations_in_data",
     "certify": "property certified_mass refuted_mass searched_mass proved_radius refuted_radius complete reason "
-    "seconds boxes witness rounded median violation_probability violations_in_data",
+    "seconds boxes witness rounded median curve violation_bounds violation_probability violations_in_data",
+    "output-range": "score mass low high complete reason seconds",
     "solvers": "engines",
 }
 WITNESS = (
@@ -364,6 +365,60 @@ def test_certify(folder: Path, asked: Callable[..., list[object]]) -> None:
     holds = document("certify", *asked("y[0] <= 90"), "--mass", 0.5)
     assert (holds["witness"], holds["refuted_radius"], holds["complete"]) == (None, None, True)
     assert "at least 0.5" in run("certify", *asked("y[0] <= 90"), "--mass", 0.5).stdout
+
+
+def test_certify_tells_the_verdict_at_every_mass_and_draws_it(
+    folder: Path, tmp_path: Path, asked: Callable[..., list[object]]
+) -> None:
+    found = document("certify", *asked("y[0] <= 3.5"), "--plot", tmp_path / "bar.png", code=1)
+    verdicts = {entry["mass"]: entry["verdict"] for entry in found["curve"]}
+    assert all(verdict == "holds" for mass, verdict in verdicts.items() if mass < found["certified_mass"])
+    assert all(verdict == "violated" for mass, verdict in verdicts.items() if mass > found["refuted_mass"])
+    assert {"holds", "violated"} <= set(verdicts.values())
+    assert (tmp_path / "bar.png").read_bytes().startswith(b"\x89PNG")
+    text = run("certify", *asked("y[0] <= 3.5")).stdout
+    bar = next(line for line in text.splitlines() if set(line) <= set("█░▒") and len(line) == 60)
+    assert abs(bar.count("█") - 60 * found["certified_mass"]) <= 1
+    assert abs(bar.count("▒") - 60 * (1 - found["refuted_mass"])) <= 1
+    assert ".pdf, .png, .svg" in refused("certify", *asked("y[0] <= 4"), "--plot", tmp_path / "bar.txt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bar.png"]
+
+
+def test_certify_bounds_the_probability_of_a_violation(asked: Callable[..., list[object]], shells: Path) -> None:
+    found = document("certify", *asked("y[0] <= 4"), "--probability", 20, code=1)
+    proved, counted = found["violation_bounds"], found["violation_probability"]
+    assert list(proved) == ["low", "high", "complete", "reason", "seconds", "boxes"]
+    assert proved["complete"]
+    assert proved["low"] <= counted["high"]
+    assert counted["low"] <= proved["high"] <= 1 - found["certified_mass"] + 1e-9
+    assert "the same, by proof" in run("certify", *asked("y[0] <= 4"), "--probability", 20).stdout
+    assert document("certify", *asked("y[0] <= 90"), "--mass", 0.5)["violation_bounds"] is None
+    assert "closed form" in refused("certify", *asked("y[0] <= 4", flow=shells), "--probability", 1)
+    assert "--probability" in refused("certify", *asked("y[0] <= 4"), "--probability", 0)
+
+
+def test_output_range(folder: Path) -> None:
+    files = ["--flow", folder / "flow.safetensors", "--network", folder / "net.onnx"]
+    found = document("output-range", *files, "--mass", 0.5)
+    low, high = found["low"], found["high"]
+    assert list(low) == list(high) == ["proved", "attained", "witness"]
+    assert low["proved"] <= low["attained"] < high["attained"] <= high["proved"]
+    assert found["complete"]
+    assert high["witness"]["outputs"][0] == pytest.approx(high["attained"])
+    above = ["verify", *files, "--mass", 0.5, "--property"]
+    assert document(*above, f"y[0] <= {high['proved'] + 1e-6:.9f}")["outcome"] == "holds"
+    assert document(*above, f"y[0] <= {high['attained'] - 1e-6:.9f}", code=1)["outcome"] == "violated"
+    wider = document("output-range", *files, "--mass", 0.9, "--of", "2*y[0] - y[1]")
+    assert wider["score"] == "2*y[0] - y[1]"
+    assert wider["high"]["attained"] > 2 * high["attained"] - 1.5
+    short = run("output-range", *files, "--mass", 0.9, "--timeout", 1e-9)
+    assert short.exit_code == 3
+    for part in ("proved", "attained", "least:", "greatest:", "width [mm]"):
+        assert part in short.stdout
+    assert "y[0]" in refused("output-range", *files, "--mass", 0.9, "--of", "3")
+    assert "y[7]" in refused("output-range", *files, "--mass", 0.9, "--of", "y[7]")
+    assert "exactly one of --mass and --radius" in refused("output-range", *files)
+    assert "got '>='" in refused("output-range", *files, "--mass", 0.9, "--of", "y[0] >= 1")
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def test_the_density_integrates_to_the_cdf_on_every_panel(name, dim):
 @every_law
 def test_both_tails_agree_with_sixty_digits(name, dim):
     law = law_of(name, dim)
-    weights = law._weights() if isinstance(law, MixtureLaw) else [1.0]
+    weights = law.weights() if isinstance(law, MixtureLaw) else [1.0]
     with mpmath.workdps(60):
         for r in [*law.quantile([1e-12, 0.3]), *law.upper_quantile([1e-12, 0.3])]:
             tails = [exact_tails(component, r) for component in law.simple_laws()]

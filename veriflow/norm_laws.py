@@ -167,6 +167,11 @@ class _StretchedGammaLaw(SimpleLaw):
             shape, power = self._exponents(log_scale)
             return shape.item(), power.item(), log_scale.exp().item()
 
+    @property
+    def scale(self) -> float:
+        """θ in float64."""
+        return self._numbers()[2]
+
     def _shape_and_point(self, r: npt.ArrayLike) -> tuple[float, FloatArray]:
         """The shape k and the value (r/θ)^c of G at which R is r."""
         shape, power, scale = self._numbers()
@@ -368,7 +373,8 @@ class MixtureLaw(NormLaw):
     def simple_laws(self) -> list[SimpleLaw]:
         return [law for law in self.components if isinstance(law, SimpleLaw)]
 
-    def _weights(self) -> FloatArray:
+    def weights(self) -> FloatArray:
+        """The components' shares of the mass, in float64, shape (components,)."""
         return np.asarray(torch.softmax(self.logits.detach().double(), 0).cpu().numpy())
 
     @override
@@ -404,11 +410,11 @@ class MixtureLaw(NormLaw):
 
     @override
     def cdf(self, r: npt.ArrayLike) -> FloatArray:
-        return np.tensordot(self._weights(), np.stack([law.cdf(r) for law in self.simple_laws()]), 1)
+        return np.tensordot(self.weights(), np.stack([law.cdf(r) for law in self.simple_laws()]), 1)
 
     @override
     def sf(self, r: npt.ArrayLike) -> FloatArray:
-        return np.tensordot(self._weights(), np.stack([law.sf(r) for law in self.simple_laws()]), 1)
+        return np.tensordot(self.weights(), np.stack([law.sf(r) for law in self.simple_laws()]), 1)
 
     def _inverse(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
         candidates = np.stack([law._inverse(lower, upper).ravel() for law in self.simple_laws()])
@@ -422,7 +428,7 @@ class MixtureLaw(NormLaw):
     @override
     def sample_between(self, inner: FloatArray, outer: FloatArray) -> FloatArray:
         laws = self.simple_laws()
-        masses = self._weights()[:, None] * np.stack([law.mass_between(inner, outer) for law in laws])
+        masses = self.weights()[:, None] * np.stack([law.mass_between(inner, outer) for law in laws])
         below = np.cumsum(masses, 0)
         u = torch.rand(inner.size, dtype=torch.float64).numpy()
         chosen = (below[:-1] <= u * below[-1]).sum(0)

@@ -104,11 +104,25 @@ def parse_property(text: str, read_network: ReadNetwork | None = None) -> Proper
             there; a product of outputs, a division by zero; more than 100,000 characters, 40 open parentheses or
             300 digits.
     """
-    if len(text) > LONGEST_TEXT:
-        raise PropertyError(f"expected a property of at most {LONGEST_TEXT} characters; got {len(text)}")
+    _check_length(text)
     if call_name(text) in SIGNATURES:
         return parse_relation(text, lambda score: _Parser(score).score(), read_network)
     return Property(" ".join(text.split()), _Parser(text).statement())
+
+
+def parse_score(text: str) -> Expression:
+    """The linear expression over outputs that a text such as ``"y[1] - 0.5*y[0]"`` states.
+
+    Raises:
+        PropertyError: as `parse_property`.
+    """
+    _check_length(text)
+    return _Parser(text).score()
+
+
+def _check_length(text: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise PropertyError(f"expected a property of at most {LONGEST_TEXT} characters; got {len(text)}")
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,15 @@ from .box_splitting import RadialSearch
 from .certify import Certificate, certify
 from .engines import ENGINES, EngineInfo, default_engine, engine, solver, verify
 from .external import ExternalTool
+from .output_range import OutputRange, RangeEnd, output_range
 from .replay import replay
 from .rounding import RoundedWitness, rounded_witness
 from .several import Answers, verify_with
 from .tool_names import external_tool, found_tools
 from .tool_process import MEMORY_LIMIT
 from .verdict import Outcome, Verdict, Witness
+from .verdict_curve import verdict_at, verdict_curve
+from .violation_bounds import ViolationBounds, violation_bounds
 from .violation_probability import is_countable, violation_probability, violations_in_data
 
 __all__ = [
@@ -20,9 +23,12 @@ __all__ = [
     "EngineInfo",
     "ExternalTool",
     "Outcome",
+    "OutputRange",
     "RadialSearch",
+    "RangeEnd",
     "RoundedWitness",
     "Verdict",
+    "ViolationBounds",
     "Witness",
     "certify",
     "default_engine",
@@ -30,11 +36,15 @@ __all__ = [
     "external_tool",
     "found_tools",
     "is_countable",
+    "output_range",
     "replay",
     "rounded_witness",
     "solver",
+    "verdict_at",
+    "verdict_curve",
     "verify",
     "verify_with",
+    "violation_bounds",
     "violation_probability",
     "violations_in_data",
 ]

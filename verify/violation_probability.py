@@ -1,10 +1,14 @@
-"""How often a property is violated, by counting: under the flow and on held-out data."""
+"""How often a property is violated, by counting: under the flow and on held-out data.
+
+A count is an estimate with a confidence. `violation_bounds` proves an interval instead.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from veriflow.bases import RadialBase
 from veriflow.errors import QueryError
 from veriflow.piecewise import evaluate
 from veriflow.query import Query
@@ -27,14 +31,11 @@ def violation_probability(
         QueryError: a query without a flow, or one that chooses more than the latent or goes from data to latent,
             whose samples violate nothing by themselves.
     """
-    if query.flow is None or query.latent is not None:
-        got = "one on a network alone" if query.flow is None else "one from data to latent"
-        raise QueryError(f"expected a query from a flow's latent space, to draw samples in; got {got}")
-    _check_countable(query)
+    base = base_of_inputs(query)
     state = torch.random.get_rng_state()
     try:
         torch.manual_seed(seed)
-        latents = query.flow.base.sample(torch.Size([samples])).double()
+        latents = base.sample(torch.Size([samples])).double()
     finally:
         torch.random.set_rng_state(state)
     return _share(query, query.graph.input, latents, confidence)
@@ -48,6 +49,19 @@ def violations_in_data(query: Query, rows: Tensor, *, confidence: float = 0.95) 
     """
     _check_countable(query)
     return _share(query, query.data, rows.double(), confidence)
+
+
+def base_of_inputs(query: Query) -> RadialBase:
+    """The law of the query's inputs, where these are latents of a flow and nothing else is chosen.
+
+    Raises:
+        QueryError: a query of another kind.
+    """
+    if query.flow is None or query.latent is not None:
+        got = "one on a network alone" if query.flow is None else "one from data to latent"
+        raise QueryError(f"expected a query from a flow's latent space, to draw samples in; got {got}")
+    _check_countable(query)
+    return query.flow.base
 
 
 def is_countable(query: Query) -> bool:

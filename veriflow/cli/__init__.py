@@ -26,6 +26,7 @@ COMMANDS = {
     "restrict": "Restrict a property file to a level set.",
     "verify": "Decide a property on a level set, or a property file.",
     "certify": "Find how far out a property holds.",
+    "output-range": "Find the least and the greatest output on a level set.",
     "solvers": "List the engines.",
     "solver": "Be a solver for other programs.",
     "demo": "Show everything on one data set.",

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console, RenderableType
 
-from verify import Certificate, RadialSearch
+from verify import Certificate, RadialSearch, ViolationBounds, verdict_curve, violation_bounds
 from verify import certify as search
 
+from ..box_masses import check_box_masses
 from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
 from .inputs import ClassOption, DataOption, LabelOption, read_rows
+from .mass_bars import checked_picture, mass_bar, write_mass_plot
 from .output import Document, ExitCode, JsonOption, facts, show
 from .question import FlowOption, MassOption, NetworkOption, PropertyOption, Question, RadiusOption, ask
 
 FARTHEST_MASS = 0.999
+CURVE = (*(step / 20 for step in range(1, 20)), 0.99)
+"""Masses at which the verdict is told, all from one search."""
 
 
 def certify(
@@ -27,6 +32,15 @@ def certify(
     radius: RadiusOption = None,
     gap: Annotated[float, typer.Option(help="Relative difference of both radii at which the search ends.")] = 1e-3,
     timeout: Annotated[float, typer.Option(help="Seconds; what is proved by then counts.")] = 60.0,
+    probability: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=1e-3, help="Then bound the probability of a violation by proof, for so long at most."
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw what is proved and refuted: .png, .svg or .pdf.")
+    ] = None,
     data: DataOption = None,
     label: LabelOption = None,
     keep_class: ClassOption = None,
@@ -42,13 +56,23 @@ def certify(
     """
     farthest = FARTHEST_MASS if mass is None and radius is None else mass
     question = ask(flow, network, prop, farthest, radius)
+    picture = None if plot is None else checked_picture(plot)
+    if probability is not None:
+        check_box_masses(question.flow.base)
     rows = None if data is None else read_rows(data, question.flow, label, keep_class)
     certificate = _search_visibly(question, gap, timeout, quiet=as_json)
-    counts, counted = count_violations(question.counted, rows)
+    proved = (
+        None
+        if probability is None
+        else violation_bounds(question.queries[0], timeout=probability, proved_radius=certificate.proved_radius)
+    )
+    counts, counted = count_violations(question.counted, rows, proved)
 
     query, features = question.queries[0], question.flow.features
     median = None if rows is None else rows.double().quantile(0.5, dim=0).tolist()
     rounded = rounded_if_whole(certificate.witness, query)
+    if picture is not None:
+        write_mass_plot(certificate, picture)
     document: dict[str, Document] = {
         "property": certificate.property,
         "certified_mass": certificate.certified_mass,
@@ -63,6 +87,8 @@ def certify(
         "witness": witness_entry(certificate.witness, query),
         "rounded": rounded_entry(rounded, query),
         "median": None if median is None else dict(zip(features, median, strict=True)),
+        "curve": [{"mass": level, "verdict": verdict} for level, verdict in verdict_curve(certificate, CURVE)],
+        "violation_bounds": None if proved is None else _bounds_entry(proved),
         **counts,
     }
     answer = facts(
@@ -77,7 +103,7 @@ def certify(
     shown: list[RenderableType] = (
         [] if certificate.witness is None else [witness_table(certificate.witness, query, median, rounded), ""]
     )
-    show(document, as_json, answer, "", *shown, counted)
+    show(document, as_json, answer, "", mass_bar(certificate), "", *shown, counted)
     if certificate.witness is not None:
         raise typer.Exit(ExitCode.VIOLATED)
     raise typer.Exit(ExitCode.DONE if certificate.complete else ExitCode.UNKNOWN)
@@ -95,6 +121,17 @@ def _search_visibly(question: Question, gap: float, timeout: float, *, quiet: bo
             )
 
         return search(question.queries[0], gap=gap, timeout=timeout, report=report)
+
+
+def _bounds_entry(bounds: ViolationBounds) -> Document:
+    return {
+        "low": bounds.low,
+        "high": bounds.high,
+        "complete": bounds.complete,
+        "reason": bounds.reason,
+        "seconds": bounds.seconds,
+        "boxes": bounds.boxes,
+    }
 
 
 def _certified_text(certificate: Certificate) -> str:

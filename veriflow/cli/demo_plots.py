@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 from .demo_models import ClassModel
 from .demo_rows import DemoRow
+from .mass_bars import REFUTED, draw_bars
 
 COLOURS = {"benign": "#2b6cb0", "malignant": "#b7791f"}
-PROVED, OPEN, REFUTED, INK = "#2f855a", "#cbd5e0", "#c53030", "#2d3748"
+INK = "#2d3748"
 MARKERS = ("X", "P", "D")
 SAMPLES = 3000
 
@@ -94,19 +95,12 @@ def masses_plot(rows: Sequence[DemoRow]) -> bytes:
     with mpl.rc_context(_STYLE):
         figure = Figure((9.5, 0.42 * len(rows) + 1.1), layout="constrained")
         axis = figure.subplots()
-        places = -np.arange(len(rows))
+        places = -np.arange(len(rows), dtype=float)
         proved = np.array([row.certified_mass for row in rows])
         refuted = np.array([row.refuted_mass for row in rows])
-        for left, right, colour, text in (
-            (0 * proved, proved, PROVED, "proved"),
-            (proved, refuted, OPEN, "open"),
-            (refuted, 1 + 0 * refuted, REFUTED, "refuted"),
-        ):
-            axis.barh(places, right - left, left=left, height=0.6, color=colour, label=text)
+        draw_bars(axis, places, proved, refuted)
         axis.vlines(proved, places - 0.3, places + 0.3, color="white", lw=1.5)
         axis.set_yticks(places, [f"{row.model.name}, {row.claim.title}" for row in rows])
-        axis.set_xlim(0, 1)
-        axis.set_xlabel("mass of the level set")
         axis.tick_params(axis="y", length=0)
         axis.spines.left.set_visible(False)
         figure.legend(loc="outside upper right", ncols=3)

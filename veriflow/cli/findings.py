@@ -8,7 +8,15 @@ from rich.console import Group
 from rich.table import Table
 from torch import Tensor
 
-from verify import RoundedWitness, Witness, is_countable, rounded_witness, violation_probability, violations_in_data
+from verify import (
+    RoundedWitness,
+    ViolationBounds,
+    Witness,
+    is_countable,
+    rounded_witness,
+    violation_probability,
+    violations_in_data,
+)
 
 from ..query import Query
 from ..statistics import Proportion
@@ -102,8 +110,13 @@ def _rounded_text(rounded: RoundedWitness) -> str:
     return f"{what}, on the border of mass {rounded.level_mass:.6g}"
 
 
-def count_violations(query: Query | None, rows: Tensor | None) -> tuple[dict[str, Document], Table]:
-    """How often the property is violated, if points by themselves do: under the whole flow, and on rows if there are some."""
+def count_violations(
+    query: Query | None, rows: Tensor | None, proved: ViolationBounds | None = None
+) -> tuple[dict[str, Document], Table]:
+    """How often the property is violated, if points by themselves do: under the whole flow, and on rows if there are some.
+
+    Bounds that are proved stand in the table, beside what was counted.
+    """
     counted = query if query is not None and is_countable(query) else None
     under_flow = None if counted is None else violation_probability(counted)
     in_data = None if counted is None or rows is None else violations_in_data(counted, rows)
@@ -114,6 +127,8 @@ def count_violations(query: Query | None, rows: Tensor | None) -> tuple[dict[str
     table = facts(
         {
             "violated under the whole flow": under_flow and f"{under_flow}, by {under_flow.trials} samples",
+            "the same, by proof": proved
+            and f"[{proved.low:.4g}, {proved.high:.4g}], {proved.reason} ({proved.seconds:.2f} s)",
             "violated in the data": in_data and f"{in_data}, by {in_data.trials} rows",
         }
     )

@@ -1,0 +1,65 @@
+"""One certificate says what separate verdicts at each mass would say."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from small_queries import random_network
+
+from veriflow.bases import make_base
+from veriflow.errors import RegionError
+from veriflow.flow import USFlow
+from veriflow.properties import classified_as
+from veriflow.query import flow_query
+from veriflow.regions import Ball
+from verify import Outcome, certify, verdict_at, verdict_curve, verify
+
+MASSES = np.linspace(0.05, 0.95, 10).tolist()
+
+
+@cache
+def certified(seed, wanted, farthest=0.999):
+    torch.manual_seed(seed)
+    flow = USFlow(2, blocks=1, hidden=(4,), base=make_base("gamma-mixture", 2))
+    with torch.no_grad():
+        for parameter in flow.bijection.parameters():
+            parameter.add_(0.4 * torch.randn_like(parameter))
+    ball = Ball(1, float(flow.base.law.quantile(farthest)), 2)
+    query = flow_query(flow, random_network(np.random.default_rng(seed), (2, 4, 2)), ball, classified_as(wanted, -0.3))
+    return query, certify(query, timeout=60)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_curve_is_what_verify_says_at_each_mass(seed):
+    query, certificate = certified(seed, seed % 2)
+    assert certificate.complete
+    for mass, outcome in verdict_curve(certificate, MASSES):
+        radius = float(query.flow.base.law.quantile(mass))
+        alone = verify(query.at(Ball(1, radius, 2)), "bab", timeout=30).outcome
+        assert outcome in (alone, Outcome.UNKNOWN)
+        if not certificate.certified_mass <= mass <= certificate.refuted_mass:
+            assert outcome is alone
+
+
+def test_verdicts_go_from_holds_over_unknown_to_violated():
+    order = [Outcome.HOLDS, Outcome.UNKNOWN, Outcome.VIOLATED]
+    curves = [[order.index(o) for _, o in verdict_curve(certified(s, s % 2)[1], MASSES)] for s in range(4)]
+    assert all(curve == sorted(curve) for curve in curves)
+    assert {0, 2} <= {place for curve in curves for place in curve}
+
+
+def test_nothing_is_known_beyond_what_was_searched():
+    for seed in range(4):
+        certificate = certified(seed, seed % 2, farthest=0.1)[1]
+        if certificate.witness is None:
+            assert verdict_at(certificate, 0.05) is Outcome.HOLDS
+            assert verdict_at(certificate, 0.2) is Outcome.UNKNOWN
+            return
+    pytest.fail("no property holds on mass 0.1")
+
+
+@pytest.mark.parametrize("mass", [-0.1, 1.5, float("nan")])
+def test_masses_that_make_no_sense_are_refused(mass):
+    with pytest.raises(RegionError, match="expected a mass"):
+        verdict_at(certified(0, 0, farthest=0.1)[1], mass)
