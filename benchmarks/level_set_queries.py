@@ -2,32 +2,47 @@
 
     VERIFLOW_TOOLS=/path/to/tools/bin python benchmarks/level_set_queries.py bab milp smt marabou --sets moons,digits
 
-Queries on ``classifier ∘ flow`` at multiples of the norm of the nearest violation that an attack finds. Every solver
-answers every query, alone, one thread, in this process or one of its own, with the same time limit. The ratio compares
-each other solver with the first one where both decide.
+Queries on ``classifier ∘ flow`` at multiples of the norm of the nearest violation that an attack finds and polishes. Every
+solver answers every query, alone, one thread, in this process or one of its own, with the same time limit. Answers are
+kept in benchmarks/cache with their query, solver and limit, so that a run that was stopped goes on; ``--afresh`` asks
+again. The ratio compares the first solver with each other one, and with the fastest of them, where both decide.
+
+The sets with images of MNIST are there where VERIFLOW_SHARED_DATA names a folder with ``mnist/mnist.npz``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import math
+import os
 import statistics
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from models import classifier, digits, flow, moons
+from models import CACHE, classifier, digits, flow, moons
 from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_breast_cancer, load_wine
 
+from exporters import query_to_bytes
 from veriflow import Ball, Query, classified_as, flow_query
+from veriflow.files import write_atomically
 from veriflow.piecewise import symbolic_bounds
-from verify import Outcome, Verdict, verify
+from verify import Outcome, verify
 from verify.attack import nearest_violation
+from verify.polish import polished
 
 SHARES = (0.5, 0.85, 1.1)
+POLISHING = 20.0
+ANSWERS = CACHE / "level_set_queries.json"
+PICTURE = Path("docs/level_set_queries.svg")
 
 
 @dataclass(frozen=True)
@@ -41,18 +56,32 @@ class DataSet:
     hidden: int
     network: str
     steps: int = 500
+    width: int = 32
+
+
+def images(side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images of MNIST, the first 20,000, as ``side``² means of pixels between 0 and 255, dequantised by uniform noise."""
+    with np.load(Path(os.environ["VERIFLOW_SHARED_DATA"]) / "mnist" / "mnist.npz") as file:
+        x, y = file["x_train"][:20_000].astype(np.float64), file["y_train"][:20_000]
+    block = 28 // side
+    x = x.reshape(-1, side, block, side, block).mean((2, 4)).reshape(len(x), -1)
+    return x + np.random.default_rng(0).uniform(0, 1, x.shape), y
 
 
 def data_sets() -> dict[str, DataSet]:
     """The suite."""
     cancer, wine = load_breast_cancer(), load_wine()
-    return {
+    sets = {
         "moons": DataSet(*moons(), 1, (1, 3, 6), 16, "moons-32"),
         "cancer10": DataSet(cancer.data[:, :10], cancer.target, 1, (2, 4), 16, "cancer10-32"),
         "cancer30": DataSet(cancer.data, cancer.target, 1, (2, 4), 16, "cancer30-32"),
         "wine": DataSet(wine.data, wine.target, 1, (2,), 16, "wine-32"),
         "digits": DataSet(*digits(), 3, (1, 2, 4), 32, "digits-32", 200),
     }
+    if (Path(os.environ.get("VERIFLOW_SHARED_DATA", "no such folder")) / "mnist" / "mnist.npz").exists():
+        for side in (14, 28):
+            sets[f"mnist{side}"] = DataSet(*images(side), 3, (1,), 32, f"mnist{side}-64", 200, 64)
+    return sets
 
 
 def queries(names: list[str]) -> Iterator[tuple[str, Query]]:
@@ -61,52 +90,106 @@ def queries(names: list[str]) -> Iterator[tuple[str, Query]]:
     for name, chosen in data_sets().items():
         if name not in names:
             continue
-        network = classifier(chosen.network, chosen.rows, chosen.classes, steps=chosen.steps)
+        network = classifier(chosen.network, chosen.rows, chosen.classes, chosen.width, chosen.steps)
         rows = chosen.rows[chosen.classes == chosen.label]
         for blocks in chosen.blocks:
             for p in (1, math.inf):
                 model = flow(f"{name}-class{chosen.label}", rows, p, blocks=blocks, hidden=chosen.hidden)
                 widest = Ball(p, float(model.base.law.quantile(0.9999)), model.dim)
                 whole = flow_query(model, network, widest, classified_as(chosen.label))
-                nearest = nearest_violation(whole, widest)
-                for share in SHARES if nearest is not None else ():
-                    yield f"{name} {blocks} L{p:g} {share}", whole.at(Ball(p, share * nearest.norm, model.dim))
-                if nearest is None:
+                norm = attack_radius(whole, widest)
+                for share in SHARES if norm is not None else ():
+                    yield f"{name} {blocks} L{p:g} {share}", whole.at(Ball(p, share * norm, model.dim))
+                if norm is None:
                     print(f"{name} {blocks} L{p:g}: the attack finds no violation to measure radii by")
 
 
+def kept(path: Path) -> dict:
+    """What an earlier run left."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def attack_radius(query: Query, ball: Ball) -> float | None:
+    """The norm of the nearest violation that the attack finds and polishing draws in, found once."""
+    path = CACHE / "attack_radii.json"
+    known, name = kept(path), fingerprint(query)
+    if name not in known:
+        nearest = nearest_violation(query, ball)
+        if nearest is not None:
+            nearest = polished(query, nearest, deadline=time.monotonic() + POLISHING)
+        known[name] = None if nearest is None else nearest.norm
+        write_atomically(path, json.dumps(known).encode())
+    return known[name]
+
+
+def fingerprint(query: Query) -> str:
+    """The same for the same query alone."""
+    return hashlib.sha256(query_to_bytes(query)).hexdigest()[:16]
+
+
+def answer(query: Query, solver: str, timeout: float, afresh: bool) -> tuple[str, float]:
+    """Outcome and seconds, asked now or taken from an earlier run."""
+    known, key = kept(ANSWERS), f"{fingerprint(query)} {solver} {timeout:g}"
+    if afresh or key not in known:
+        verdict = verify(query, solver, timeout=timeout)
+        known[key] = [str(verdict.outcome), verdict.seconds]
+        write_atomically(ANSWERS, json.dumps(known).encode())
+    return tuple(known[key])
+
+
 def main() -> None:
-    """Print the table, how many each solver decides, and the ratios."""
+    """Print the table, how many each solver decides, and the ratios; draw the picture."""
     parser = argparse.ArgumentParser()
     parser.add_argument("solvers", nargs="*", default=["bab", "milp"])
     parser.add_argument("--sets", default=",".join(data_sets()))
     parser.add_argument("--timeout", type=float, default=60.0)
+    parser.add_argument("--afresh", action="store_true")
     options = parser.parse_args()
     table = Table("query", "unstable ReLUs", *options.solvers)
-    found: dict[str, list[Verdict]] = {}
+    found: dict[str, list[tuple[str, float]]] = {}
     wrong = []
     for name, query in queries(options.sets.split(",")):
-        found[name] = verdicts = [verify(query, solver, timeout=options.timeout) for solver in options.solvers]
-        if len({v.outcome for v in verdicts} - {Outcome.UNKNOWN}) > 1:
+        found[name] = answers = [answer(query, s, options.timeout, options.afresh) for s in options.solvers]
+        if len({outcome for outcome, _ in answers} - {Outcome.UNKNOWN}) > 1:
             wrong.append(name)
         bounds = symbolic_bounds(query.graph, query.region)
-        cells = [f"{v.outcome} {v.seconds:.2f} s" for v in verdicts]
+        cells = [f"{outcome} {seconds:.2f} s" for outcome, seconds in answers]
         table.add_row(name, f"{bounds.unstable(query.graph)} of {query.graph.relu_count}", *cells)
         print(name, *cells, flush=True)
-    Console(width=140).print(table)
-    for place, solver in enumerate(options.solvers):
-        decided = [v[place] for v in found.values() if v[place].outcome is not Outcome.UNKNOWN]
-        line = f"{solver}: {len(decided)} of {len(found)} decided"
-        both = [
-            (v[place].seconds, v[0].seconds)
-            for v in found.values()
-            if Outcome.UNKNOWN not in (v[0].outcome, v[place].outcome)
-        ]
-        if place and both:
-            ratio = statistics.median(theirs / ours for theirs, ours in both)
-            line += f"; {solver} / {options.solvers[0]}: {ratio:.1f} (median over {len(both)} that both decide)"
+    Console(width=60 + 18 * len(options.solvers)).print(table)
+    times = {
+        solver: {name: row[place][1] for name, row in found.items() if row[place][0] != Outcome.UNKNOWN}
+        for place, solver in enumerate(options.solvers)
+    }
+    first, *others = options.solvers
+    if len(others) > 1:
+        best = {
+            n: min(times[o][n] for o in others if n in times[o]) for n in found if any(n in times[o] for o in others)
+        }
+        times |= {"the fastest other": best}
+    for solver, seconds in times.items():
+        line = f"{solver}: {len(seconds)} of {len(found)} decided"
+        both = [(seconds[name], times[first][name]) for name in seconds if name in times[first]]
+        if solver != first and both:
+            theirs, ours = (statistics.median(column) for column in zip(*both, strict=True))
+            line += f"; on {len(both)} that {first} decides too: median {theirs:.2f} s, {first} {ours:.2f} s, "
+            line += f"ratio {theirs / ours:.1f}; {len(seconds) - len(both)} that {first} does not decide"
         print(line)
     print("disagreements:", ", ".join(wrong) or "none")
+    draw({solver: times[solver] for solver in options.solvers}, len(found), options.timeout)
+
+
+def draw(times: dict[str, dict[str, float]], count: int, timeout: float) -> None:
+    """How many queries each solver decides within how many seconds."""
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for solver, seconds in times.items():
+        ordered = sorted(seconds.values())
+        axes.step([1e-3, *ordered, timeout], [0, *range(1, len(ordered) + 1), len(ordered)], where="post", label=solver)
+    axes.set(xscale="log", xlim=(1e-2, timeout), ylim=(0, count), xlabel="seconds for each", ylabel="queries decided")
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(PICTURE)
+    print("picture:", PICTURE)
 
 
 if __name__ == "__main__":
