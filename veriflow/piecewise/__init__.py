@@ -14,7 +14,7 @@ from .evaluate import evaluate, evaluate_exact
 from .graph import Affine, Graph, Relu, compose
 from .lower import lower_flow, lower_network
 from .optimise import Conjunctions, Exclusion, exclude, exclude_in_pieces
-from .simplify import drop_dead_units, fuse_affine
+from .simplify import drop_dead_units, fold_stable_units
 
 __all__ = [
     "Affine",
@@ -33,7 +33,7 @@ __all__ = [
     "evaluate_exact",
     "exclude",
     "exclude_in_pieces",
-    "fuse_affine",
+    "fold_stable_units",
     "interval_bounds",
     "linear_lower_bounds",
     "lower_flow",
