@@ -5,17 +5,22 @@ with p, n ≥ 0 it is linear, but the preprocessor of Marabou 2.0.0 tightens suc
 proven bounds of its tensor as facts that Marabou starts from. Numbers are written with all their digits; Marabou's own
 writer keeps ten after the point, which is another query.
 
+Variables are the input, what enters and leaves ReLUs, and the output: Marabou's tableau has a row for every equation. The
+maps between them are products in float64. Bounds and the property are widened by what that can change, so that every
+violation of the query is one of the input query.
+
 Source: Wu et al., *Marabou 2.0: A Versatile Formal Analyzer of Neural Networks*, CAV 2024.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from veriflow.errors import QueryError
-from veriflow.piecewise import Bounds, symbolic_bounds
+from veriflow.piecewise import Bounds, fuse_affine, symbolic_bounds
 from veriflow.piecewise.graph import Affine, Relu, Vector, dense
 from veriflow.properties import Constraint
 from veriflow.query import Query
@@ -81,11 +86,13 @@ def to_marabou(query: Query, disjunct: tuple[Constraint, ...], bounds: Bounds | 
     if shells:
         graph, bounds = with_extra_outputs(graph, [], [(place, math.inf) for place, _ in shells]), None
     bounds = symbolic_bounds(graph, region) if bounds is None else bounds
+    graph, deviations = fuse_affine(graph, bounds)
     lines = _Lines()
     inputs = lines.variables(bounds.lower[graph.input], bounds.upper[graph.input])
     numbers = {graph.input: inputs}
     for node in graph.nodes:
-        numbers[node.output] = lines.variables(bounds.lower[node.output], bounds.upper[node.output])
+        low, high, off = bounds.lower[node.output], bounds.upper[node.output], deviations[node.output]
+        numbers[node.output] = lines.variables(_below(low, off), -_below(-high, off))
         if isinstance(node, Relu):
             for before, after in zip(numbers[node.input], numbers[node.output], strict=True):
                 lines.bend("relu", before, after)
@@ -95,12 +102,18 @@ def to_marabou(query: Query, disjunct: tuple[Constraint, ...], bounds: Bounds | 
     for place, part in parts:
         if part.p == 1:
             _l1_norm(lines, inputs[place], part)
-    for norm, (_, part) in zip(ends[outputs:], shells, strict=True):
-        lines.lower[norm] = max(lines.lower[norm], part.inner)
+    for k, (_, part) in enumerate(shells, start=outputs):
+        lines.lower[ends[k]] = max(lines.lower[ends[k]], float(_below(part.inner, deviations[graph.output][k])))
     for constraint in disjunct:
         terms = [(ends[i], float(c)) for i, c in constraint.coefficients]
-        lines.equation(_AT_LEAST, terms, float(constraint.bound))
+        off = sum(abs(float(c)) * float(deviations[graph.output][i]) for i, c in constraint.coefficients)
+        lines.equation(_AT_LEAST, terms, float(_below(float(constraint.bound), off)))
     return lines.text(inputs, ends[:outputs])
+
+
+def _below(numbers: Vector | float, deviation: Vector | float) -> Any:
+    """What is not above the numbers where they are off by so much, in floats."""
+    return np.where(deviation > 0, np.nextafter(numbers - 2 * deviation, -np.inf), numbers)[()]
 
 
 def _affine(lines: _Lines, node: Affine, numbers: dict[str, range]) -> None:

@@ -37,7 +37,7 @@ FIELDS = {
     "sample": "features rows written samples",
     "score": "rows mean_nll shares_inside norm_fit written scores",
     "level-set": "side mass intervals radius log_density_threshold calibration rows_inside",
-    "export": "folder property mass queries files",
+    "export": "folder property mass queries reduced_relus files",
     "restrict": "folder property direction mass queries files",
     "verify": "outcome reason engine seconds property mass regions witness rounded violation_probability violations_in_data",
     "certify": "property certified_mass refuted_mass searched_mass proved_radius refuted_radius complete reason "

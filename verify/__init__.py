@@ -4,6 +4,7 @@ from .box_splitting import RadialSearch
 from .certify import Certificate, certify
 from .engines import ENGINES, EngineInfo, default_engine, engine, solver, verify
 from .external import ExternalTool
+from .reduction import Reduction, reduce_query
 from .replay import replay
 from .rounding import RoundedWitness, rounded_witness
 from .several import Answers, verify_with
@@ -21,6 +22,7 @@ __all__ = [
     "ExternalTool",
     "Outcome",
     "RadialSearch",
+    "Reduction",
     "RoundedWitness",
     "Verdict",
     "Witness",
@@ -30,6 +32,7 @@ __all__ = [
     "external_tool",
     "found_tools",
     "is_countable",
+    "reduce_query",
     "replay",
     "rounded_witness",
     "solver",

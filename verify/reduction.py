@@ -1,8 +1,8 @@
 """A smaller query for others: ReLU units that keep to one phase all over the region are folded away.
 
-Units of one layer after the other are settled: by points of the region at which they are on both sides of zero, by symbolic
-bounds, by optimised ones, and, while there is time, by the `bab` engine, which is asked whether a unit's input ever gets to
-its other side. Every layer is looked at behind those that are folded already. No answer is about the property.
+Units are settled layer by layer, each behind those that are folded already: by points at which they are on both sides of
+zero, by symbolic bounds, by optimised ones, and while there is time by branch and bound, which is asked whether a unit's
+input ever gets to its other side. Nothing is asked about the property, so that no verdict goes into the smaller query.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from veriflow.errors import QueryError
 from veriflow.piecewise import Conjunctions, Graph, evaluate, exclude, fold_stable_units, symbolic_bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Region
+from veriflow.regions import Ball, Region, pieces
 
 from .attack import draw_points
 from .branch_and_bound import verify_branch_and_bound
@@ -30,67 +31,79 @@ POINTS = 4096
 """How many points of the region are looked at for units that are on both sides of zero."""
 
 UNIT_SECONDS = 2.0
-"""How long the engine may take for one unit."""
+"""How long branch and bound may take for one unit."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """A query that has the same violations as another one over the same region.
+    """A query with the violations of a given one, on a smaller graph that equals the given one's inside the region only.
 
     Attributes:
-        query: the smaller one. Its graph equals the other's inside the region only.
-        before: ReLU units of the given query.
-        after: those of the smaller one.
+        query: the smaller one, over the same region with the same inputs; its data, latent and further points are whole.
+        relus: ReLU units of the given query and of this one.
     """
 
     query: Query
-    before: int
-    after: int
+    relus: tuple[int, int]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """ReLU units before and after, as manifests and documents have them."""
+        return dict(zip(("before", "after"), self.relus, strict=True))
 
 
 def reduce_query(query: Query, *, timeout: float = 60.0) -> Reduction:
+    """Fold what is never negative, or never positive, all over the (filled) region.
+
+    The graphs are equal in real arithmetic at every point of the region: no constant is changed. A unit counts as stable
+    where bounds prove it, or the bab engine with the tolerance of its verdicts; after ``timeout`` seconds bounds alone.
+
+    Raises:
+        QueryError: an L2 ball.
+    """
+    if any(isinstance(part, Ball) and part.p == 2 for _, part in pieces(query.region)):
+        raise QueryError(f"expected a region of linear constraints; got {query.region}")
     deadline = time.monotonic() + timeout
-    needed = query.graph.ending_at
+    with torch.no_grad():
+        values = evaluate(query.graph, draw_points(query.region, POINTS, seed=0))
     phases: dict[str, Signs] = {}
-    values = evaluate(query.graph, draw_points(query.region, POINTS, seed=0))
     for relu in query.graph.relus:
-        part = fold_stable_units(query.graph.ending_at(relu.input), phases)
-        seen = values[relu.input]
-        phases[relu.output] = _phases(
-            part, query.region, (seen > 0).any(0).numpy(), (seen < 0).any(0).numpy(), deadline
-        )
-    keep = {query.data, *query.others, *([query.latent] if query.latent else [])}
+        layer = fold_stable_units(query.graph.ending_at(relu.input), phases)
+        above, below = ((sign * values[relu.input] > 0).any(0).numpy() for sign in (1, -1))
+        phases[relu.output] = _phases(layer, query.region, above, below, deadline)
+    keep = {query.data, *query.others, *(() if query.latent is None else (query.latent,))}
     graph = fold_stable_units(query.graph, phases, keep)
-    return Reduction(replace(query, graph=graph), query.graph.relu_count, graph.relu_count)
+    return Reduction(replace(query, graph=graph), (query.graph.relu_count, graph.relu_count))
 
 
-COUNT = {}
-def _phases(graph: Graph, region: Region, above, below, deadline: float) -> Signs:
+def _phases(
+    graph: Graph, region: Region, above: NDArray[np.bool_], below: NDArray[np.bool_], deadline: float
+) -> Signs:
+    """Of each output that is a unit's input: 1 where it is never negative, −1 where it is never positive, else 0.
+
+    ``above`` and ``below`` say which were seen to be positive and negative.
+    """
     bounds = symbolic_bounds(graph, region)
     low, high = bounds.lower[graph.output], bounds.upper[graph.output]
     phases = np.where(low >= 0, 1, np.where(high <= 0, -1, 0)).astype(np.int8)
-    COUNT['symbolic'] = COUNT.get('symbolic',0)+int((phases!=0).sum())
-    open_units = np.flatnonzero((phases == 0) & ~(above & below))
-    if not open_units.size:
+    units = np.flatnonzero((phases == 0) & ~(above & below))
+    if not units.size:
         return phases
-    signs = np.where(above[open_units], 1, -1)
-    rows = np.zeros((len(open_units), graph.output_size))
-    rows[np.arange(len(open_units)), open_units] = -signs
-    found = exclude(
-        graph, region, Conjunctions(rows, np.zeros(len(rows)), tuple((k,) for k in range(len(rows))))
-    ).excluded
-    phases[open_units[found]] = signs[found]
-    COUNT['exclude'] = COUNT.get('exclude',0)+int(found.sum())
-    for unit, sign in zip(open_units[~found], signs[~found], strict=True):
-        left = deadline - time.monotonic()
-        if left <= 0:
-            break
-        crossed = Constraint(((int(unit), Fraction(int(-sign))),), Fraction(0), strict=True)
-        one = Query(graph, region, ((crossed,),), "", graph.input)
-        t=time.monotonic()
-        verdict = verify_branch_and_bound(one, timeout=min(UNIT_SECONDS, left))
-        COUNT['bab '+verdict.outcome] = COUNT.get('bab '+verdict.outcome,0)+1
-        COUNT['t '+verdict.outcome] = COUNT.get('t '+verdict.outcome,0)+time.monotonic()-t
-        if verdict.outcome is Outcome.HOLDS:
+    signs = np.where(above[units], 1, -1)
+    rows = np.zeros((len(units), graph.output_size))
+    rows[np.arange(len(units)), units] = -signs
+    crossings = Conjunctions(rows, np.zeros(len(units)), tuple((k,) for k in range(len(units))))
+    excluded = exclude(graph, region, crossings).excluded
+    for unit, sign, proved in zip(units.tolist(), signs.tolist(), excluded.tolist(), strict=True):
+        if proved or _never_crosses(graph, region, unit, sign, deadline):
             phases[unit] = sign
     return phases
+
+
+def _never_crosses(graph: Graph, region: Region, unit: int, sign: int, deadline: float) -> bool:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return False
+    crossing = Constraint(((unit, Fraction(-sign)),), Fraction(0), strict=True)
+    query = Query(graph, region, ((crossing,),), "", graph.input)
+    return verify_branch_and_bound(query, timeout=min(UNIT_SECONDS, left)).outcome is Outcome.HOLDS

@@ -14,7 +14,7 @@ from .evaluate import evaluate, evaluate_exact
 from .graph import Affine, Graph, Relu, compose
 from .lower import lower_flow, lower_network
 from .optimise import Conjunctions, Exclusion, exclude, exclude_in_pieces
-from .simplify import drop_dead_units, fold_stable_units
+from .simplify import drop_dead_units, fold_stable_units, fuse_affine
 
 __all__ = [
     "Affine",
@@ -34,6 +34,7 @@ __all__ = [
     "exclude",
     "exclude_in_pieces",
     "fold_stable_units",
+    "fuse_affine",
     "interval_bounds",
     "linear_lower_bounds",
     "lower_flow",

@@ -139,7 +139,8 @@ class _Backward:
         self.constant = self.constant + constant
 
 
-def _gamma(terms: int) -> float:
+def rounding_share(terms: int) -> float:
+    """γ of a sum of so many products, with room to spare: how much of its size rounding can change."""
     return (terms + 8) * _UNIT
 
 
@@ -173,7 +174,7 @@ def _interval_step(node: Node, lower: Mapping[str, Vector], upper: Mapping[str, 
         low, high = low + centre - spread, high + centre + spread
         size = size + 2 * _times(np.maximum(np.abs(lower[name]), np.abs(upper[name])), abs(weight).T)
         terms += 2 * weight.shape[1]
-    error = _gamma(terms) * size + _TINY
+    error = rounding_share(terms) * size + _TINY
     return low - error, high + error
 
 
@@ -272,14 +273,14 @@ def _ended(region: Regions, last: Vector, state: _Backward) -> LinearBounds:
     """The least value over the region of what is left: rows of the input, a constant, values at vertices."""
     vertices = region.vertices
     ends = np.stack([region.lower, region.upper], axis=-2) if vertices is None else vertices
-    rounding = _gamma(last.shape[-1] + 2) * _dot(np.abs(last), np.abs(ends).max(axis=-2))
+    rounding = rounding_share(last.shape[-1] + 2) * _dot(np.abs(last), np.abs(ends).max(axis=-2))
     if vertices is None:
         reach = region.support(-last)
         state.shift(-reach, rounding + 4 * _UNIT * np.abs(reach))
         return LinearBounds(state.constant - state.error, last, None, state.lines)
     values = last @ np.swapaxes(vertices, -1, -2)
     if state.at_vertices is not None:
-        rounding = rounding + _gamma(8) * np.abs(state.at_vertices).max(axis=-1)
+        rounding = rounding + rounding_share(8) * np.abs(state.at_vertices).max(axis=-1)
         values = values + state.at_vertices
     values = values + (state.constant - state.error - rounding - 4 * _UNIT * np.abs(state.constant))[..., None]
     values = values - 4 * _UNIT * np.abs(values)
@@ -290,7 +291,7 @@ def _through_affine(node: Affine, rows: Vector, state: _Backward) -> None:
     effect = np.abs(node.bias)
     for name, weight in node.terms:
         effect = effect + _times(state.bounds.magnitude(name), abs(weight).T)
-    state.shift(rows @ node.bias, _gamma(len(node.bias)) * _dot(np.abs(rows), effect))
+    state.shift(rows @ node.bias, rounding_share(len(node.bias)) * _dot(np.abs(rows), effect))
     for name, weight in node.terms:
         state.add(name, _times(rows, weight))
 
@@ -324,7 +325,7 @@ def _through_relu(node: Relu, rows: Vector, state: _Backward) -> None:
         total = rest @ peaks
         state.at_vertices = total if state.at_vertices is None else state.at_vertices + total
         highest = np.maximum(peaks.max(axis=-1), np.maximum(high, 0))
-        state.error = state.error + _gamma(2 * offset.shape[-1]) * _dot(-rest, highest)
+        state.error = state.error + rounding_share(2 * offset.shape[-1]) * _dot(-rest, highest)
         part = np.maximum(rows, 0) * below + chord * slope[..., None, :]
     if chosen is not None and node.output in chosen.multipliers:
         sign = np.where(on, 1.0, np.where(high <= 0, -1.0, 0.0))
@@ -332,6 +333,6 @@ def _through_relu(node: Relu, rows: Vector, state: _Backward) -> None:
         state.error = state.error + _UNIT * _dot(np.abs(taken) + np.abs(part), state.bounds.magnitude(node.input))
         part = part - taken
     raised = _dot(chord, offset)
-    state.shift(raised, _gamma(offset.shape[-1]) * -raised)
+    state.shift(raised, rounding_share(offset.shape[-1]) * -raised)
     state.error = state.error + _UNIT * _dot(np.abs(part), state.bounds.magnitude(node.input))
     state.add(node.input, part)

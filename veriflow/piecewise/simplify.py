@@ -1,6 +1,7 @@
-"""Smaller graphs that compute the same: units of known phase folded away, what nothing reads dropped.
+"""Smaller graphs that compute the same: units of known phase folded away, what nothing reads dropped, maps fused.
 
-No two weights are multiplied or added, so that every constant of the new graph is one of the old, a zero or a one.
+Only `fuse_affine` multiplies weights, and says what that may change. Otherwise every constant of the new graph is one
+of the old, a zero or a one.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
+from .bounds import Bounds, rounding_share
 from .copies import fresh
-from .graph import Affine, Graph, Matrix, Node, Relu, identity
+from .graph import Affine, Graph, Matrix, Node, Relu, Vector, dense, identity
 
 Indices = NDArray[np.intp]
 Phases = Mapping[str, NDArray[np.int8]]
@@ -41,6 +44,7 @@ class _Folding:
     def __init__(self, graph: Graph, phases: Phases, kept: Collection[str]) -> None:
         self.graph, self.phases, self.kept = graph, phases, kept
         self.nodes: dict[str, Node] = {}
+        self.folded: set[str] = set()
         self.sizes = {graph.input: graph.input_size}
         self.taken = set(graph.sizes)
         self.parts: dict[str, list[tuple[str, Indices]]] = {graph.input: [(graph.input, np.arange(graph.input_size))]}
@@ -49,7 +53,7 @@ class _Folding:
         for node in self.graph.nodes:
             if isinstance(node, Affine):
                 parts = [(part, weight[:, places]) for name, weight in node.terms for part, places in self.parts[name]]
-                self._add_affine(node, parts)
+                self._add_affine(node, [self._narrowed(node.output, *part) for part in parts])
             else:
                 self._fold(node)
         return Graph(self.graph.input, self.graph.input_size, tuple(self.nodes.values()), self.graph.output)
@@ -62,6 +66,14 @@ class _Folding:
             terms[source] = weight
         self._add(Affine(node.output, tuple(terms.items()), node.bias))
         self.parts[node.output] = [(node.output, np.arange(len(node.bias)))]
+
+    def _narrowed(self, reader: str, name: str, weight: Matrix) -> tuple[str, Matrix]:
+        """A term of a map that reads many entries of another map: what it makes of them, as a shorter tensor."""
+        rows, columns = weight.shape
+        if rows >= columns or name not in self.folded:
+            return name, weight
+        short = self._add(Affine(self._unused(reader), ((name, weight),), np.zeros(rows)))
+        return short, identity(rows)
 
     def _fold(self, node: Relu) -> None:
         size = self.graph.sizes[node.output]
@@ -76,6 +88,8 @@ class _Folding:
                 if phase == 0:
                     whole = len(chosen) == size
                     source = self._add(Relu(node.output if whole else self._unused(node.output), source))
+                else:
+                    self.folded.add(source)
                 found.append((source, places[chosen]))
         self.parts[node.output] = found
         if node.output in self.kept and node.output not in self.nodes:
@@ -127,7 +141,8 @@ def drop_dead_units(graph: Graph, keep: Collection[str] = ()) -> Graph:
             part = weight[rows][:, live[name]] if name in live else None
             if part is not None and part.shape[1]:
                 terms.append((name, part))
-        nodes.append(Affine(node.output, tuple(terms), node.bias[rows]))
+        nothing = (graph.input, sparse.csr_array((int(rows.sum()), graph.input_size)))  # a constant, batched like others
+        nodes.append(Affine(node.output, tuple(terms) or (nothing,), node.bias[rows]))
     return Graph(graph.input, graph.input_size, tuple(nodes), graph.output)
 
 
@@ -135,3 +150,74 @@ def _columns_read(node: Node, rows: NDArray[np.bool_]) -> list[tuple[str, NDArra
     if isinstance(node, Relu):
         return [(node.input, rows)]
     return [(name, np.asarray(abs(weight[rows]).sum(axis=0) > 0).reshape(-1)) for name, weight in node.terms]
+
+
+def fuse_affine(graph: Graph, bounds: Bounds) -> tuple[Graph, dict[str, Vector]]:
+    """A graph whose affine maps read only the input and outputs of ReLUs, and how far its tensors may be from the given ones.
+
+    Products of weights are taken in float64. Where a map W of n inputs reads t = M v + m, the product is off by at most
+    γ_n |W| |M| (Higham, *Accuracy and Stability of Numerical Algorithms*, eq. 3.13), and what t itself is off by passes
+    through |W|; a ReLU enlarges no difference.
+
+    Args:
+        graph: any graph.
+        bounds: that hold for its tensors over a region.
+
+    Returns:
+        The graph, whose tensors have the names of the given one's, and for each of them the most that an entry differs
+        by anywhere in the region ``[size]``, in real arithmetic.
+    """
+    fusing = _Fusing(graph, bounds)
+    return fusing.built(), fusing.deviations
+
+
+class _Fusing:
+    """Every affine tensor as a map of the input and outputs of ReLUs."""
+
+    def __init__(self, graph: Graph, bounds: Bounds) -> None:
+        self.graph, self.bounds = graph, bounds
+        self.maps: dict[str, tuple[dict[str, Vector], Vector]] = {}
+        self.deviations: dict[str, Vector] = {graph.input: np.zeros(graph.input_size)}
+
+    def built(self) -> Graph:
+        read = {node.input for node in self.graph.relus} | {self.graph.output}
+        nodes: list[Node] = []
+        for node in self.graph.nodes:
+            if isinstance(node, Relu):
+                self.deviations[node.output] = self.deviations[node.input]
+                nodes.append(node)
+                continue
+            terms, bias = self._fused(node)
+            self.maps[node.output] = (terms, bias)
+            if node.output in read:
+                nodes.append(Affine(node.output, tuple(terms.items()), bias))
+        names = {node.output for node in nodes} | {self.graph.input}
+        self.deviations = {name: value for name, value in self.deviations.items() if name in names}
+        return Graph(self.graph.input, self.graph.input_size, tuple(nodes), self.graph.output)
+
+    def _fused(self, node: Affine) -> tuple[dict[str, Vector], Vector]:
+        terms: dict[str, Vector] = {}
+        bias, size, passed, count = node.bias, np.abs(node.bias), np.zeros(len(node.bias)), len(node.terms) + 1
+        for name, weight in node.terms:
+            inner, inner_bias = self.maps.get(name, ({name: None}, np.zeros(self.graph.sizes[name])))
+            for source, matrix in inner.items():
+                part = dense(weight if matrix is None else weight @ matrix)
+                terms[source] = terms[source] + part if source in terms else part
+            bias = bias + weight @ inner_bias
+            size = size + abs(weight) @ self._size(name)
+            passed = passed + abs(weight) @ self.deviations[name]
+            count += weight.shape[1]
+        if len(terms) < len(node.terms) or any(name in self.maps for name in node.inputs):  # else nothing was computed
+            passed = passed + 2 * rounding_share(2 * count) * size
+        self.deviations[node.output] = (1 + 1e-9) * passed
+        return terms, bias
+
+    def _size(self, name: str) -> Vector:
+        """Σ |M| |v| + |m|, the numbers that meet in a tensor as it is computed now."""
+        if name not in self.maps:
+            return self._most(name)
+        terms, bias = self.maps[name]
+        return sum((np.abs(matrix) @ self._most(source) for source, matrix in terms.items()), np.abs(bias))
+
+    def _most(self, name: str) -> Vector:
+        return self.bounds.magnitude(name) + self.deviations[name]
