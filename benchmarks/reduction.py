@@ -1,12 +1,12 @@
-"""Claim: outside tools are faster on queries that ``veriflow export --reduce`` wrote than on those of plain ``export``.
+"""Claim: outside tools are faster on what ``veriflow export --reduce`` writes than on what plain ``export`` does.
 
-    VERIFLOW_TOOLS=/path/to/tools/bin python benchmarks/reduction.py [--sets moons,cancer10,wine] [--timeout 60]
+    VERIFLOW_TOOLS=/path/to/tools/bin python benchmarks/reduction.py [--with Marabou,vibecheck] [--sets moons,cancer10,wine]
 
 L∞ queries of `level_set_queries`. Each is written both ways, and each tool is run on both bundles' files as a user would run
-it: Marabou on its input queries, vibecheck on VNN-LIB 2.0 with the network as a graph and as a chain. Seconds are processor
-seconds of the tool, so that other programs on the machine count less; those that it needs to start, measured on a query
-of one unit, are taken off, and given below the table. A ratio counts where the tool decides one of both at least and needs
-`LEAST` seconds beyond its start on the plain one; a side that reaches the time limit counts with what it used until then.
+it: Marabou on its input queries, vibecheck on VNN-LIB 2.0 with the network as a graph and as a chain. Seconds are the tool's
+processor seconds, so that other programs on the machine count less, and those that it needs to start, measured on a
+query of one unit, are taken off. A ratio counts where the tool decides one of both at least and where the plain query takes
+it `LEAST` seconds, and a tenth of its start, beyond its start; a side at its time limit counts with what it used until then.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,7 @@ from verify import reduce_query
 FORMS = ("onnx", "chain", "vnnlib", "vnnlib2", "marabou")
 
 LEAST = 0.05
-"""Processor seconds beyond its start that a tool must need for a ratio to mean anything."""
+"""Processor seconds beyond its start that a tool must need, at least, for a ratio to mean anything."""
 
 
 def tools() -> dict[str, Reader]:
@@ -46,7 +45,7 @@ def tools() -> dict[str, Reader]:
     if ("vnnlib2", "vibecheck") in found:
         read = found["vnnlib2", "vibecheck"]
         named["vibecheck"] = read
-        named["vibecheck, chain"] = lambda files, seconds: read({**files, "onnx": files["chain"]}, seconds)
+        named["vibecheck:chain"] = lambda files, seconds: read({**files, "onnx": files["chain"]}, seconds)
     return named
 
 
@@ -77,7 +76,7 @@ def started(read: Reader, files: Files, runs: int = 3) -> float:
 def ratio(plain: tuple[str, float], reduced: tuple[str, float], start: float) -> float | None:
     """Seconds on the reduced query over those on the plain one, without the start; None where that means nothing."""
     decided = {"sat", "unsat"}
-    if plain[1] - start < LEAST or not decided & {plain[0], reduced[0]}:
+    if plain[1] - start < max(LEAST, start / 10) or not decided & {plain[0], reduced[0]}:
         return None
     return max(reduced[1] - start, 0.0) / (plain[1] - start)
 
@@ -86,9 +85,10 @@ def main() -> None:
     """Print the table, the median ratios and whether any two answers differ."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sets", default="moons,cancer10,wine")
+    parser.add_argument("--with", dest="tools", help="names of tools, separated by commas; all by default")
     parser.add_argument("--timeout", type=float, default=60.0)
     options = parser.parse_args()
-    chosen = tools()
+    chosen = {name: read for name, read in tools().items() if options.tools is None or name in options.tools.split(",")}
     ratios: dict[str, list[float]] = {name: [] for name in chosen}
     raw: dict[str, list[float]] = {name: [] for name in chosen}
     table = Table("query", "ReLUs", "reduced in", *chosen)
@@ -102,12 +102,12 @@ def main() -> None:
             begun = time.process_time()
             reduction = reduce_query(query)
             seconds = time.process_time() - begun
-            bundle = write_bundle(
-                Path(folder) / "pair", {"plain": query, "reduced": reduction.query}, forms=FORMS
-            )
+            bundle = write_bundle(Path(folder) / "pair", {"plain": query, "reduced": reduction.query}, forms=FORMS)
             cells = []
             for tool, read in chosen.items():
-                plain, reduced = (measured(read, files_of(bundle, side), options.timeout) for side in ("plain", "reduced"))
+                plain, reduced = (
+                    measured(read, files_of(bundle, side), options.timeout) for side in ("plain", "reduced")
+                )
                 if {plain[0], reduced[0]} == {"sat", "unsat"}:
                     differ.append(f"{name} ({tool})")
                 share = ratio(plain, reduced, start[tool])

@@ -15,13 +15,11 @@ Source: Wu et al., *Marabou 2.0: A Versatile Formal Analyzer of Neural Networks*
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import numpy as np
+from collections.abc import Sequence
 
 from veriflow.errors import QueryError
 from veriflow.piecewise import Bounds, fuse_affine, symbolic_bounds
-from veriflow.piecewise.graph import Affine, Relu, Vector, dense
+from veriflow.piecewise.graph import Affine, Relu, dense
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, pieces
@@ -40,10 +38,10 @@ class _Lines:
         self.equations: list[str] = []
         self.bends: list[str] = []
 
-    def variables(self, lower: Vector, upper: Vector) -> range:
+    def variables(self, lower: Sequence[float], upper: Sequence[float]) -> range:
         start = len(self.lower)
-        self.lower += np.asarray(lower, dtype=float).tolist()
-        self.upper += np.asarray(upper, dtype=float).tolist()
+        self.lower += lower
+        self.upper += upper
         return range(start, len(self.lower))
 
     def equation(self, kind: int, terms: list[tuple[int, float]], scalar: float) -> None:
@@ -88,11 +86,13 @@ def to_marabou(query: Query, disjunct: tuple[Constraint, ...], bounds: Bounds | 
     bounds = symbolic_bounds(graph, region) if bounds is None else bounds
     graph, deviations = fuse_affine(graph, bounds)
     lines = _Lines()
-    inputs = lines.variables(bounds.lower[graph.input], bounds.upper[graph.input])
+    inputs = lines.variables(bounds.lower[graph.input].tolist(), bounds.upper[graph.input].tolist())
     numbers = {graph.input: inputs}
     for node in graph.nodes:
-        low, high, off = bounds.lower[node.output], bounds.upper[node.output], deviations[node.output]
-        numbers[node.output] = lines.variables(_below(low, off), -_below(-high, off))
+        low, high, off = (t[node.output].tolist() for t in (bounds.lower, bounds.upper, deviations))
+        lower = [_below(value, most) for value, most in zip(low, off, strict=True)]
+        upper = [-_below(-value, most) for value, most in zip(high, off, strict=True)]
+        numbers[node.output] = lines.variables(lower, upper)
         if isinstance(node, Relu):
             for before, after in zip(numbers[node.input], numbers[node.output], strict=True):
                 lines.bend("relu", before, after)
@@ -103,17 +103,18 @@ def to_marabou(query: Query, disjunct: tuple[Constraint, ...], bounds: Bounds | 
         if part.p == 1:
             _l1_norm(lines, inputs[place], part)
     for k, (_, part) in enumerate(shells, start=outputs):
-        lines.lower[ends[k]] = max(lines.lower[ends[k]], float(_below(part.inner, deviations[graph.output][k])))
+        off = float(deviations[graph.output][k])
+        lines.lower[ends[k]] = max(lines.lower[ends[k]], _below(part.inner, off))
     for constraint in disjunct:
         terms = [(ends[i], float(c)) for i, c in constraint.coefficients]
         off = sum(abs(float(c)) * float(deviations[graph.output][i]) for i, c in constraint.coefficients)
-        lines.equation(_AT_LEAST, terms, float(_below(float(constraint.bound), off)))
+        lines.equation(_AT_LEAST, terms, _below(float(constraint.bound), off))
     return lines.text(inputs, ends[:outputs])
 
 
-def _below(numbers: Vector | float, deviation: Vector | float) -> Any:
-    """What is not above the numbers where they are off by so much, in floats."""
-    return np.where(deviation > 0, np.nextafter(numbers - 2 * deviation, -np.inf), numbers)[()]
+def _below(number: float, deviation: float) -> float:
+    """What is not above the number where it is off by so much, in floats."""
+    return math.nextafter(number - 2 * deviation, -math.inf) if deviation else number
 
 
 def _affine(lines: _Lines, node: Affine, numbers: dict[str, range]) -> None:
@@ -127,7 +128,7 @@ def _affine(lines: _Lines, node: Affine, numbers: dict[str, range]) -> None:
 
 
 def _l1_norm(lines: _Lines, inputs: range, region: Ball) -> None:
-    magnitudes = lines.variables(np.zeros(len(inputs)), np.full(len(inputs), region.radius))
+    magnitudes = lines.variables([0.0] * len(inputs), [region.radius] * len(inputs))
     for before, after in zip(inputs, magnitudes, strict=True):
         lines.bend("absoluteValue", before, after)
     norm = [(v, 1.0) for v in magnitudes]

@@ -15,8 +15,8 @@ FACES = {
         portable_form query_formula query_from_bytes query_to_bytes read_logits read_network read_onnx read_vnnlib
         run_onnx shifted_chain to_marabou to_smtlib to_vnnlib1 to_vnnlib2 two_networks write_bundle""",
     verify: """Answers Certificate ENGINES EngineInfo ExternalTool MEMORY_LIMIT Outcome RadialSearch Reduction RoundedWitness
-        Verdict Witness certify default_engine engine external_tool found_tools is_countable reduce_query replay rounded_witness solver
-        verify verify_with violation_probability violations_in_data""",
+        Verdict Witness certify default_engine engine external_tool found_tools is_countable reduce_query replay
+        rounded_witness solver verify verify_with violation_probability violations_in_data""",
 }
 
 

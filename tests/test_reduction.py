@@ -28,9 +28,13 @@ def as_if(graph, phases, point):
         if isinstance(node, Relu):
             signs = phases.get(node.output, [0] * graph.sizes[node.output])
             choices = zip(found[node.input], signs, strict=True)
-            found[node.output] = [value if sign == 1 else max(value, Fraction(0)) * (sign == 0) for value, sign in choices]
+            found[node.output] = [
+                value if sign == 1 else max(value, Fraction(0)) * (sign == 0) for value, sign in choices
+            ]
         else:
-            one = Graph("all", graph.sizes[node.inputs[0]], (replace(node, terms=(("all", node.terms[0][1]),)),), node.output)
+            one = Graph(
+                "all", graph.sizes[node.inputs[0]], (replace(node, terms=(("all", node.terms[0][1]),)),), node.output
+            )
             total = evaluate_exact(one, found[node.inputs[0]])[node.output]
             for name, weight in node.terms[1:]:
                 more = Affine("more", (("all", weight),), np.zeros(len(node.bias)))
@@ -53,7 +57,9 @@ def crossed_graph(seed):
         Relu("h", "a"),
         Relu("h2", "a"),
         Relu("hh", "h"),
-        Affine("b", (("a", weight(3, 4)), ("h", weight(3, 4)), ("h2", weight(3, 4)), ("hh", weight(3, 4))), weight(1, 3)[0]),
+        Affine(
+            "b", (("a", weight(3, 4)), ("h", weight(3, 4)), ("h2", weight(3, 4)), ("hh", weight(3, 4))), weight(1, 3)[0]
+        ),
         Affine("unread", (("b", weight(2, 3)),), np.zeros(2)),
         Relu("y", "b"),
     )
@@ -74,7 +80,10 @@ def test_folding_does_what_the_phases_say(graph, draw):
     keep = draw.sample([node.output for node in graph.nodes], draw.randint(0, 3))
     folded = fold_stable_units(graph, phases, keep)
     assert min(folded.sizes.values()) > 0
-    assert folded.relu_count <= sum((phases.get(r.output, np.zeros(graph.sizes[r.output])) == 0).sum() for r in graph.relus) * 2
+    assert (
+        folded.relu_count
+        <= sum((phases.get(r.output, np.zeros(graph.sizes[r.output])) == 0).sum() for r in graph.relus) * 2
+    )
     given_numbers = numbers_of(graph) | {0.0, 1.0}
     assert numbers_of(folded) <= given_numbers
     for _ in range(3):
@@ -85,7 +94,9 @@ def test_folding_does_what_the_phases_say(graph, draw):
 
 
 def numbers_of(graph):
-    arrays = [array for node in graph.nodes if isinstance(node, Affine) for array in (node.bias, *(w for _, w in node.terms))]
+    arrays = [
+        array for node in graph.nodes if isinstance(node, Affine) for array in (node.bias, *(w for _, w in node.terms))
+    ]
     dense = [array.toarray() if hasattr(array, "toarray") else array for array in arrays]
     return set(np.concatenate([array.reshape(-1) for array in dense]).tolist())
 
@@ -157,14 +168,17 @@ def test_reduced_queries_have_the_known_truth(name):
     else:
         assert (verdict.outcome is Outcome.VIOLATED) == truth.violated
     if verdict.witness is not None:
-        assert query.violated_by(evaluate_exact(query.graph, verdict.witness.latent)[query.graph.output])
+        assert query.violated_by(evaluate_exact(query.graph, list(verdict.witness.point))[query.graph.output])
 
 
 def test_all_units_stable_or_none():
     query = small_query("Linf ball", "largest")
     tiny = reduce_query(query.at(Ball(math.inf, 1e-6, 3)))
     assert tiny.counts["after"] == 0
-    assert verify(tiny.query, "milp", timeout=20).outcome is verify(query.at(tiny.query.region), "milp", timeout=20).outcome
+    assert (
+        verify(tiny.query, "milp", timeout=20).outcome
+        is verify(query.at(tiny.query.region), "milp", timeout=20).outcome
+    )
     wide = reduce_query(query.at(Ball(math.inf, 1e4, 3)))
     first = query.graph.relus[0].output
     assert wide.query.graph.relu_count == wide.counts["after"] > query.graph.sizes[first]

@@ -39,7 +39,8 @@ class Reduction:
     """A query with the violations of a given one, on a smaller graph that equals the given one's inside the region only.
 
     Attributes:
-        query: the smaller one, over the same region with the same inputs; its data, latent and further points are whole.
+        query: the smaller one, with the same inputs; its data, latent and further points are whole. It must not be asked
+            over another region.
         relus: ReLU units of the given query and of this one.
     """
 
@@ -53,7 +54,7 @@ class Reduction:
 
 
 def reduce_query(query: Query, *, timeout: float = 60.0) -> Reduction:
-    """Fold what is never negative, or never positive, all over the (filled) region.
+    """Fold what is never negative, or never positive, all over the region.
 
     The graphs are equal in real arithmetic at every point of the region: no constant is changed. A unit counts as stable
     where bounds prove it, or the bab engine with the tolerance of its verdicts; after ``timeout`` seconds bounds alone.
@@ -76,9 +77,7 @@ def reduce_query(query: Query, *, timeout: float = 60.0) -> Reduction:
     return Reduction(replace(query, graph=graph), (query.graph.relu_count, graph.relu_count))
 
 
-def _phases(
-    graph: Graph, region: Region, above: NDArray[np.bool_], below: NDArray[np.bool_], deadline: float
-) -> Signs:
+def _phases(graph: Graph, region: Region, above: NDArray[np.bool_], below: NDArray[np.bool_], deadline: float) -> Signs:
     """Of each output that is a unit's input: 1 where it is never negative, −1 where it is never positive, else 0.
 
     ``above`` and ``below`` say which were seen to be positive and negative.

@@ -141,7 +141,10 @@ def drop_dead_units(graph: Graph, keep: Collection[str] = ()) -> Graph:
             part = weight[rows][:, live[name]] if name in live else None
             if part is not None and part.shape[1]:
                 terms.append((name, part))
-        nothing = (graph.input, sparse.csr_array((int(rows.sum()), graph.input_size)))  # a constant, batched like others
+        nothing = (
+            graph.input,
+            sparse.csr_array((int(rows.sum()), graph.input_size)),
+        )  # a constant, batched like others
         nodes.append(Affine(node.output, tuple(terms) or (nothing,), node.bias[rows]))
     return Graph(graph.input, graph.input_size, tuple(nodes), graph.output)
 
