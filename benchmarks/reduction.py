@@ -102,7 +102,8 @@ def main() -> None:
             begun = time.process_time()
             reduction = reduce_query(query)
             seconds = time.process_time() - begun
-            bundle = write_bundle(Path(folder) / "pair", {"plain": query, "reduced": reduction.query}, forms=FORMS)
+            both = {"plain": query, "reduced": reduction.query}
+            bundle = write_bundle(Path(folder) / "pair", both, forms=FORMS, bounds={"reduced": reduction.bounds})
             cells = []
             for tool, read in chosen.items():
                 plain, reduced = (

@@ -260,6 +260,13 @@ def test_export(folder: Path, tmp_path: Path, asked: Callable[..., list[object]]
     text = run("export", *asked("classified_as(0)"), "--radius", 1, "-o", tmp_path / "bundle")
     assert text.exit_code == 0
     assert "vnnlib/query.vnnlib" in text.stdout
+    reduced = document("export", *asked("classified_as(0)"), "--radius", 0.1, "-o", tmp_path / "bundle", "--reduce")
+    counts = reduced["reduced_relus"]["query"]
+    assert counts["after"] < counts["before"]
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert manifest["queries"]["query"]["reduced_relus"] == counts
+    asked_again = run("export", *asked("classified_as(0)"), "--radius", 0.1, "-o", tmp_path / "bundle", "--reduce")
+    assert f"{counts['before']} before, {counts['after']} after" in asked_again.stdout
 
 
 @pytest.mark.parametrize("engine", ["bab", "milp", "smt"])

@@ -17,6 +17,8 @@ from small_queries import REGIONS, exact, inside_points, random_graph, random_ne
 from exporters import FORMS, read_onnx, write_bundle
 from veriflow.errors import QueryError
 from veriflow.piecewise import Affine, Graph, Relu, evaluate_exact, fold_stable_units, fuse_affine, symbolic_bounds
+from veriflow.properties import output_between
+from veriflow.query import Query
 from veriflow.regions import Ball, Box
 from verify import Outcome, reduce_query, verify
 
@@ -155,6 +157,9 @@ def test_a_reduced_query_equals_the_given_one_in_the_region(region):
             want, found = (evaluate_exact(one.graph, point) for one in (query, smaller))
             assert found[smaller.graph.output] == want[query.graph.output]
             assert found[smaller.data] == want[query.data]
+            for name, values in found.items():
+                ends = zip(reduction.bounds.lower[name], values, reduction.bounds.upper[name], strict=True)
+                assert all(low <= value <= high for low, value, high in ends), name
     assert after < 0.8 * before
 
 
@@ -200,7 +205,13 @@ def test_bundles_of_reduced_queries_are_read(radius, tmp_path):
     query = small_query("Linf ball", "largest").at(Ball(math.inf, radius, 3))
     reduction = reduce_query(query)
     extra = {"query": {"reduced_relus": reduction.counts}}
-    bundle = write_bundle(tmp_path / "bundle", {"query": reduction.query}, forms=tuple(FORMS), extra=extra)
+    bundle = write_bundle(
+        tmp_path / "bundle",
+        {"query": reduction.query},
+        forms=tuple(FORMS),
+        extra=extra,
+        bounds={"query": reduction.bounds},
+    )
     entry = json.loads((bundle / "manifest.json").read_text())["queries"]["query"]
     assert entry["reduced_relus"] == reduction.counts
     files = files_of(bundle, "query")
@@ -209,3 +220,14 @@ def test_bundles_of_reduced_queries_are_read(radius, tmp_path):
         for point in inside_points(reduction.query.region, np.random.default_rng(0), 20):
             want = evaluate_exact(query.graph, exact(point))[query.graph.output]
             assert evaluate_exact(network, exact(point))[network.output] == want
+
+
+def test_units_in_many_dimensions_are_settled():
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((12, 9)).astype(np.float32).astype(float)
+    far = np.abs(weight).sum(axis=1) * np.where(np.arange(12) % 3, 0.999, 1.5)
+    first = Affine("a", (("z", weight),), far.astype(np.float32).astype(float))
+    graph = Graph("z", 9, (first, Relu("h", "a"), Affine("y", (("h", np.ones((2, 12))),), np.zeros(2))), "y")
+    query = Query(graph, Ball(math.inf, 1.0, 9), output_between(0, -1, 1).violation(2), "", "z")
+    reduction = reduce_query(query)
+    assert reduction.counts == {"before": 12, "after": 8}

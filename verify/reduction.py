@@ -1,8 +1,8 @@
 """A smaller query for others: ReLU units that keep to one phase all over the region are folded away.
 
 Units are settled layer by layer, each behind those that are folded already: by points at which they are on both sides of
-zero, by symbolic bounds, by optimised ones, and while there is time by branch and bound, which is asked whether a unit's
-input ever gets to its other side. Nothing is asked about the property, so that no verdict goes into the smaller query.
+zero, by bounds, and while there is time by branch and bound, which is asked whether a unit's input ever gets to its other
+side. Nothing is asked about the property, so that no verdict goes into the smaller query.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from veriflow.errors import QueryError
-from veriflow.piecewise import Conjunctions, Graph, evaluate, exclude, fold_stable_units, symbolic_bounds
+from veriflow.piecewise import Bounds, Graph, evaluate, fold_stable_units, symbolic_bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Region, pieces
 
 from .attack import draw_points
+from .boxes import RegionBoxes, split_boxes
 from .branch_and_bound import verify_branch_and_bound
 from .verdict import Outcome
 
@@ -29,6 +30,9 @@ Signs = NDArray[np.int8]
 
 POINTS = 4096
 """How many points of the region are looked at for units that are on both sides of zero."""
+
+HALVINGS = 6
+"""How often the region's box is halved for bounds."""
 
 UNIT_SECONDS = 2.0
 """How long branch and bound may take for one unit."""
@@ -41,10 +45,12 @@ class Reduction:
     Attributes:
         query: the smaller one, with the same inputs; its data, latent and further points are whole. It must not be asked
             over another region.
+        bounds: bounds over the region for its graph, tighter than the symbolic ones over all of it at once.
         relus: ReLU units of the given query and of this one.
     """
 
     query: Query
+    bounds: Bounds
     relus: tuple[int, int]
 
     @property
@@ -74,7 +80,8 @@ def reduce_query(query: Query, *, timeout: float = 60.0) -> Reduction:
         phases[relu.output] = _phases(layer, query.region, above, below, deadline)
     keep = {query.data, *query.others, *(() if query.latent is None else (query.latent,))}
     graph = fold_stable_units(query.graph, phases, keep)
-    return Reduction(replace(query, graph=graph), (query.graph.relu_count, graph.relu_count))
+    bounds = bounds_in_parts(graph, query.region)
+    return Reduction(replace(query, graph=graph), bounds, (query.graph.relu_count, graph.relu_count))
 
 
 def _phases(graph: Graph, region: Region, above: NDArray[np.bool_], below: NDArray[np.bool_], deadline: float) -> Signs:
@@ -82,21 +89,29 @@ def _phases(graph: Graph, region: Region, above: NDArray[np.bool_], below: NDArr
 
     ``above`` and ``below`` say which were seen to be positive and negative.
     """
-    bounds = symbolic_bounds(graph, region)
-    low, high = bounds.lower[graph.output], bounds.upper[graph.output]
-    phases = np.where(low >= 0, 1, np.where(high <= 0, -1, 0)).astype(np.int8)
-    units = np.flatnonzero((phases == 0) & ~(above & below))
-    if not units.size:
-        return phases
-    signs = np.where(above[units], 1, -1)
-    rows = np.zeros((len(units), graph.output_size))
-    rows[np.arange(len(units)), units] = -signs
-    crossings = Conjunctions(rows, np.zeros(len(units)), tuple((k,) for k in range(len(units))))
-    excluded = exclude(graph, region, crossings).excluded
-    for unit, sign, proved in zip(units.tolist(), signs.tolist(), excluded.tolist(), strict=True):
-        if proved or _never_crosses(graph, region, unit, sign, deadline):
+    bounds = bounds_in_parts(graph, region)
+    phases = np.where(bounds.lower[graph.output] >= 0, 1, np.where(bounds.upper[graph.output] <= 0, -1, 0)).astype(
+        np.int8
+    )
+    # bounds of a map without ReLUs are the best there are
+    for unit in np.flatnonzero((phases == 0) & ~(above & below)).tolist() if graph.relus else []:
+        sign = 1 if above[unit] else -1
+        if _never_crosses(graph, region, unit, sign, deadline):
             phases[unit] = sign
     return phases
+
+
+def bounds_in_parts(graph: Graph, region: Region) -> Bounds:
+    """Bounds over the region: the better ones of those over it as a whole and those over boxes that cover it."""
+    lower, upper = region.lower[None], region.upper[None]
+    for _ in range(HALVINGS):
+        lower, upper, _ = split_boxes(lower, upper, np.ones_like(lower), region)
+    whole = symbolic_bounds(graph, region)
+    parts = symbolic_bounds(graph, RegionBoxes(lower, upper, region))
+    return Bounds(
+        {name: np.maximum(values, parts.lower[name].min(axis=0)) for name, values in whole.lower.items()},
+        {name: np.minimum(values, parts.upper[name].max(axis=0)) for name, values in whole.upper.items()},
+    )
 
 
 def _never_crosses(graph: Graph, region: Region, unit: int, sign: int, deadline: float) -> bool:

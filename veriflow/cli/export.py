@@ -49,13 +49,17 @@ def export(
     forms = DEFAULT_FORMS if tools is None else forms_for(split_list(tools) or [])
     question = ask(flow, network, prop, mass, radius)
     queries = numbered(question.queries)
-    counts: dict[str, dict[str, int]] = {}
-    if reduce:
-        reductions = {name: reduce_query(query) for name, query in queries.items()}
-        queries = {name: reduction.query for name, reduction in reductions.items()}
-        counts = {name: reduction.counts for name, reduction in reductions.items()}
-    extra = {name: {"reduced_relus": count} for name, count in counts.items()}
-    folder = write_bundle(output, queries, network_path=network, timeout=timeout, forms=forms, extra=extra)
+    found = {name: reduce_query(query) for name, query in queries.items()} if reduce else {}
+    counts = {name: reduction.counts for name, reduction in found.items()}
+    folder = write_bundle(
+        output,
+        {**queries, **{name: reduction.query for name, reduction in found.items()}},
+        network_path=network,
+        timeout=timeout,
+        extra={name: {"reduced_relus": count} for name, count in counts.items()},
+        forms=forms,
+        bounds={name: reduction.bounds for name, reduction in found.items()},
+    )
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     document: Document = {
         "folder": str(folder),
