@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from veriflow.errors import QueryError
 from veriflow.files import MANIFEST, write_folder_atomically
+from veriflow.piecewise import Bounds
 from veriflow.query import Query
 from veriflow.regions import Ball, Product, Region
 
@@ -38,6 +39,7 @@ def write_bundle(
     timeout: float = 300.0,
     extra: Mapping[str, Mapping[str, JSON]] | None = None,
     forms: Sequence[str] = DEFAULT_FORMS,
+    bounds: Mapping[str, Bounds] | None = None,
 ) -> Path:
     """Write the queries and return the folder.
 
@@ -47,6 +49,7 @@ def write_bundle(
         network_path: the file of the network under test, copied to ``onnx/`` as it is.
         timeout: seconds for each row of ``instances.csv``, and in the commands of ``README.txt``.
         extra: more for the manifest, by query name, such as ``{"verdict": "holds"}``.
+        bounds: by query name, bounds over its region where better ones are known than `symbolic_bounds`.
         forms: what to write, of `FORMS`; `forms_for` has those that a tool reads. What a query has no form of is left out.
 
     Raises:
@@ -66,7 +69,7 @@ def write_bundle(
         entries: dict[str, JSON] = {}
         paths: dict[str, dict[str, str]] = {}
         for name, query in queries.items():
-            form, found = query_files(files, name, query, forms)
+            form, found = query_files(files, name, query, forms, (bounds or {}).get(name))
             key = (id(query.flow), query.latent is None)
             if key not in deviations:
                 deviations[key] = _deviation(query)

@@ -62,16 +62,18 @@ class BundleFiles:
 
 
 def query_files(
-    files: BundleFiles, name: str, query: Query, forms: Collection[str]
+    files: BundleFiles, name: str, query: Query, forms: Collection[str], bounds: Bounds | None = None
 ) -> tuple[PortableForm, dict[str, Entry]]:
     """Write the forms of one query that it has: its portable form, and an entry for each file.
+
+    Bounds are those over the region; `symbolic_bounds`, if None.
 
     Raises:
         QueryError: as `portable_form`.
         GraphError: constants that are not float32 numbers.
     """
     form = portable_form(query)
-    bounds = symbolic_bounds(query.graph, query.region)
+    bounds = symbolic_bounds(query.graph, query.region) if bounds is None else bounds
     found = _networks(files, name, form, forms)
     if "vnnlib" in forms:
         found["vnnlib"] = files.written(f"vnnlib/{name}.vnnlib", to_vnnlib1(form, query.text).encode())

@@ -5,18 +5,21 @@ with p, n ≥ 0 it is linear, but the preprocessor of Marabou 2.0.0 tightens suc
 proven bounds of its tensor as facts that Marabou starts from. Numbers are written with all their digits; Marabou's own
 writer keeps ten after the point, which is another query.
 
+Variables are the input, what enters and leaves ReLUs, and the output: Marabou's tableau has a row for every equation. The
+maps between them are products in float64. Bounds and the property are widened by what that can change, so that every
+violation of the query is one of the input query.
+
 Source: Wu et al., *Marabou 2.0: A Versatile Formal Analyzer of Neural Networks*, CAV 2024.
 """
 
 from __future__ import annotations
 
 import math
-
-import numpy as np
+from collections.abc import Sequence
 
 from veriflow.errors import QueryError
-from veriflow.piecewise import Bounds, symbolic_bounds
-from veriflow.piecewise.graph import Affine, Relu, Vector, dense
+from veriflow.piecewise import Bounds, fuse_affine, symbolic_bounds
+from veriflow.piecewise.graph import Affine, Relu, dense
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, pieces
@@ -35,10 +38,10 @@ class _Lines:
         self.equations: list[str] = []
         self.bends: list[str] = []
 
-    def variables(self, lower: Vector, upper: Vector) -> range:
+    def variables(self, lower: Sequence[float], upper: Sequence[float]) -> range:
         start = len(self.lower)
-        self.lower += np.asarray(lower, dtype=float).tolist()
-        self.upper += np.asarray(upper, dtype=float).tolist()
+        self.lower += lower
+        self.upper += upper
         return range(start, len(self.lower))
 
     def equation(self, kind: int, terms: list[tuple[int, float]], scalar: float) -> None:
@@ -81,11 +84,15 @@ def to_marabou(query: Query, disjunct: tuple[Constraint, ...], bounds: Bounds | 
     if shells:
         graph, bounds = with_extra_outputs(graph, [], [(place, math.inf) for place, _ in shells]), None
     bounds = symbolic_bounds(graph, region) if bounds is None else bounds
+    graph, deviations = fuse_affine(graph, bounds)
     lines = _Lines()
-    inputs = lines.variables(bounds.lower[graph.input], bounds.upper[graph.input])
+    inputs = lines.variables(bounds.lower[graph.input].tolist(), bounds.upper[graph.input].tolist())
     numbers = {graph.input: inputs}
     for node in graph.nodes:
-        numbers[node.output] = lines.variables(bounds.lower[node.output], bounds.upper[node.output])
+        low, high, off = (t[node.output].tolist() for t in (bounds.lower, bounds.upper, deviations))
+        lower = [_below(value, most) for value, most in zip(low, off, strict=True)]
+        upper = [-_below(-value, most) for value, most in zip(high, off, strict=True)]
+        numbers[node.output] = lines.variables(lower, upper)
         if isinstance(node, Relu):
             for before, after in zip(numbers[node.input], numbers[node.output], strict=True):
                 lines.bend("relu", before, after)
@@ -95,12 +102,19 @@ def to_marabou(query: Query, disjunct: tuple[Constraint, ...], bounds: Bounds | 
     for place, part in parts:
         if part.p == 1:
             _l1_norm(lines, inputs[place], part)
-    for norm, (_, part) in zip(ends[outputs:], shells, strict=True):
-        lines.lower[norm] = max(lines.lower[norm], part.inner)
+    for k, (_, part) in enumerate(shells, start=outputs):
+        off = float(deviations[graph.output][k])
+        lines.lower[ends[k]] = max(lines.lower[ends[k]], _below(part.inner, off))
     for constraint in disjunct:
         terms = [(ends[i], float(c)) for i, c in constraint.coefficients]
-        lines.equation(_AT_LEAST, terms, float(constraint.bound))
+        off = sum(abs(float(c)) * float(deviations[graph.output][i]) for i, c in constraint.coefficients)
+        lines.equation(_AT_LEAST, terms, _below(float(constraint.bound), off))
     return lines.text(inputs, ends[:outputs])
+
+
+def _below(number: float, deviation: float) -> float:
+    """What is not above the number where it is off by so much, in floats."""
+    return math.nextafter(number - 2 * deviation, -math.inf) if deviation else number
 
 
 def _affine(lines: _Lines, node: Affine, numbers: dict[str, range]) -> None:
@@ -114,7 +128,7 @@ def _affine(lines: _Lines, node: Affine, numbers: dict[str, range]) -> None:
 
 
 def _l1_norm(lines: _Lines, inputs: range, region: Ball) -> None:
-    magnitudes = lines.variables(np.zeros(len(inputs)), np.full(len(inputs), region.radius))
+    magnitudes = lines.variables([0.0] * len(inputs), [region.radius] * len(inputs))
     for before, after in zip(inputs, magnitudes, strict=True):
         lines.bend("absoluteValue", before, after)
     norm = [(v, 1.0) for v in magnitudes]

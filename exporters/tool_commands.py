@@ -31,7 +31,10 @@ FORMS: Mapping[str, tuple[str, str]] = {
     "smtlib-plain": ("smtlib/NAME.plain.smt2", "the same without the facts"),
     "mps": ("milp/NAME.K.mps", "the K-th way to violate the property, as a program that minimises minus its slack"),
     "lp": ("milp/NAME.K.lp", "the same, in LP format"),
-    "marabou": ("marabou/NAME.K.ipq", "the K-th way to violate the property, as an input query of Marabou"),
+    "marabou": (
+        "marabou/NAME.K.ipq",
+        "the K-th way to violate the property, as an input query of Marabou, widened by what products in floats change",
+    ),
 }
 """Form → its file in a bundle, and what it is. There is one K, from zero, for each disjunct of the violation."""
 
@@ -148,5 +151,6 @@ much probability the region has, and the SHA-256 of every file."""
 _NOTES = """\
 Equal networks are written once: manifest.json names the files of every query.
 Extra outputs of a network (see the comments in its .vnnlib) are the norm of its input and linear forms of its outputs.
+Networks of a query that the manifest gives `reduced_relus` for are equal to its own inside the region only.
 Strict comparisons are non-strict everywhere but in SMT-LIB, as the manifest counts; a `sat` at a tie is then none.
 Tools that compute in floats have tolerances of their own. Replay every `sat`."""

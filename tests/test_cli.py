@@ -37,7 +37,7 @@ FIELDS = {
     "sample": "features rows written samples",
     "score": "rows mean_nll shares_inside norm_fit written scores",
     "level-set": "side mass intervals radius log_density_threshold calibration rows_inside",
-    "export": "folder property mass queries files",
+    "export": "folder property mass queries reduced_relus files",
     "restrict": "folder property direction mass queries files",
     "verify": "outcome reason engine seconds property mass regions witness rounded violation_probability violations_in_data",
     "certify": "property certified_mass refuted_mass searched_mass proved_radius refuted_radius complete reason "
@@ -261,6 +261,13 @@ def test_export(folder: Path, tmp_path: Path, asked: Callable[..., list[object]]
     text = run("export", *asked("classified_as(0)"), "--radius", 1, "-o", tmp_path / "bundle")
     assert text.exit_code == 0
     assert "vnnlib/query.vnnlib" in text.stdout
+    reduced = document("export", *asked("classified_as(0)"), "--radius", 0.1, "-o", tmp_path / "bundle", "--reduce")
+    counts = reduced["reduced_relus"]["query"]
+    assert counts["after"] < counts["before"]
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert manifest["queries"]["query"]["reduced_relus"] == counts
+    asked_again = run("export", *asked("classified_as(0)"), "--radius", 0.1, "-o", tmp_path / "bundle", "--reduce")
+    assert f"{counts['before']} before, {counts['after']} after" in asked_again.stdout
 
 
 @pytest.mark.parametrize("engine", ["bab", "milp", "smt"])

@@ -386,3 +386,12 @@ def shells_query():
 def test_engines_say_what_they_are():
     assert list(ENGINES)[:3] == ["bab", "milp", "smt"]
     assert engine("milp").version
+
+
+@pytest.mark.parametrize("engine", ["bab", "milp"])
+def test_a_tie_of_an_affine_map_in_many_dimensions_is_no_violation(engine):
+    graph = Graph("z", 9, (Affine("y", (("z", np.ones((1, 9))),), np.zeros(1)),), "y")
+    query = network_query(graph, Ball(math.inf, 1.0, 9), output_between(0, -9, 9))
+    assert verify(query, engine, timeout=2).outcome is not Outcome.VIOLATED
+    beyond = network_query(graph, Ball(math.inf, 1.0, 9), output_between(0, -9, 8))
+    assert verify(beyond, engine, timeout=20).outcome is Outcome.VIOLATED

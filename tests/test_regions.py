@@ -53,6 +53,17 @@ def test_points_of_a_product_are_points_of_its_parts_and_below_its_support(regio
 
 
 @settings(deadline=None)
+@given(balls, st.integers(0, 1000), st.booleans())
+def test_points_that_miss_a_ball_by_rounding_are_moved_into_it_exactly(ball, seed, is_sphere):
+    if is_sphere and ball.p != 2:
+        ball = Ball(ball.p, ball.radius, ball.dim, ball.radius)
+    for point in draw_points(ball, 10, seed).numpy():
+        moved = ball.nearest(exact(point))
+        assert ball.p == 2 or ball.contains(moved)
+        assert max(abs(a - b) for a, b in zip(moved, exact(point), strict=True)) < 1e-12
+
+
+@settings(deadline=None)
 @given(products, st.integers(0, 1000))
 def test_projection_ends_in_the_product_and_leaves_its_points_alone(region, seed):
     far = 20 * torch.randn(30, region.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -107,6 +107,23 @@ class Ball:
         norm = sum(magnitudes, Fraction(0)) if self.p == 1 else max(magnitudes)
         return inner <= norm <= outer
 
+    def nearest(self, point: Sequence[Fraction]) -> list[Fraction]:
+        """A point of the region close to one that misses it by rounding, exactly; one of norm 2 stays as it is.
+
+        For p = 1 the largest coordinate takes up the whole difference, for p = ∞ every coordinate outside goes to the end.
+        """
+        if self.p == 2:
+            return list(point)
+        inner, outer = Fraction(self.inner), Fraction(self.radius)
+        moved = [min(max(-outer, v), outer) for v in point] if self.p == math.inf else list(point)
+        largest = max(range(self.dim), key=lambda i: abs(moved[i]))
+        size = abs(moved[largest])
+        others = Fraction(0) if self.p == math.inf else sum(map(abs, moved), Fraction(0)) - size
+        wanted = min(max(inner - others, size), outer - others)
+        if wanted >= 0:
+            moved[largest] = wanted if moved[largest] >= 0 else -wanted
+        return moved
+
     def rounded_outward(self) -> Ball:
         """The least region around this one whose ends are float32 numbers."""
         return Ball(self.p, float32_above(self.radius), self.dim, max(0.0, float32_below(self.inner)))

@@ -5,6 +5,7 @@ from .certify import Certificate, certify
 from .engines import ENGINES, EngineInfo, default_engine, engine, solver, verify
 from .external import ExternalTool
 from .output_range import OutputRange, RangeEnd, output_range
+from .reduction import Reduction, reduce_query
 from .replay import replay
 from .rounding import RoundedWitness, rounded_witness
 from .several import Answers, verify_with
@@ -26,6 +27,7 @@ __all__ = [
     "OutputRange",
     "RadialSearch",
     "RangeEnd",
+    "Reduction",
     "RoundedWitness",
     "Verdict",
     "ViolationBounds",
@@ -37,6 +39,7 @@ __all__ = [
     "found_tools",
     "is_countable",
     "output_range",
+    "reduce_query",
     "replay",
     "rounded_witness",
     "solver",

@@ -29,7 +29,7 @@ def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
     witness = find_violation(query)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
-    if region.dim > FEW_DIMENSIONS:
+    if region.dim > FEW_DIMENSIONS and query.graph.relus:
         return _verdict(search_splits(query, deadline=deadline))
     if isinstance(region, Ball) and not region.inner:
         return _on_ball(query, region, deadline)

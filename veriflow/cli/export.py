@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from exporters import DEFAULT_FORMS, TOOLS, forms_for, write_bundle
+from verify import reduce_query
 
 from ..query import Query
 from .inputs import split_list
@@ -29,11 +30,16 @@ def export(
         typer.Option("--for", metavar="TOOLS", help=f"Write what these tools read, with commas: {', '.join(TOOLS)}."),
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for each query, in commands and instances.csv.")] = 300.0,
+    reduce: Annotated[
+        bool, typer.Option("--reduce", help="Fold away the ReLUs that keep to one phase all over the region.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a folder in VNN-COMP layout: ONNX, VNN-LIB 1.0 and 2.0, SMT-LIB, instances.csv, manifest.json.
 
     With --for, the files are those that the tools read. README.txt has their commands.
+
+    With --reduce, outside verifiers get smaller networks, equal to the query's own inside its region only.
 
     A level set of several shells gives one query for each, from the centre outwards.
 
@@ -43,16 +49,29 @@ def export(
     forms = DEFAULT_FORMS if tools is None else forms_for(split_list(tools) or [])
     question = ask(flow, network, prop, mass, radius)
     queries = numbered(question.queries)
-    folder = write_bundle(output, queries, network_path=network, timeout=timeout, forms=forms)
+    found = {name: reduce_query(query) for name, query in queries.items()} if reduce else {}
+    counts = {name: reduction.counts for name, reduction in found.items()}
+    folder = write_bundle(
+        output,
+        {**queries, **{name: reduction.query for name, reduction in found.items()}},
+        network_path=network,
+        timeout=timeout,
+        extra={name: {"reduced_relus": count} for name, count in counts.items()},
+        forms=forms,
+        bounds={name: reduction.bounds for name, reduction in found.items()},
+    )
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     document: Document = {
         "folder": str(folder),
         "property": question.queries[0].text,
         "mass": question.level_set.mass,
         "queries": list(queries),
+        "reduced_relus": counts or None,
         "files": files,
     }
-    show(document, as_json, facts({"folder": folder, "mass": question.level_set.mass}), "", *files)
+    relus = ", ".join(f"{count['before']} before, {count['after']} after" for count in counts.values())
+    rows = {"folder": folder, "mass": question.level_set.mass, "ReLUs": relus or None}
+    show(document, as_json, facts(rows), "", *files)
 
 
 def numbered(queries: Sequence[Query]) -> dict[str, Query]:

@@ -14,7 +14,7 @@ from .evaluate import evaluate, evaluate_exact
 from .graph import Affine, Graph, Relu, compose
 from .lower import lower_flow, lower_network
 from .optimise import Conjunctions, Exclusion, exclude, exclude_in_pieces
-from .simplify import drop_dead_units, fuse_affine, join_shifts
+from .simplify import drop_dead_units, fold_stable_units, fuse_affine, join_shifts
 
 __all__ = [
     "Affine",
@@ -33,6 +33,7 @@ __all__ = [
     "evaluate_exact",
     "exclude",
     "exclude_in_pieces",
+    "fold_stable_units",
     "fuse_affine",
     "interval_bounds",
     "join_shifts",

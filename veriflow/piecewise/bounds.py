@@ -140,7 +140,7 @@ class _Backward:
 
     def gamma(self, terms: int) -> float:
         """Relative error of a product of so many terms, with coefficients that were rounded twice at each ReLU before."""
-        return _gamma(terms + 2 * self.relus)
+        return rounding_share(terms + 2 * self.relus)
 
     def shift(self, constant: Vector, error: Vector) -> None:
         """Add to the constant; the error grows by what is given and by the rounding of the sum."""
@@ -148,7 +148,8 @@ class _Backward:
         self.constant = self.constant + constant
 
 
-def _gamma(terms: int) -> float:
+def rounding_share(terms: int) -> float:
+    """γ of a sum of so many products, with room to spare: how much of its size rounding can change."""
     return (terms + 8) * _UNIT
 
 
@@ -182,7 +183,7 @@ def _interval_step(node: Node, lower: Mapping[str, Vector], upper: Mapping[str, 
         low, high = low + centre - spread, high + centre + spread
         size = size + 2 * _times(np.maximum(np.abs(lower[name]), np.abs(upper[name])), abs(weight).T)
         terms += 2 * weight.shape[1]
-    error = _gamma(terms) * size + _TINY
+    error = rounding_share(terms) * size + _TINY
     return low - error, high + error
 
 
@@ -296,7 +297,7 @@ def _ended(region: Regions, last: Vector, state: _Backward) -> LinearBounds:
         return LinearBounds(state.constant - state.error, last, None, state.lines)
     values = last @ np.swapaxes(vertices, -1, -2)
     if state.at_vertices is not None:
-        rounding = rounding + _gamma(8) * np.abs(state.at_vertices).max(axis=-1)
+        rounding = rounding + rounding_share(8) * np.abs(state.at_vertices).max(axis=-1)
         values = values + state.at_vertices
     values = values + (state.constant - state.error - rounding - 4 * _UNIT * np.abs(state.constant))[..., None]
     values = values - 4 * _UNIT * np.abs(values)

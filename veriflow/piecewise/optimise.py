@@ -89,12 +89,13 @@ def exclude(graph: Graph, region: Regions, violation: Conjunctions, *, steps: in
         since = 0 if value > best + GAIN * abs(best) else since + 1
         if value > best:
             best, found, combined = value, ascent.relaxations(), (rows.detach().numpy(), limits.detach().numpy())
-        if bool((goal == ENOUGH).all()) or since == PATIENCE:
+        choices = ascent.parameters() + sums.scores
+        if bool((goal == ENOUGH).all()) or since == PATIENCE or not choices:
             break
-        optimiser = optimiser or torch.optim.Adam(ascent.parameters() + sums.scores, lr=RATE)
+        optimiser = optimiser or torch.optim.Adam(choices, lr=RATE)
         _ascend(optimiser, goal, ascent)
         optimiser.param_groups[0]["lr"] *= DECAY
-    last = found.pop(graph.output)
+    last = found.pop(graph.output, Relaxation({}, {}))
     bounds = symbolic_bounds(graph, region, found)
     return _proved(graph, region, bounds, *combined, last)
 

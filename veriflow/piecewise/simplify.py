@@ -1,43 +1,120 @@
-"""Smaller graphs that compute the same: affine maps fused, units that nothing reads dropped."""
+"""Smaller graphs that compute the same: units of known phase folded away, what nothing reads dropped, maps fused.
+
+Only `fuse_affine` multiplies weights, and says what that may change. Otherwise every constant of the new graph is one
+of the old, a zero or a one.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
+from .bounds import Bounds, rounding_share
+from .copies import fresh
 from .graph import Affine, Graph, Matrix, Node, Relu, Vector, dense, identity
 
+Indices = NDArray[np.intp]
+Phases = Mapping[str, NDArray[np.int8]]
+"""By output of a ReLU, for each unit: 1 where its input is never below zero, −1 where never above, 0 where not known."""
 
-def fuse_affine(graph: Graph, keep: Collection[str] = ()) -> Graph:
-    """A graph in which affine maps read only the input, ReLU outputs and the tensors in ``keep``.
 
-    Products of weights are taken in float64, so a fused graph equals the given one up to rounding. Use it before the
-    constants are rounded for good, or where the consumer has a tolerance.
+def fold_stable_units(graph: Graph, phases: Phases, keep: Collection[str] = ()) -> Graph:
+    """A graph that equals the given one wherever its units are in their phases, with ReLUs for the others alone.
+
+    What reads a unit that is never negative reads the unit's input instead, and a unit that is never positive is read
+    by nobody. Nodes and units that then cannot reach the output are dropped (`drop_dead_units`).
+
+    Args:
+        graph: any graph.
+        phases: of the ReLUs that have some; the others stay as they are.
+        keep: tensors that the new graph has too, whole and under their names; it has those of the input and the output.
     """
-    expressions: dict[str, tuple[dict[str, Vector], Vector]] = {}
-    nodes: list[Node] = []
-    read = {node.input for node in graph.relus} | {graph.output, *keep}
-    for node in graph.nodes:
-        if isinstance(node, Relu):
-            nodes.append(node)
-            continue
-        terms: dict[str, Vector] = {}
-        bias = node.bias.copy()
-        for name, weight in node.terms:
-            if name in expressions and name not in keep:
-                inner, inner_bias = expressions[name]
-                bias += weight @ inner_bias
-                for source, matrix in inner.items():
-                    _add(terms, source, weight @ matrix)
+    return drop_dead_units(_Folding(graph, phases, {graph.output, *keep}).built(), keep)
+
+
+class _Folding:
+    """The new graph under construction, and where it has the entries of the old tensors.
+
+    ``parts`` has, for each old tensor, new tensors and which of its entries these hold; entries in none are zero.
+    """
+
+    def __init__(self, graph: Graph, phases: Phases, kept: Collection[str]) -> None:
+        self.graph, self.phases, self.kept = graph, phases, kept
+        self.nodes: dict[str, Node] = {}
+        self.folded: set[str] = set()
+        self.sizes = {graph.input: graph.input_size}
+        self.taken = set(graph.sizes)
+        self.parts: dict[str, list[tuple[str, Indices]]] = {graph.input: [(graph.input, np.arange(graph.input_size))]}
+
+    def built(self) -> Graph:
+        for node in self.graph.nodes:
+            if isinstance(node, Affine):
+                parts = [(part, weight[:, places]) for name, weight in node.terms for part, places in self.parts[name]]
+                self._add_affine(node, [self._narrowed(node.output, *part) for part in parts])
             else:
-                _add(terms, name, dense(weight))
-        expressions[node.output] = (terms, bias)
-        if node.output in read:
-            nodes.append(Affine(node.output, tuple(terms.items()), bias))
-    return Graph(graph.input, graph.input_size, tuple(nodes), graph.output)
+                self._fold(node)
+        return Graph(self.graph.input, self.graph.input_size, tuple(self.nodes.values()), self.graph.output)
+
+    def _add_affine(self, node: Affine, parts: list[tuple[str, Matrix]]) -> None:
+        terms: dict[str, Matrix] = {}
+        for name, weight in parts:
+            # the sum of two weights would be rounded
+            source = self._entries(name, np.arange(self.sizes[name])) if name in terms else name
+            terms[source] = weight
+        self._add(Affine(node.output, tuple(terms.items()), node.bias))
+        self.parts[node.output] = [(node.output, np.arange(len(node.bias)))]
+
+    def _narrowed(self, reader: str, name: str, weight: Matrix) -> tuple[str, Matrix]:
+        """A term of a map that reads many entries of another map: what it makes of them, as a shorter tensor."""
+        rows, columns = weight.shape
+        if rows >= columns or name not in self.folded:
+            return name, weight
+        short = self._add(Affine(self._unused(reader), ((name, weight),), np.zeros(rows)))
+        return short, identity(rows)
+
+    def _fold(self, node: Relu) -> None:
+        size = self.graph.sizes[node.output]
+        phases = self.phases.get(node.output, np.zeros(size, dtype=np.int8))
+        found = []
+        for name, places in self.parts[node.input]:
+            for phase in (0, 1):
+                chosen = np.flatnonzero(phases[places] == phase)
+                if not chosen.size:
+                    continue
+                source = name if len(chosen) == len(places) else self._entries(name, chosen)
+                if phase == 0:
+                    whole = len(chosen) == size
+                    source = self._add(Relu(node.output if whole else self._unused(node.output), source))
+                else:
+                    self.folded.add(source)
+                found.append((source, places[chosen]))
+        self.parts[node.output] = found
+        if node.output in self.kept and node.output not in self.nodes:
+            columns = identity(size)
+            assembled = Affine(node.output, (), np.zeros(size))
+            self._add_affine(assembled, [(name, columns[:, places]) for name, places in found])
+
+    def _entries(self, name: str, chosen: Indices) -> str:
+        """Some entries of a new tensor as a tensor of their own."""
+        node = self.nodes.get(name)
+        if isinstance(node, Affine):
+            terms = tuple((source, weight[chosen]) for source, weight in node.terms)
+            return self._add(Affine(self._unused(name), terms, node.bias[chosen]))
+        terms = ((name, identity(self.sizes[name])[chosen]),)
+        return self._add(Affine(self._unused(name), terms, np.zeros(len(chosen))))
+
+    def _unused(self, name: str) -> str:
+        return fresh(f"{name}'", self.taken)
+
+    def _add(self, node: Node) -> str:
+        self.nodes[node.output] = node
+        self.sizes[node.output] = self.sizes[node.input] if isinstance(node, Relu) else len(node.bias)
+        self.taken.add(node.output)
+        return node.output
 
 
 def join_shifts(graph: Graph) -> Graph:
@@ -76,13 +153,9 @@ def _is_shift(node: Affine) -> bool:
     return bool(rows == columns == weight.nnz and abs(weight - identity(rows)).sum() == 0)
 
 
-def _add(terms: dict[str, Vector], name: str, weight: Vector) -> None:
-    terms[name] = terms[name] + weight if name in terms else weight
-
-
-def drop_dead_units(graph: Graph) -> Graph:
-    """The graph without the nodes and single units that cannot reach its output. No constant changes."""
-    live: dict[str, np.ndarray] = {graph.output: np.ones(graph.output_size, dtype=bool)}
+def drop_dead_units(graph: Graph, keep: Collection[str] = ()) -> Graph:
+    """The graph without the nodes and single units that cannot reach its output or a tensor in ``keep``."""
+    live = {name: np.ones(graph.sizes[name], dtype=bool) for name in (graph.output, *keep)}
     for node in reversed(graph.nodes):
         reached = live.get(node.output)
         if reached is None:
@@ -92,22 +165,99 @@ def drop_dead_units(graph: Graph) -> Graph:
     live[graph.input] = np.ones(graph.input_size, dtype=bool)
     nodes: list[Node] = []
     for node in graph.nodes:
-        if node.output not in live:
+        if isinstance(node, Relu) and node.output in live:
+            live[node.output] = live[node.input]  # as long as its input, of which others may read more
+        rows = live.get(node.output)
+        if rows is None or not rows.any():
             continue
         if isinstance(node, Relu):
             nodes.append(node)
             continue
-        rows = live[node.output]
         terms: list[tuple[str, Matrix]] = []
         for name, weight in node.terms:
             part = weight[rows][:, live[name]] if name in live else None
             if part is not None and part.shape[1]:
                 terms.append((name, part))
-        nodes.append(Affine(node.output, tuple(terms), node.bias[rows]))
-    return Graph(graph.input, graph.input_size, tuple(nodes), graph.output).ending_at(graph.output)
+        nothing = (
+            graph.input,
+            sparse.csr_array((int(rows.sum()), graph.input_size)),
+        )  # a constant, batched like others
+        nodes.append(Affine(node.output, tuple(terms) or (nothing,), node.bias[rows]))
+    return Graph(graph.input, graph.input_size, tuple(nodes), graph.output)
 
 
-def _columns_read(node: Node, rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
+def _columns_read(node: Node, rows: NDArray[np.bool_]) -> list[tuple[str, NDArray[np.bool_]]]:
     if isinstance(node, Relu):
         return [(node.input, rows)]
     return [(name, np.asarray(abs(weight[rows]).sum(axis=0) > 0).reshape(-1)) for name, weight in node.terms]
+
+
+def fuse_affine(graph: Graph, bounds: Bounds) -> tuple[Graph, dict[str, Vector]]:
+    """A graph whose affine maps read only the input and outputs of ReLUs, and how far its tensors may be from the given ones.
+
+    Products of weights are taken in float64. Where a map W of n inputs reads t = M v + m, the product is off by at most
+    γ_n |W| |M| (Higham, *Accuracy and Stability of Numerical Algorithms*, eq. 3.13), and what t itself is off by passes
+    through |W|; a ReLU enlarges no difference.
+
+    Args:
+        graph: any graph.
+        bounds: that hold for its tensors over a region.
+
+    Returns:
+        The graph, whose tensors have the names of the given one's, and for each of them the most that an entry differs
+        by anywhere in the region ``[size]``, in real arithmetic.
+    """
+    fusing = _Fusing(graph, bounds)
+    return fusing.built(), fusing.deviations
+
+
+class _Fusing:
+    """Every affine tensor as a map of the input and outputs of ReLUs."""
+
+    def __init__(self, graph: Graph, bounds: Bounds) -> None:
+        self.graph, self.bounds = graph, bounds
+        self.maps: dict[str, tuple[dict[str, Vector], Vector]] = {}
+        self.deviations: dict[str, Vector] = {graph.input: np.zeros(graph.input_size)}
+
+    def built(self) -> Graph:
+        read = {node.input for node in self.graph.relus} | {self.graph.output}
+        nodes: list[Node] = []
+        for node in self.graph.nodes:
+            if isinstance(node, Relu):
+                self.deviations[node.output] = self.deviations[node.input]
+                nodes.append(node)
+                continue
+            terms, bias = self._fused(node)
+            self.maps[node.output] = (terms, bias)
+            if node.output in read:
+                nodes.append(Affine(node.output, tuple(terms.items()), bias))
+        names = {node.output for node in nodes} | {self.graph.input}
+        self.deviations = {name: value for name, value in self.deviations.items() if name in names}
+        return Graph(self.graph.input, self.graph.input_size, tuple(nodes), self.graph.output)
+
+    def _fused(self, node: Affine) -> tuple[dict[str, Vector], Vector]:
+        terms: dict[str, Vector] = {}
+        bias, size, passed, count = node.bias, np.abs(node.bias), np.zeros(len(node.bias)), len(node.terms) + 1
+        for name, weight in node.terms:
+            inner, inner_bias = self.maps.get(name, ({name: None}, np.zeros(self.graph.sizes[name])))
+            for source, matrix in inner.items():
+                part = dense(weight if matrix is None else weight @ matrix)
+                terms[source] = terms[source] + part if source in terms else part
+            bias = bias + weight @ inner_bias
+            size = size + abs(weight) @ self._size(name)
+            passed = passed + abs(weight) @ self.deviations[name]
+            count += weight.shape[1]
+        if len(terms) < len(node.terms) or any(name in self.maps for name in node.inputs):  # else nothing was computed
+            passed = passed + 2 * rounding_share(2 * count) * size
+        self.deviations[node.output] = (1 + 1e-9) * passed
+        return terms, bias
+
+    def _size(self, name: str) -> Vector:
+        """Σ |M| |v| + |m|, the numbers that meet in a tensor as it is computed now."""
+        if name not in self.maps:
+            return self._most(name)
+        terms, bias = self.maps[name]
+        return sum((np.abs(matrix) @ self._most(source) for source, matrix in terms.items()), np.abs(bias))
+
+    def _most(self, name: str) -> Vector:
+        return self.bounds.magnitude(name) + self.deviations[name]
