@@ -114,7 +114,7 @@ def _affine(lines: _Lines, node: Affine, numbers: dict[str, range]) -> None:
 
 
 def _l1_norm(lines: _Lines, inputs: range, region: Ball) -> None:
-    magnitudes = lines.variables(np.zeros(len(inputs)), np.full(len(inputs), region.radius))
+    magnitudes = lines.variables(np.zeros(len(inputs)), np.full(len(inputs), region.reach))
     for before, after in zip(inputs, magnitudes, strict=True):
         lines.bend("absoluteValue", before, after)
     norm = [(v, 1.0) for v in magnitudes]

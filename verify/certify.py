@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from veriflow.errors import QueryError, RegionError, SolverError
 from veriflow.query import Query
@@ -124,7 +124,7 @@ def _search(
     for stage in reversed(range(STAGES)):
         radius = outermost / GROWTH**stage
         known = witness if stage == 0 else None
-        inner = Ball(ball.p, radius, ball.dim)
+        inner = replace(ball, radius=radius)
         state = search_radially(query, inner, known, gap=gap, deadline=deadline, proved=proved, report=report)
         state.boxes = boxes = boxes + state.boxes
         if state.witness is not None or state.proved < radius:
@@ -149,7 +149,7 @@ def _grow_balls(
     radius = limit / GROWTH**4
     while state.proved < limit and too_hard > state.proved * (1 + gap) and time.monotonic() < deadline:
         report(state)
-        inner = Ball(ball.p, radius, ball.dim).rounded_outward()
+        inner = replace(ball, radius=radius).rounded_outward()
         here = query.at(inner)
         found = search_splits(here, deadline=(time.monotonic() + deadline) / 2)
         state.boxes += found.pieces

@@ -82,6 +82,10 @@ def _in_box(box: Box, point: Sequence[Fraction]) -> list[Fraction] | None:
 
 
 def _in_ball(ball: Ball, point: Sequence[Fraction]) -> list[Fraction] | None:
+    limit = Fraction(ball.reach)
+    if max(map(abs, point)) > limit + ROUNDING * Fraction(ball.radius):
+        return None
+    point = [min(max(-limit, value), limit) for value in point] if ball.is_trimmed else point
     magnitudes = [abs(value) for value in point]
     norm = sum(magnitudes, Fraction(0)) if ball.p == 1 else max(magnitudes)
     inner, outer = Fraction(ball.inner), Fraction(ball.radius)
@@ -90,4 +94,5 @@ def _in_ball(ball: Ball, point: Sequence[Fraction]) -> list[Fraction] | None:
     nearest = outer if norm > outer else inner
     if not norm or abs(norm - nearest) > ROUNDING * outer:
         return None
-    return [value * nearest / norm for value in point]
+    moved = [value * nearest / norm for value in point]
+    return moved if ball.contains(moved) else None
