@@ -16,6 +16,7 @@ of the simplex. q_d is a smooth function between neighbouring whole numbers, whe
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -77,7 +78,7 @@ def ball_mass(base: RadialBase, ball: Ball) -> Mass:
 def _integral(law: NormLaw, start: float, end: float, limit: float, cells: int) -> tuple[float, float]:
     """∫ q(s/limit) dF(s) and ∫ dF(s) over [start, end] by the rule, cut at multiples of the limit, into cells."""
     breaks = np.unique([0.0, 1.0, start / limit % 1.0, end / limit % 1.0])
-    edges = np.unique(np.concatenate([np.linspace(a, b, cells + 1) for a, b in zip(breaks, breaks[1:], strict=False)]))
+    edges = np.unique(np.concatenate([np.linspace(a, b, cells + 1) for a, b in itertools.pairwise(breaks)]))
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     middles, halves = (edges[1:] + edges[:-1]) / 2, np.diff(edges) / 2
     offsets = (middles[:, None] + halves[:, None] * nodes).ravel()

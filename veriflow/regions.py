@@ -113,7 +113,7 @@ class Ball:
             return np.asarray(self.radius * np.sign(rows))
         if self.p == 2 and self.is_trimmed:
             slope = _slope(self, np.sort(np.abs(rows), axis=-1)[..., ::-1])[..., None]
-            return np.clip(rows / np.maximum(slope, 1e-300), -self.limit, self.limit)
+            return np.asarray(np.clip(rows / np.maximum(slope, 1e-300), -self.limit, self.limit))
         if self.p == 2:
             lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
             return np.asarray(self.radius * rows / np.maximum(lengths, 1e-300))
@@ -196,7 +196,7 @@ def _dual(ball: Ball, sizes: Vector) -> Vector:
     every, steep = ball.limit * sizes.sum(axis=-1), np.maximum(slope, 1e-300)[..., None]
     best = np.minimum(sizes / steep, ball.limit)
     total = slope * ball.radius**2 / 2 + (best * (sizes - slope[..., None] * best / 2)).sum(axis=-1)
-    return np.where(slope > 0, np.minimum(total, every), every)
+    return np.asarray(np.where(slope > 0, np.minimum(total, every), every))
 
 
 Ends = tuple[tuple[Fraction, ...], tuple[Fraction, ...]]

@@ -9,6 +9,7 @@ from .rounding import RoundedWitness, rounded_witness
 from .several import Answers, verify_with
 from .tool_names import external_tool, found_tools
 from .tool_process import MEMORY_LIMIT
+from .trimming import trimmed_for_proof
 from .verdict import Outcome, Verdict, Witness
 from .violation_probability import is_countable, violation_probability, violations_in_data
 
@@ -33,6 +34,7 @@ __all__ = [
     "replay",
     "rounded_witness",
     "solver",
+    "trimmed_for_proof",
     "verify",
     "verify_with",
     "violation_probability",

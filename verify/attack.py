@@ -175,7 +175,8 @@ def _project_trimmed(region: Ball, points: Tensor) -> Tensor:
     sizes = points.abs()
 
     def norms(moved: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(moved, region.p, dim=-1, keepdim=True)
+        found: Tensor = torch.linalg.vector_norm(moved, region.p, dim=-1, keepdim=True)
+        return found
 
     def lessened(share: Tensor) -> Tensor:
         less = share * sizes if region.p == 2 else share * sizes.amax(-1, keepdim=True)

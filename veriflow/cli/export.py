@@ -13,7 +13,16 @@ from exporters import DEFAULT_FORMS, TOOLS, forms_for, write_bundle
 from ..query import Query
 from .inputs import split_list
 from .output import Document, JsonOption, facts, show
-from .question import FlowOption, MassOption, NetworkOption, PropertyOption, RadiusOption, ask
+from .question import (
+    FlowOption,
+    MassOption,
+    NetworkOption,
+    PropertyOption,
+    RadiusOption,
+    TrimOption,
+    ask,
+    trimmed_entry,
+)
 
 
 def export(
@@ -24,6 +33,7 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to; an older bundle goes.")],
     mass: MassOption = None,
     radius: RadiusOption = None,
+    trim: TrimOption = None,
     tools: Annotated[
         str | None,
         typer.Option("--for", metavar="TOOLS", help=f"Write what these tools read, with commas: {', '.join(TOOLS)}."),
@@ -41,7 +51,7 @@ def export(
     -o bundle`
     """
     forms = DEFAULT_FORMS if tools is None else forms_for(split_list(tools) or [])
-    question = ask(flow, network, prop, mass, radius)
+    question = ask(flow, network, prop, mass, radius, trim=trim)
     queries = numbered(question.queries)
     folder = write_bundle(output, queries, network_path=network, timeout=timeout, forms=forms)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
@@ -49,10 +59,17 @@ def export(
         "folder": str(folder),
         "property": question.queries[0].text,
         "mass": question.level_set.mass,
+        "trimmed": trimmed_entry(question.trimmed),
         "queries": list(queries),
         "files": files,
     }
-    show(document, as_json, facts({"folder": folder, "mass": question.level_set.mass}), "", *files)
+    show(
+        document,
+        as_json,
+        facts({"folder": folder, "mass": question.level_set.mass, "region": question.trimmed}),
+        "",
+        *files,
+    )
 
 
 def numbered(queries: Sequence[Query]) -> dict[str, Query]:

@@ -236,9 +236,10 @@ class _Ascent:
         """What values at vertices say of the whole region, as in `veriflow.piecewise.bounds`."""
         if self.shares is None:
             return values.amin(-1)
-        centre, up, down = values.split([1, len(self.shares), len(self.shares)], dim=-1)
-        drops = (torch.minimum(up, down) - centre).clamp_max(0).sort(dim=-1).values
-        return centre.squeeze(-1) + drops @ self.shares
+        dim = len(self.shares)
+        centre, ends = values[..., 0], torch.minimum(values[..., 1 : dim + 1], values[..., dim + 1 :])
+        least: Tensor = centre + (ends - centre.unsqueeze(-1)).clamp_max(0).sort(dim=-1).values @ self.shares
+        return least
 
     def _backward(
         self,

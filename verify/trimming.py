@@ -1,0 +1,70 @@
+"""How far to trim a ball: the limit of latent coordinates at which bounds alone prove the most mass."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+import torch
+
+from veriflow.ball_mass import ball_mass
+from veriflow.errors import QueryError
+from veriflow.piecewise import exclude
+from veriflow.query import Query
+from veriflow.regions import Ball
+from veriflow.threads import one_thread
+
+from .boxes import conjunctions
+
+WITHIN = (0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 0.999)
+"""Limits that are tried, as shares of the flow's samples that have no larger coordinate."""
+
+SAMPLES = 4096
+"""Samples to find these limits by."""
+
+REACH, HALVINGS = 5.0, 7
+"""The logarithm of the radius is sought in so long an interval, which ends at that of the ball's, in so many steps."""
+
+
+def trimmed_for_proof(query: Query, *, timeout: float) -> Query:
+    """The query over its L1 ball trimmed where the most mass can be proved, to be given to `certify`.
+
+    For each limit of a grid the largest radius is sought at which plain symbolic bounds exclude every violation; the limit
+    for which that set has the most mass is the one. It is a guess at what a search can prove, which proves all it says.
+
+    Args:
+        query: on a flow over an L1 base, over a ball.
+        timeout: seconds after which no further limit is tried.
+
+    Raises:
+        QueryError: a query without a flow, or over something else than an L1 ball.
+    """
+    ball = query.region
+    if query.flow is None or query.flow.base.p != 1 or not isinstance(ball, Ball) or ball.p != 1 or ball.inner:
+        raise QueryError(f"expected a query on a flow over an L1 ball, to trim it; got {ball}")
+    base, deadline = query.flow.base, time.monotonic() + timeout
+    with torch.random.fork_rng(devices=[]), one_thread():
+        torch.manual_seed(0)
+        largest = base.sample(torch.Size([SAMPLES])).abs().amax(-1).double()
+        found = []
+        for limit in largest.quantile(torch.tensor(WITHIN, dtype=torch.float64)).tolist():
+            trimmed = _largest_proved(query, replace(ball, limit=min(limit, ball.radius)))
+            found.append((ball_mass(base, trimmed).value, limit))
+            if time.monotonic() > deadline:
+                break
+    return query.at(replace(ball, limit=max(found)[1]))
+
+
+def _largest_proved(query: Query, ball: Ball) -> Ball:
+    """The ball with about the largest radius that bounds prove, by bisection of the radius's logarithm."""
+    violation, proved = conjunctions(query), replace(ball, radius=0.0)
+    low, high = math.log(ball.radius) - REACH, math.log(ball.radius)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        inner = replace(ball, radius=math.exp(middle))
+        if exclude(query.graph, inner, violation, steps=1).excluded.all():
+            low, proved = middle, inner
+        else:
+            high = middle
+    return proved
