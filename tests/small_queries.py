@@ -67,7 +67,6 @@ def random_graph(seed: int, dim: int = 3, width: int = 4, outputs: int = 3, bloc
 REGIONS: dict[str, Region] = {
     "L1 ball": Ball(1, 0.7, 3),
     "L1 shell": Ball(1, 0.9, 3, 0.3),
-    "trimmed L1 ball": Ball(1, 0.9, 3, limit=0.4),
     "trimmed L1 shell": Ball(1, 0.9, 3, 0.5, 0.35),
     "Linf ball": Ball(math.inf, 0.4, 3),
     "Linf shell": Ball(math.inf, 0.5, 3, 0.2),

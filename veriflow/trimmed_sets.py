@@ -94,7 +94,7 @@ def _radius(base: RadialBase, mass: float, limit: float, least: float) -> float:
     def excess(radius: float) -> float:
         return ball_mass(base, Ball(1, radius, base.dim, limit=limit)).value - mass
 
-    if limit >= least:
+    if limit >= least or excess(least) >= 0:  # where next to nothing is taken off, it may be less than the rounding
         return least
     most = base.dim * limit
     if most <= least or excess(most) < 0:
