@@ -48,7 +48,8 @@ def ball_mass(base: RadialBase, ball: Ball) -> Mass:
     """P(z in the ball) for z from the base.
 
     Over a trimmed ball it is a quadrature. The error is the larger one of two differences: to the same rule on cells twice
-    as wide, and of the rule's mass of the norms alone to the exact one; it is 1e-9 or less for all laws of `BASES`.
+    as wide, and of the rule's mass of the norms alone to the exact one. It is below 1e-12 for the laws of `BASES` as they
+    are made, in 1 to 1,000 dimensions, and larger only where a law is so narrow that the finest cells do not resolve it.
 
     Raises:
         RegionError: a ball of another norm or dimension than the base, or a trimmed one with a norm other than 1.
