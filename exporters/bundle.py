@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeAlias
 
+from veriflow.ball_mass import Mass, ball_mass
 from veriflow.errors import QueryError
 from veriflow.files import MANIFEST, write_folder_atomically
 from veriflow.piecewise import Bounds
@@ -105,10 +106,12 @@ def _check_names(queries: Mapping[str, Query], extra: Mapping[str, Mapping[str, 
 
 def _query_entry(query: Query, form: PortableForm, files: Mapping[str, JSON]) -> dict[str, JSON]:
     """What the manifest says of one query."""
+    mass = _mass(query)
     return {
         "property": query.text,
         "region": _region_entry(query.region),
-        "mass": _mass(query),
+        "mass": None if mass is None else mass.value,
+        "mass_error": None if mass is None else mass.error,
         "strict_weakened": form.weakened,
         "extra_outputs": list(form.notes),
         "files": files,
@@ -119,6 +122,7 @@ def _region_entry(region: Region) -> JSON:
     if isinstance(region, Ball):
         norm = "inf" if region.p == math.inf else f"{region.p:g}"
         radii = {"inner": region.inner, "radius": region.radius}
+        radii |= {"limit": region.limit} if region.is_trimmed else {}
         exact = {f"{name}_exact": decimal_text(value) for name, value in radii.items()}
         return {"norm": norm, "dim": region.dim, **radii, **exact}
     if isinstance(region, Product):
@@ -127,13 +131,12 @@ def _region_entry(region: Region) -> JSON:
     return {"lower": list(map(decimal_text, lower)), "upper": list(map(decimal_text, upper))}
 
 
-def _mass(query: Query) -> float | None:
+def _mass(query: Query) -> Mass | None:
     """Probability of the latent region under the flow, where the query has one and it is a ball of its base's norm."""
     region = query.latent_region
     if query.flow is None or not isinstance(region, Ball) or region.p != query.flow.base.p:
         return None
-    law = query.flow.base.law
-    return float(law.cdf(region.radius) - law.cdf(region.inner))
+    return ball_mass(query.flow.base, region)
 
 
 def _deviation(query: Query) -> float | None:

@@ -128,7 +128,7 @@ def _affine(lines: _Lines, node: Affine, numbers: dict[str, range]) -> None:
 
 
 def _l1_norm(lines: _Lines, inputs: range, region: Ball) -> None:
-    magnitudes = lines.variables([0.0] * len(inputs), [region.radius] * len(inputs))
+    magnitudes = lines.variables([0.0] * len(inputs), [region.reach] * len(inputs))
     for before, after in zip(inputs, magnitudes, strict=True):
         lines.bend("absoluteValue", before, after)
     norm = [(v, 1.0) for v in magnitudes]

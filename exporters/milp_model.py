@@ -121,9 +121,10 @@ def _add_region(builder: _Builder, query: Query, bounds: Bounds) -> tuple[Indice
 def _add_part(builder: _Builder, region: Ball | Box, inputs: Indices) -> int:
     """Rows that keep inputs in a ball or box; the column of their norm."""
     if isinstance(region, Ball):
-        p, r, inner = region.p, region.radius, region.inner
+        p, r, inner, most = region.p, region.radius, region.inner, region.reach
     else:
-        p, r, inner = math.inf, float(np.maximum(np.abs(region.lower), np.abs(region.upper)).max()), 0.0
+        p, inner = math.inf, 0.0
+        r = most = float(np.maximum(np.abs(region.lower), np.abs(region.upper)).max())
     if p == 2:
         raise QueryError("expected boxes and balls of norm 1 or inf, which are linear; got norm 2")
     d = region.dim
@@ -142,15 +143,15 @@ def _add_part(builder: _Builder, region: Ball | Box, inputs: Indices) -> int:
             builder.add_rows(-r * ones, infinite, (-eye, inputs), (-reach, signs[d:]))
             builder.add_rows(np.array([1.0]), np.array([np.inf]), (np.ones((1, 2 * d)), signs))
     else:
-        positive, negative = builder.add_columns(zeros, r * ones), builder.add_columns(zeros, r * ones)
+        positive, negative = builder.add_columns(zeros, most * ones), builder.add_columns(zeros, most * ones)
         builder.add_rows(zeros, zeros, (eye, inputs), (-eye, positive), (eye, negative))
         total = np.ones((1, d))
         builder.add_rows(np.zeros(1), np.zeros(1), (total, positive), (total, negative), (np.array([[-1.0]]), norm))
         if inner:
             # only one of the two parts may be positive, so that their sum is the norm and not just above it
             phase = builder.add_columns(zeros, ones, integral=True)
-            builder.add_rows(-infinite, zeros, (eye, positive), (-r * eye, phase))
-            builder.add_rows(-infinite, r * ones, (eye, negative), (r * eye, phase))
+            builder.add_rows(-infinite, zeros, (eye, positive), (-most * eye, phase))
+            builder.add_rows(-infinite, most * ones, (eye, negative), (most * eye, phase))
     return int(norm[0])
 
 

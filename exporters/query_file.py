@@ -28,7 +28,7 @@ from veriflow.regions import Ball, Box, Product, Region, pieces
 
 Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 
-FORMAT = "veriflow query 1"
+FORMAT = "veriflow query 2"
 _HEAD = "head"
 _DAMAGE = (
     *(LookupError, TypeError, AttributeError, ArithmeticError, OSError, EOFError, RuntimeError, MemoryError),
@@ -129,15 +129,16 @@ def _node(entry: dict[str, Any], k: int, arrays: Arrays) -> Node:
 def _part_entry(part: Ball | Box, k: int, arrays: Arrays) -> dict[str, Any]:
     if isinstance(part, Ball):
         p = "inf" if part.p == math.inf else part.p
-        return {"p": p, "radius": part.radius, "dim": part.dim, "inner": part.inner}
+        limit = "inf" if part.limit == math.inf else part.limit
+        return {"p": p, "radius": part.radius, "dim": part.dim, "inner": part.inner, "limit": limit}
     arrays[f"lower.{k}"], arrays[f"upper.{k}"] = part.lower, part.upper
     return {"exact": None if part.exact is None else [[str(value) for value in ends] for ends in part.exact]}
 
 
 def _part(entry: dict[str, Any], k: int, arrays: Arrays) -> Ball | Box:
     if "p" in entry:
-        p = math.inf if entry["p"] == "inf" else entry["p"]
-        return Ball(p, entry["radius"], entry["dim"], entry["inner"])
+        p, limit = (math.inf if entry[name] == "inf" else entry[name] for name in ("p", "limit"))
+        return Ball(p, entry["radius"], entry["dim"], entry["inner"], limit)
     exact = None
     if entry["exact"] is not None:
         lower, upper = (tuple(Fraction(value) for value in ends) for ends in entry["exact"])

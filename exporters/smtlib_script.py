@@ -100,13 +100,18 @@ def _region_conjuncts(region: Ball | Box, z: list[FNode], start: int) -> list[FN
 
 
 def _l1_conjuncts(region: Ball, z: list[FNode], start: int) -> list[FNode]:
-    """``z = p − n`` with p, n ≥ 0 and Σ (p + n) ≤ radius; for a shell p or n is zero, so that Σ (p + n) is the norm."""
+    """``z = p − n`` with p, n ≥ 0 and Σ (p + n) ≤ radius, and |z| ≤ limit where the ball is trimmed.
+
+    For a shell p or n is zero, so that Σ (p + n) is the norm.
+    """
     zero = Real(0)
     pairs = [(Symbol(f"p_{i}", REAL), Symbol(f"n_{i}", REAL)) for i in range(start, start + len(z))]
     norm = Plus([part for pair in pairs for part in pair])
     conjuncts = [Equals(v, Minus(p, n)) for v, (p, n) in zip(z, pairs, strict=True)]
     conjuncts += [GE(part, zero) for pair in pairs for part in pair]
     conjuncts.append(LE(norm, _real(region.radius)))
+    if region.is_trimmed:
+        conjuncts += [part for v in z for part in (GE(v, _real(-region.limit)), LE(v, _real(region.limit)))]
     if region.inner:
         conjuncts += [Or(LE(p, zero), LE(n, zero)) for p, n in pairs]
         conjuncts.append(GE(norm, _real(region.inner)))

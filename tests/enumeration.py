@@ -133,6 +133,9 @@ def _of_part(part: Region) -> list[list[Row]]:
         else [tuple(sign * v for v in _unit(i, part.dim)[:-1]) for i in range(part.dim) for sign in (1, -1)]
     )
     filled = [((*normal, -Fraction(part.radius)), False) for normal in normals]
+    if part.limit < math.inf:
+        units = [_unit(i, part.dim)[:-1] for i in range(part.dim)]
+        filled += [((*side, -Fraction(part.limit)), False) for unit in units for side in (unit, _negated(unit))]
     if not part.inner:
         return [filled]
     return [[*filled, ((*_negated(normal), Fraction(part.inner)), False)] for normal in normals]

@@ -67,6 +67,7 @@ def random_graph(seed: int, dim: int = 3, width: int = 4, outputs: int = 3, bloc
 REGIONS: dict[str, Region] = {
     "L1 ball": Ball(1, 0.7, 3),
     "L1 shell": Ball(1, 0.9, 3, 0.3),
+    "trimmed L1 ball": Ball(1, 0.3, 3, limit=0.125),
     "Linf ball": Ball(math.inf, 0.4, 3),
     "Linf shell": Ball(math.inf, 0.5, 3, 0.2),
     "box": Box(np.array([-0.3, 0.1, -1.0]), np.array([0.5, 0.2, 0.25])),

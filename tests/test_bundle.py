@@ -116,8 +116,8 @@ def test_a_network_alone_in_a_box(tmp_path):
 
 
 def flow_like(p):
-    law = SimpleNamespace(cdf=lambda r: np.asarray(r) / 2)
-    return SimpleNamespace(base=SimpleNamespace(p=p, law=law), rounding_deviation=lambda: 1e-7)
+    law = SimpleNamespace(mass_between=lambda inner, outer: (np.asarray(outer) - inner) / 2)
+    return SimpleNamespace(base=SimpleNamespace(p=p, law=law, dim=3), rounding_deviation=lambda: 1e-7)
 
 
 @pytest.mark.parametrize(("p", "mass"), [(1, 0.3), (math.inf, None)])

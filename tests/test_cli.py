@@ -36,12 +36,13 @@ FIELDS = {
     "info": "model dim features blocks hidden householder permute parameters relus log_volume p law level_sets",
     "sample": "features rows written samples",
     "score": "rows mean_nll shares_inside norm_fit written scores",
-    "level-set": "side mass intervals radius log_density_threshold calibration rows_inside",
-    "export": "folder property mass queries reduced_relus files",
-    "restrict": "folder property direction mass queries files",
-    "verify": "outcome reason engine seconds property mass regions witness rounded violation_probability violations_in_data",
+    "level-set": "side mass intervals radius log_density_threshold calibration trimmed rows_inside",
+    "export": "folder property mass trimmed queries reduced_relus files",
+    "restrict": "folder property direction mass trimmed queries files",
+    "verify": "outcome reason engine seconds property mass trimmed regions witness rounded violation_probability "
+    "violations_in_data",
     "certify": "property certified_mass refuted_mass searched_mass proved_radius refuted_radius complete reason "
-    "seconds boxes witness rounded median curve violation_bounds violation_probability violations_in_data",
+    "seconds boxes witness trimmed rounded median curve violation_bounds violation_probability violations_in_data",
     "output-range": "score mass low high complete reason seconds",
     "solvers": "engines",
 }

@@ -179,6 +179,7 @@ def test_stacked_regions_give_the_bounds_of_each():
     class Stack:
         def __init__(self):
             self.lower, self.upper, self.vertices = lower, upper, corners(lower, upper)
+            self.shares = None
 
         def support(self, rows):
             low, high = self.lower[:, None], self.upper[:, None]

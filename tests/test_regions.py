@@ -1,6 +1,7 @@
 """Regions are what their formulas say, alone and as products."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -19,11 +20,12 @@ from verify.boxes import OpenBoxes, RegionBoxes, split_boxes
 
 radii = st.floats(0.1, 10)
 balls = st.builds(
-    lambda p, r, share, dim: Ball(p, r, dim, share * r),
+    lambda p, r, share, dim, part: Ball(p, r, dim, share * r, math.inf if p == math.inf else part * r),
     st.sampled_from([1, 2, math.inf]),
     radii,
     st.sampled_from([0.0, 0.0, 0.5]),
     st.integers(1, 3),
+    st.sampled_from([0.6, 0.9, math.inf]),
 )
 boxes = st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 3)), min_size=1, max_size=3).map(
     lambda ends: Box(np.array([low for low, _ in ends]), np.array([low + width for low, width in ends]))
@@ -69,7 +71,7 @@ def test_projection_ends_in_the_product_and_leaves_its_points_alone(region, seed
     far = 20 * torch.randn(30, region.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     inside = project(region, far)
     torch.testing.assert_close(project(region, inside), inside)
-    filled = Product(tuple(Ball(p.p, p.radius, p.dim) if isinstance(p, Ball) else p for p in region.parts))
+    filled = Product(tuple(replace(p, inner=0.0) if isinstance(p, Ball) else p for p in region.parts))
     rows = np.random.default_rng(seed).standard_normal((5, region.dim))
     assert (inside.numpy() @ rows.T <= filled.support(rows) + 1e-9).all()
 
@@ -107,7 +109,7 @@ def test_what_is_no_product_is_refused(parts):
 @settings(deadline=None)
 @given(products, st.integers(0, 1000))
 def test_the_farthest_point_and_the_vertices_reach_the_support(region, seed):
-    filled = Product(tuple(Ball(p.p, p.radius, p.dim) if isinstance(p, Ball) else p for p in region.parts))
+    filled = Product(tuple(replace(p, inner=0.0) if isinstance(p, Ball) else p for p in region.parts))
     rows = np.random.default_rng(seed).standard_normal((6, region.dim))
     support = filled.support(rows)
     np.testing.assert_allclose((rows * filled.farthest(rows)).sum(axis=-1), support, atol=1e-9)

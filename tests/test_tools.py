@@ -391,9 +391,7 @@ def test_points_are_drawn_in_by_rounding_alone(region: str) -> None:
         assert drawn_in(place, exact(point)) == exact(point)
     if isinstance(place, Product):
         pytest.skip("its parts are among the others")
-    outermost = (
-        exact(place.upper) if isinstance(place, Box) else [Fraction(place.radius), *[Fraction(0)] * (place.dim - 1)]
-    )
+    outermost = exact(place.farthest(np.arange(place.dim, 0, -1.0)))
     moved = drawn_in(place, [value * (1 + ROUNDING / 4) for value in outermost])
     assert moved is not None
     assert place.contains(moved)

@@ -67,6 +67,7 @@ __all__ = [
     "Specification",
     "Table",
     "TrainingOptions",
+    "TrimmedLevelSet",
     "USFlow",
     "VeriflowError",
     "abstains_outside",
@@ -93,6 +94,7 @@ __all__ = [
     "same_decision",
     "save_flow",
     "specification_queries",
+    "trimmed_level_set",
     "y",
 ]
 __version__ = "0.1.0"
@@ -113,6 +115,7 @@ _HOMES = {
     "Specification": "specification",
     "Table": "data",
     "TrainingOptions": "training",
+    "TrimmedLevelSet": "trimmed_sets",
     "USFlow": "flow",
     "VeriflowError": "errors",
     "abstains_outside": "relations",
@@ -139,5 +142,6 @@ _HOMES = {
     "same_decision": "relations",
     "save_flow": "storage",
     "specification_queries": "restriction",
+    "trimmed_level_set": "trimmed_sets",
     "y": "properties",
 }

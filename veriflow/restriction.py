@@ -229,9 +229,9 @@ def _on_data(flow: Flow, ball: Ball, network: Graph, spec: Specification, case: 
     parts = [outputs, (graph.input, range(spec.inputs))]
     start = spec.outputs + spec.inputs
     inside: Row = ()
-    if ball.p == math.inf:
+    if ball.p == math.inf or ball.is_trimmed:
         parts.append((latent, range(flow.dim)))
-        reach = Fraction(ball.radius)
+        reach = Fraction(ball.reach)
         numbers = range(start, start + flow.dim)
         inside = tuple([_at_most(i, reach) for i in numbers] + [_at_least(i, -reach) for i in numbers])
         start += flow.dim

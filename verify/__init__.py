@@ -11,6 +11,7 @@ from .rounding import RoundedWitness, rounded_witness
 from .several import Answers, verify_with
 from .tool_names import external_tool, found_tools
 from .tool_process import MEMORY_LIMIT
+from .trimming import trimmed_for_proof
 from .verdict import Outcome, Verdict, Witness
 from .verdict_curve import verdict_at, verdict_curve
 from .violation_bounds import ViolationBounds, violation_bounds
@@ -43,6 +44,7 @@ __all__ = [
     "replay",
     "rounded_witness",
     "solver",
+    "trimmed_for_proof",
     "verdict_at",
     "verdict_curve",
     "verify",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -65,7 +67,7 @@ def nearest_violation(query: Query, ball: Ball, *, seed: int = 0) -> Witness | N
         shrunk = best.norm * (0.9 if misses == 0 else 0.97)
         if shrunk <= ball.inner:
             break
-        query = query.at(Ball(ball.p, shrunk, ball.dim, ball.inner))
+        query = query.at(replace(ball, radius=shrunk))
     return best
 
 
@@ -101,6 +103,7 @@ def _draw_part(region: Ball | Box, count: int, generator: torch.Generator) -> Te
         norms = torch.linalg.vector_norm(points, region.p, dim=-1, keepdim=True).clamp_min(1e-300)
         share = torch.rand(count, 1, generator=generator, dtype=torch.float64)
         points = points / norms * (region.inner + share * (region.radius - region.inner))
+        points = _project_part(region, points) if region.is_trimmed else points
     return points
 
 
@@ -135,6 +138,8 @@ def project(region: Region, points: Tensor) -> Tensor:
 def _project_part(region: Ball | Box, points: Tensor) -> Tensor:
     if not isinstance(region, Ball):
         return points.clamp(torch.from_numpy(region.lower), torch.from_numpy(region.upper))
+    if region.is_trimmed:
+        return _project_trimmed(region, points)
     if region.p == math.inf:
         points = points.clamp(-region.radius, region.radius)
     elif region.p == 2:
@@ -160,3 +165,38 @@ def _project_l1(points: Tensor, radius: float) -> Tensor:
     last = (ordered * count > excess).sum(-1, keepdim=True).clamp_min(1)
     threshold = excess.gather(-1, last - 1) / last
     return torch.where(inside, points, points.sign() * (magnitudes - threshold).clamp_min(0))
+
+
+def _project_trimmed(region: Ball, points: Tensor) -> Tensor:
+    """Into a trimmed ball by bisection: magnitudes lose the same number (p = 1) or share (p = 2), within 0 and the limit.
+
+    Those inside of a shell gain the same number until their norm is the inner radius.
+    """
+    sizes = points.abs()
+
+    def norms(moved: Tensor) -> Tensor:
+        found: Tensor = torch.linalg.vector_norm(moved, region.p, dim=-1, keepdim=True)
+        return found
+
+    def lessened(share: Tensor) -> Tensor:
+        less = share * sizes if region.p == 2 else share * sizes.amax(-1, keepdim=True)
+        return (sizes - less).clamp(0, region.limit)
+
+    def grown(share: Tensor) -> Tensor:
+        return (sizes + share * region.limit).clamp_max(region.limit)
+
+    sizes = lessened(_least_share(lambda share: norms(lessened(share)) <= region.radius, len(points)))
+    if region.inner:
+        sizes = grown(_least_share(lambda share: norms(grown(share)) >= region.inner, len(points)))
+    return torch.where(points < 0, -sizes, sizes)
+
+
+def _least_share(reached: Callable[[Tensor], Tensor], count: int) -> Tensor:
+    """The least number in [0, 1], for each row ``[count, 1]``, from which on ``reached`` is true; 1 is taken to be such."""
+    low, high = torch.zeros(count, 1, dtype=torch.float64), torch.ones(count, 1, dtype=torch.float64)
+    high = torch.where(reached(low), low, high)
+    for _ in range(54):
+        middle = (low + high) / 2
+        enough = reached(middle)
+        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    return high

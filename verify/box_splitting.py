@@ -14,7 +14,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def search_radially(
     counter = itertools.count()
     reach = min(ball.radius, state.refuted)
     heap: list[tuple[float, int, tuple[Vector, Vector, Vector]]] = []
-    heapq.heappush(heap, (0.0, next(counter), OpenBoxes.whole(query, Ball(ball.p, reach, ball.dim)).entries()[0]))
+    heapq.heappush(heap, (0.0, next(counter), OpenBoxes.whole(query, replace(ball, radius=reach)).entries()[0]))
 
     def limit() -> float:
         return min(ball.radius, state.refuted * (1 - gap))
@@ -97,7 +97,7 @@ def search_radially(
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
         near = [entry for entry in taken if entry[0] < limit()]
         state.boxes += len(near)
-        within = Ball(ball.p, min(ball.radius, state.refuted), ball.dim)
+        within = replace(ball, radius=min(ball.radius, state.refuted))
         boxes = OpenBoxes.stacked([entry for _, _, entry in near])
         halves = _examine(query, boxes, within, state, limit, deadline)
         least, greatest = box_norms(halves.lower, halves.upper, ball.p)

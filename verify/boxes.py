@@ -25,7 +25,7 @@ FEW_DIMENSIONS = 8
 
 @dataclass(frozen=True, eq=False)
 class RegionBoxes:
-    """A stack of boxes ``[batch, dim]``, each meant together with one region."""
+    """A stack of boxes ``[batch, dim]``, each meant together with one region; a trimmed ball's limit is theirs already."""
 
     lower: Vector
     upper: Vector
@@ -45,6 +45,11 @@ class RegionBoxes:
     @property
     def vertices(self) -> Vector | None:
         """None: what a box loses where the region cuts it off is worth more than its corners."""
+        return None
+
+    @property
+    def shares(self) -> None:
+        """None, as there are no vertices."""
         return None
 
     def parts(self) -> list[tuple[slice, RegionBoxes]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from veriflow.ball_mass import ball_mass
 from veriflow.errors import QueryError, RegionError, SolverError
 from veriflow.query import Query
 from veriflow.regions import Ball
@@ -31,7 +32,7 @@ class Certificate:
         property: the property in words.
         proved_radius: no violation has a smaller latent norm.
         refuted_radius: norm of the witness; infinity where there is none.
-        certified_mass: mass of the ball of the proved radius: the property holds on that much probable mass.
+        certified_mass: mass of the ball of the proved radius, trimmed as the query's: the property holds on that much.
         refuted_mass: mass of the ball of the refuted radius; 1 where there is no witness.
         searched_mass: mass of the largest ball that was searched.
         witness: the violation of least norm, up to the gap.
@@ -73,13 +74,15 @@ def certify(
         report: called with the state of the search now and then.
 
     Raises:
-        QueryError: a query without a flow, or over a shell or an L2 ball.
+        QueryError: a query without a flow, or over a shell, an L2 ball or one of another norm than the flow's.
         RegionError: a flow whose density does not decrease with the norm: its balls are not level sets.
         SolverError: a gap or time limit that is not positive.
     """
     ball = query.region
     if query.flow is None or not isinstance(ball, Ball) or ball.inner or ball.p == 2:
         raise QueryError(f"expected a query on a flow over an L1 or Linf ball; got {query.region}")
+    if ball.p != query.flow.base.p:
+        raise QueryError(f"expected a ball of the norm of the flow's base, {query.flow.base.p:g}; got {ball}")
     if not query.flow.base.law.is_decreasing:
         raise RegionError(
             "expected a flow whose density decreases with the latent norm; got one whose level sets are shells"
@@ -89,7 +92,6 @@ def certify(
     start = time.monotonic()
     with one_thread():
         state = _search(query, ball, gap, start + timeout, report)
-    law = query.flow.base.law
     complete = state.proved >= min(ball.radius, state.refuted * (1 - gap))
     if not complete:
         reason = (
@@ -103,15 +105,22 @@ def certify(
         query.text,
         state.proved,
         state.refuted,
-        float(law.cdf(state.proved)),
-        float(law.cdf(state.refuted)) if math.isfinite(state.refuted) else 1.0,
-        float(law.cdf(ball.radius)),
+        _mass(query, ball, state.proved),
+        _mass(query, ball, state.refuted) if math.isfinite(state.refuted) else 1.0,
+        _mass(query, ball, ball.radius),
         state.witness,
         complete,
         reason,
         time.monotonic() - start,
         state.boxes,
     )
+
+
+def _mass(query: Query, ball: Ball, radius: float) -> float:
+    """Mass of the ball with another radius, but the same limit; not above the truth."""
+    assert query.flow is not None  # noqa: S101 - as checked
+    value, error = ball_mass(query.flow.base, replace(ball, radius=radius))
+    return max(value - error, 0.0)
 
 
 def _search(
@@ -125,7 +134,7 @@ def _search(
     for stage in reversed(range(STAGES)):
         radius = outermost / GROWTH**stage
         known = witness if stage == 0 else None
-        inner = Ball(ball.p, radius, ball.dim)
+        inner = replace(ball, radius=radius)
         state = search_radially(query, inner, known, gap=gap, deadline=deadline, proved=proved, report=report)
         state.boxes = boxes = boxes + state.boxes
         if state.witness is not None or state.proved < radius:
@@ -158,7 +167,7 @@ def _grow_balls(
             limit = state.refuted * (1 - gap)
             radius = min(radius, limit)
         report(state)
-        inner = Ball(ball.p, radius, ball.dim).rounded_outward()
+        inner = replace(ball, radius=radius).rounded_outward()
         here = query.at(inner)
         found = search_splits(here, deadline=(time.monotonic() + deadline) / 2)
         state.boxes += found.pieces

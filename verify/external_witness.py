@@ -82,12 +82,21 @@ def _in_box(box: Box, point: Sequence[Fraction]) -> list[Fraction] | None:
 
 
 def _in_ball(ball: Ball, point: Sequence[Fraction]) -> list[Fraction] | None:
+    limit, inner, outer = Fraction(ball.reach), Fraction(ball.inner), Fraction(ball.radius)
+    if max(map(abs, point)) > limit + ROUNDING * outer:
+        return None
+    point = [min(max(-limit, value), limit) for value in point] if ball.is_trimmed else list(point)
     magnitudes = [abs(value) for value in point]
     norm = sum(magnitudes, Fraction(0)) if ball.p == 1 else max(magnitudes)
-    inner, outer = Fraction(ball.inner), Fraction(ball.radius)
     if inner <= norm <= outer:
-        return list(point)
+        return point
     nearest = outer if norm > outer else inner
     if not norm or abs(norm - nearest) > ROUNDING * outer:
         return None
-    return [value * nearest / norm for value in point]
+    if not ball.is_trimmed or norm > outer:
+        return [value * nearest / norm for value in point]
+    for place, value in enumerate(magnitudes):  # outwards where the limit leaves room
+        more = min(nearest - norm, limit - value)
+        point[place] += more if point[place] >= 0 else -more
+        norm += more
+    return point

@@ -170,4 +170,7 @@ class _Tree:
         ended, region = found.ended, self.query.region
         if ended.at_vertices is None or region.vertices is None:
             return np.asarray(region.farthest(-ended.coefficients[is_open][:, 0]))
+        if region.shares is not None:
+            _, up, down = np.split(ended.at_vertices[is_open][:, 0], [1, 1 + region.dim], axis=-1)
+            return np.asarray(region.farthest(down - up))
         return np.asarray(region.vertices[ended.at_vertices[is_open][:, 0].argmin(axis=-1)])

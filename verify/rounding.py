@@ -181,4 +181,4 @@ def _within(query: Query, z: torch.Tensor) -> bool:
 
 def _inside(ball: Ball, z: torch.Tensor) -> torch.Tensor:
     norms: torch.Tensor = torch.linalg.vector_norm(z, ball.p, dim=-1)
-    return (ball.inner <= norms) & (norms <= ball.radius)
+    return (ball.inner <= norms) & (norms <= ball.radius) & (z.abs().amax(dim=-1) <= ball.limit)

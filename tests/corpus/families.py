@@ -32,10 +32,13 @@ REGIONS: dict[str, Region] = {
     "L1-ball": Ball(1, 1.0, 2),
     "L1-shell": Ball(1, 1.25, 2, 0.75),
     "L1-sphere": Ball(1, 0.75, 2, 0.75),
+    "L1-trimmed": Ball(1, 1.25, 2, limit=0.75),
+    "L1-trimmed-shell": Ball(1, 1.25, 2, 0.75, 0.625),
     "Linf-ball": Ball(math.inf, 0.75, 2),
     "Linf-shell": Ball(math.inf, 1.0, 2, 0.5),
     "Linf-ball-3d": Ball(math.inf, 0.5, 3),
     "L1-ball-3d": Ball(1, 0.75, 3),
+    "L1-trimmed-3d": Ball(1, 1.0, 3, limit=0.375),
     "box": Box(np.array([-0.5, 0.25]), np.array([1.0, 0.75])),
     "exact-box": Box.between([Fraction(-1, 3), Fraction(1, 10)], [Fraction(2, 7), Fraction(3, 5)]),
     "point": Box(np.array([0.5, -0.25]), np.array([0.5, -0.25])),
@@ -72,6 +75,14 @@ RELATIONS: dict[str, Callable[[np.random.Generator, Graph], Statement]] = {
     "abstains_outside": lambda rng, _: abstains_outside(_eighths(rng, 4, 16), 1.5),
 }
 """Statements about several points or networks; they are asked on balls and boxes."""
+
+RESTRICTED = {
+    "L1-ball": Ball(1, 1.0, 2),
+    "Linf-ball": Ball(math.inf, 1.0, 2),
+    "L1-shell": Ball(1, 1.0, 2, 0.5),
+    "L1-trimmed": Ball(1, 1.0, 2, limit=0.625),
+}
+"""Balls and shells for specifications."""
 
 RELATED = ("L1-ball", "Linf-ball", "box")
 
@@ -131,7 +142,7 @@ class Shear:
         return Graph(start, 2, nodes, end)
 
 
-def _restricted(p: float, inner: float, direction: str, seed: int) -> Query:
+def _restricted(ball: Ball, direction: str, seed: int) -> Query:
     """A specification of one box, or of two, restricted to a ball or shell of a `Shear`."""
     rng = np.random.default_rng(seed)
     flow, network = Shear(rng), dyadic(random_network(rng, (2, 3, 2)))
@@ -144,7 +155,7 @@ def _restricted(p: float, inner: float, direction: str, seed: int) -> Query:
         far = tuple(value + 1 for value in corner), tuple(value + 1 for value in sides)
         cases.append(Case(*far, ((outputs,),)))
     spec = Specification((Declared(2, 2),), tuple(cases), "a box of data")
-    return replace(restricted_queries(flow, Ball(p, 1.0, 2, inner), network, spec, direction)[0], flow=None)
+    return replace(restricted_queries(flow, ball, network, spec, direction)[0], flow=None)
 
 
 def _pair(seed: int) -> Query:
@@ -178,8 +189,8 @@ FAMILIES: dict[str, Callable[[int], Query]] = {
         if not (name == "abstains_outside" and kind == "box")
     },
     **{
-        f"{kind}.{direction}": partial(_restricted, p, inner, direction)
-        for kind, p, inner in (("L1-ball", 1, 0.0), ("Linf-ball", math.inf, 0.0), ("L1-shell", 1, 0.5))
+        f"{kind}.{direction}": partial(_restricted, ball, direction)
+        for kind, ball in RESTRICTED.items()
         for direction in ("latent-to-data", "data-to-latent")
     },
     **{f"{kind}.deep": partial(_deep, p) for kind, p in (("L1-ball", 1), ("Linf-ball", math.inf))},

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console, RenderableType
 
-from verify import Certificate, RadialSearch, ViolationBounds, verdict_curve, violation_bounds
+from verify import Certificate, RadialSearch, ViolationBounds, trimmed_for_proof, verdict_curve, violation_bounds
 from verify import certify as search
 
 from ..box_masses import check_box_masses
+from ..errors import QueryError
+from ..query import Query
+from ..regions import Ball
 from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
 from .inputs import ClassOption, DataOption, LabelOption, read_rows
 from .mass_bars import checked_picture, mass_bar, write_mass_plot
 from .output import Document, ExitCode, JsonOption, facts, show
-from .question import FlowOption, MassOption, NetworkOption, PropertyOption, Question, RadiusOption, ask
+from .question import (
+    FlowOption,
+    MassOption,
+    NetworkOption,
+    PropertyOption,
+    RadiusOption,
+    TrimOption,
+    ask,
+    trim_limit,
+)
 
 FARTHEST_MASS = 0.999
 CURVE = (*(step / 20 for step in range(1, 20)), 0.99)
 """Masses at which the verdict is told, all from one search."""
+
+CHOOSING = 0.1
+"""Share of the time in which --trim auto may try limits."""
 
 
 def certify(
@@ -30,6 +46,7 @@ def certify(
     prop: PropertyOption,
     mass: MassOption = None,
     radius: RadiusOption = None,
+    trim: TrimOption = None,
     gap: Annotated[float, typer.Option(help="Relative difference of both radii at which the search ends.")] = 1e-3,
     timeout: Annotated[float, typer.Option(help="Seconds; what is proved by then counts.")] = 60.0,
     probability: Annotated[
@@ -48,7 +65,8 @@ def certify(
 ) -> None:
     """Find the most probable counterexample, and the largest level set on which the property is proved.
 
-    Without --mass or --radius the search goes out to mass 0.999.
+    Without --mass or --radius the search goes out to mass 0.999. With --trim half of the time is for the same ball without
+    latent coordinates beyond a limit, which holds more of what can be proved in many dimensions.
     Exit codes: 0 no violation up to there, 1 a violation was found, 3 neither.
 
     Example: `veriflow certify --flow setosa.safetensors --network net.onnx --property "classified_as(0)"
@@ -60,31 +78,27 @@ def certify(
     if probability is not None:
         check_box_masses(question.flow.base)
     rows = None if data is None else read_rows(data, question.flow, label, keep_class)
-    certificate = _search_visibly(question, gap, timeout, quiet=as_json)
+    query, features = question.queries[0], question.flow.features
+    whole = timeout if trim is None else timeout / 2
+    certificate = _search_visibly(query, gap, whole, quiet=as_json)
+    trimmed = None if trim is None else _trimmed(query, trim_limit(trim), timeout=CHOOSING * timeout)
+    beside = None if trimmed is None else _search_visibly(trimmed, gap, timeout - whole, quiet=as_json)
     proved = (
         None
         if probability is None
-        else violation_bounds(question.queries[0], timeout=probability, proved_radius=certificate.proved_radius)
+        else violation_bounds(query, timeout=probability, proved_radius=certificate.proved_radius)
     )
     counts, counted = count_violations(question.counted, rows, proved)
-
-    query, features = question.queries[0], question.flow.features
     median = None if rows is None else rows.double().quantile(0.5, dim=0).tolist()
     rounded = rounded_if_whole(certificate.witness, query)
     if picture is not None:
         write_mass_plot(certificate, picture)
     document: dict[str, Document] = {
         "property": certificate.property,
-        "certified_mass": certificate.certified_mass,
-        "refuted_mass": certificate.refuted_mass,
-        "searched_mass": certificate.searched_mass,
-        "proved_radius": certificate.proved_radius,
-        "refuted_radius": certificate.refuted_radius,
-        "complete": certificate.complete,
-        "reason": certificate.reason,
-        "seconds": certificate.seconds,
-        "boxes": certificate.boxes,
-        "witness": witness_entry(certificate.witness, query),
+        **_entry(certificate, query),
+        "trimmed": None
+        if trimmed is None or beside is None
+        else {"limit": _ball(trimmed).reach, **_entry(beside, trimmed)},
         "rounded": rounded_entry(rounded, query),
         "median": None if median is None else dict(zip(features, median, strict=True)),
         "curve": [{"mass": level, "verdict": verdict} for level, verdict in verdict_curve(certificate, CURVE)],
@@ -95,32 +109,74 @@ def certify(
         {
             "property": certificate.property,
             "certified mass": _certified_text(certificate),
-            "latent radii": f"proved to {certificate.proved_radius:.6g}, refuted at {certificate.refuted_radius:.6g}",
+            "latent radii": _radii_text(certificate),
             "reason": certificate.reason,
             "time": f"{certificate.seconds:.2f} s, {certificate.boxes} boxes",
+            **({} if trimmed is None or beside is None else _trimmed_facts(beside, _ball(trimmed))),
         }
     )
-    shown: list[RenderableType] = (
-        [] if certificate.witness is None else [witness_table(certificate.witness, query, median, rounded), ""]
-    )
+    witness = certificate.witness if certificate.witness or beside is None else beside.witness
+    shown: list[RenderableType] = [] if witness is None else [witness_table(witness, query, median, rounded), ""]
     show(document, as_json, answer, "", mass_bar(certificate), "", *shown, counted)
-    if certificate.witness is not None:
+    if witness is not None:
         raise typer.Exit(ExitCode.VIOLATED)
     raise typer.Exit(ExitCode.DONE if certificate.complete else ExitCode.UNKNOWN)
 
 
-def _search_visibly(question: Question, gap: float, timeout: float, *, quiet: bool) -> Certificate:
+def _trimmed_facts(certificate: Certificate, ball: Ball) -> dict[str, object]:
+    return {
+        "trimmed": f"where no latent coordinate is beyond {ball.reach:.6g}:",
+        "  certified mass": _certified_text(certificate),
+        "  latent radii": _radii_text(certificate),
+        "  reason": certificate.reason,
+        "  time": f"{certificate.seconds:.2f} s, {certificate.boxes} boxes",
+    }
+
+
+def _trimmed(query: Query, limit: float | None, *, timeout: float) -> Query:
+    """The query over its ball with a limit of latent coordinates: a given one, or one at which much can be proved."""
+    return trimmed_for_proof(query, timeout=timeout) if limit is None else query.at(replace(_ball(query), limit=limit))
+
+
+def _ball(query: Query) -> Ball:
+    if not isinstance(query.region, Ball):
+        raise QueryError(f"expected a question about latents alone, to trim their ball; got {query.region}")
+    return query.region
+
+
+def _entry(certificate: Certificate, query: Query) -> dict[str, Document]:
+    """What a search found."""
+    return {
+        "certified_mass": certificate.certified_mass,
+        "refuted_mass": certificate.refuted_mass,
+        "searched_mass": certificate.searched_mass,
+        "proved_radius": certificate.proved_radius,
+        "refuted_radius": certificate.refuted_radius,
+        "complete": certificate.complete,
+        "reason": certificate.reason,
+        "seconds": certificate.seconds,
+        "boxes": certificate.boxes,
+        "witness": witness_entry(certificate.witness, query),
+    }
+
+
+def _search_visibly(query: Query, gap: float, timeout: float, *, quiet: bool) -> Certificate:
     """Search with both radii on a live line of stderr, where that is a terminal."""
-    law = question.flow.base.law
+    region = query.region
+    law = None if query.flow is None or (isinstance(region, Ball) and region.is_trimmed) else query.flow.base.law
     with Console(stderr=True, quiet=quiet).status("looking for a violation …") as line:
 
-        def report(state: RadialSearch) -> None:
-            line.update(
-                f"proved to {state.proved:.4g} (mass {float(law.cdf(state.proved)):.4g}), "
-                f"refuted at {state.refuted:.4g} (mass {float(law.cdf(state.refuted)):.4g})"
-            )
+        def radius(value: float) -> str:
+            return f"{value:.4g}" if law is None else f"{value:.4g} (mass {float(law.cdf(value)):.4g})"
 
-        return search(question.queries[0], gap=gap, timeout=timeout, report=report)
+        def report(state: RadialSearch) -> None:
+            line.update(f"proved to {radius(state.proved)}, refuted at {radius(state.refuted)}, {state.boxes} pieces")
+
+        return search(query, gap=gap, timeout=timeout, report=report)
+
+
+def _radii_text(certificate: Certificate) -> str:
+    return f"proved to {certificate.proved_radius:.6g}, refuted at {certificate.refuted_radius:.6g}"
 
 
 def _bounds_entry(bounds: ViolationBounds) -> Document:

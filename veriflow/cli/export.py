@@ -14,7 +14,16 @@ from verify import reduce_query
 from ..query import Query
 from .inputs import split_list
 from .output import Document, JsonOption, facts, show
-from .question import FlowOption, MassOption, NetworkOption, PropertyOption, RadiusOption, ask
+from .question import (
+    FlowOption,
+    MassOption,
+    NetworkOption,
+    PropertyOption,
+    RadiusOption,
+    TrimOption,
+    ask,
+    trimmed_entry,
+)
 
 
 def export(
@@ -25,6 +34,7 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to; an older bundle goes.")],
     mass: MassOption = None,
     radius: RadiusOption = None,
+    trim: TrimOption = None,
     tools: Annotated[
         str | None,
         typer.Option("--for", metavar="TOOLS", help=f"Write what these tools read, with commas: {', '.join(TOOLS)}."),
@@ -47,7 +57,7 @@ def export(
     -o bundle`
     """
     forms = DEFAULT_FORMS if tools is None else forms_for(split_list(tools) or [])
-    question = ask(flow, network, prop, mass, radius)
+    question = ask(flow, network, prop, mass, radius, trim=trim)
     queries = numbered(question.queries)
     found = {name: reduce_query(query) for name, query in queries.items()} if reduce else {}
     counts = {name: reduction.counts for name, reduction in found.items()}
@@ -65,12 +75,13 @@ def export(
         "folder": str(folder),
         "property": question.queries[0].text,
         "mass": question.level_set.mass,
+        "trimmed": trimmed_entry(question.trimmed),
         "queries": list(queries),
         "reduced_relus": counts or None,
         "files": files,
     }
     relus = ", ".join(f"{count['before']} before, {count['after']} after" for count in counts.values())
-    rows = {"folder": folder, "mass": question.level_set.mass, "ReLUs": relus or None}
+    rows = {"folder": folder, "mass": question.level_set.mass, "region": question.trimmed, "ReLUs": relus or None}
     show(document, as_json, facts(rows), "", *files)
 
 

@@ -11,9 +11,11 @@ from ..errors import RegionError
 from ..level_sets import calibrated_level_set
 from ..statistics import clopper_pearson
 from ..storage import load_flow
+from ..trimmed_sets import trimmed_level_set
 from .findings import proportion_entry
 from .inputs import ClassOption, DataOption, LabelOption, ModelArgument, read_rows
 from .output import Document, JsonOption, facts, show
+from .question import TrimOption, trim_limit, trimmed_entry
 
 
 def level_set(
@@ -27,6 +29,7 @@ def level_set(
         Path | None,
         typer.Option(metavar="TABLE", help="Choose the radius so that the set covers --mass of these held-out rows."),
     ] = None,
+    trim: TrimOption = None,
     data: DataOption = None,
     label: LabelOption = None,
     keep_class: ClassOption = None,
@@ -34,13 +37,19 @@ def level_set(
 ) -> None:
     """Describe the level set of a mass, a latent radius or a log density.
 
+    With --trim it stands beside a trimmed set of its mass, whose rows are then counted.
     With --calibrate the radius is the split-conformal quantile of rows that were not used in training.
 
     Example: `veriflow level-set setosa.safetensors --mass 0.9 --data flowers.csv`
     """
     flow = load_flow(model)
-    calibration = None
-    if calibrate is not None:
+    calibration = trimmed = None
+    if trim is not None:
+        if calibrate is not None or log_density is not None or lower:
+            raise RegionError("expected --mass or --radius alone beside --trim; got something else")
+        trimmed = trimmed_level_set(flow, mass=mass, radius=radius, limit=trim_limit(trim))
+        chosen = trimmed.level_set
+    elif calibrate is not None:
         if mass is None or radius is not None or log_density is not None or lower:
             raise RegionError("expected --mass alone beside --calibrate, which chooses a radius; got something else")
         calibration = calibrated_level_set(flow, read_rows(calibrate, flow, label, keep_class), mass)
@@ -52,7 +61,7 @@ def level_set(
     inside = None
     if data is not None:
         rows = read_rows(data, flow, label, keep_class)
-        inside = clopper_pearson(int(chosen.contains(rows).sum()), len(rows))
+        inside = clopper_pearson(int((trimmed or chosen).contains(rows).sum()), len(rows))
     document: Document = {
         "side": chosen.side,
         "mass": chosen.mass,
@@ -66,6 +75,7 @@ def level_set(
             "coverage_lower_bound": calibration.coverage_lower_bound,
             "confidence": calibration.confidence,
         },
+        "trimmed": trimmed_entry(trimmed),
         "rows_inside": proportion_entry(inside),
     }
     side = "at least" if chosen.side == "upper" else "at most"
@@ -77,6 +87,7 @@ def level_set(
             "calibrated": calibration
             and f"covers at least {calibration.coverage_lower_bound:.4g} of new rows, "
             f"at confidence {calibration.confidence:g}, by {calibration.rows} rows",
+            "beside it": trimmed,
             "rows inside": inside and f"{inside.successes} of {inside.trials}: {inside}",
         }
     )

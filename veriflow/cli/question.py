@@ -22,6 +22,8 @@ from ..regions import Ball
 from ..restriction import restricted_queries, specification_queries
 from ..specification import Specification
 from ..storage import load_flow
+from ..trimmed_sets import TrimmedLevelSet, trimmed_level_set
+from .output import Document
 
 FlowOption = Annotated[Path, typer.Option("--flow", metavar="MODEL", help="A flow that `veriflow fit` wrote.")]
 NetworkOption = Annotated[Path, typer.Option("--network", metavar="FILE", help="The network under test, as ONNX.")]
@@ -36,6 +38,15 @@ PropertyOption = Annotated[
 ]
 MassOption = Annotated[float | None, typer.Option("--mass", help="Look at the most probable set of this mass.")]
 RadiusOption = Annotated[float | None, typer.Option("--radius", help="Look at latents up to this norm instead.")]
+TrimOption = Annotated[
+    str | None,
+    typer.Option(
+        "--trim",
+        metavar="T|auto",
+        help="Instead of the level set, a set of the same mass with no latent coordinate beyond T: less extended, but not "
+        "the most probable one.",
+    ),
+]
 DirectionOption = Annotated[
     str,
     typer.Option(
@@ -55,12 +66,14 @@ class Question:
         level_set: the inputs that are asked about.
         queries: over the level set's intervals, from the centre outwards (or over the boxes of a property file).
         counted: a query whose violation is the property's alone, to count under the whole flow and on data.
+        trimmed: the set that is asked about instead of the level set, if it is another; both have the same mass.
     """
 
     flow: USFlow
     level_set: LevelSet
     queries: tuple[Query, ...]
     counted: Query
+    trimmed: TrimmedLevelSet | None = None
 
 
 def is_property_file(text: str) -> bool:
@@ -75,6 +88,7 @@ def ask(
     mass: float | None,
     radius: float | None,
     direction: str = LATENT_TO_DATA,
+    trim: str | None = None,
 ) -> Question:
     """The question about a level set that the options of a command state.
 
@@ -88,8 +102,13 @@ def ask(
         raise QueryError(f"expected --direction {direction!r} with a property file alone; got a property's text")
     flow = load_flow(flow_file)
     network, ending = read_logits(network_file)
-    level_set = flow.level_set(mass, radius=radius)
-    balls = [Ball(flow.base.p, outer, flow.dim, inner) for inner, outer in level_set.intervals]
+    trimmed = None
+    if trim is None:
+        level_set = flow.level_set(mass, radius=radius)
+        balls = [Ball(flow.base.p, outer, flow.dim, inner) for inner, outer in level_set.intervals]
+    else:
+        trimmed = trimmed_level_set(flow, mass=mass, radius=radius, limit=trim_limit(trim))
+        level_set, balls = trimmed.level_set, [trimmed.ball]
     if not from_file:
         prop = parse_property(property_text, read_onnx)
         if ending is not None:
@@ -99,10 +118,37 @@ def ask(
                 )
             prop = property_on_logits(prop, *ending)
         queries = tuple(flow_query(flow, network, ball, prop) for ball in balls)
-        return Question(flow, level_set, queries, queries[0])
+        return Question(flow, level_set, queries, queries[0], trimmed)
     spec = specification_on_logits(read_vnnlib(property_text), [ending])
     queries = tuple(query for ball in balls for query in restricted_queries(flow, ball, network, spec, direction))
-    return Question(flow, level_set, queries, restricted_queries(flow, balls[0], network, spec)[0])
+    return Question(flow, level_set, queries, restricted_queries(flow, balls[0], network, spec)[0], trimmed)
+
+
+def trim_limit(text: str) -> float | None:
+    """The limit that --trim states; None for ``auto``.
+
+    Raises:
+        RegionError: a text that is neither that nor a number.
+    """
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise RegionError(f"expected --trim auto or a limit of latent coordinates; got {text!r}") from None
+
+
+def trimmed_entry(trimmed: TrimmedLevelSet | None) -> Document:
+    """A trimmed set, and the radius of the pure level set of its mass."""
+    if trimmed is None:
+        return None
+    return {
+        "radius": trimmed.ball.radius,
+        "limit": trimmed.ball.limit,
+        "mass": trimmed.mass,
+        "mass_error": trimmed.mass_error,
+        "level_set_radius": trimmed.level_set.radius,
+    }
 
 
 def ask_without_flow(networks: Sequence[str], property_text: str) -> tuple[Query, ...]:

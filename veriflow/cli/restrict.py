@@ -20,8 +20,10 @@ from .question import (
     NetworkOption,
     PropertyOption,
     RadiusOption,
+    TrimOption,
     ask,
     is_property_file,
+    trimmed_entry,
 )
 
 
@@ -33,6 +35,7 @@ def restrict(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to; an older bundle goes.")],
     mass: MassOption = None,
     radius: RadiusOption = None,
+    trim: TrimOption = None,
     direction: DirectionOption = LATENT_TO_DATA,
     timeout: Annotated[float, typer.Option(help="Seconds for each row of instances.csv.")] = 300.0,
     as_json: JsonOption = False,
@@ -45,7 +48,7 @@ def restrict(
     """
     if not is_property_file(prop):
         raise PropertyError(f"expected a property file (NAME.vnnlib); got {prop!r}")
-    question = ask(flow, network, prop, mass, radius, direction)
+    question = ask(flow, network, prop, mass, radius, direction, trim)
     queries = numbered(question.queries)
     about: dict[str, str | float] = {"direction": direction, "level_set_mass": question.level_set.mass}
     folder = write_bundle(output, queries, network_path=network, timeout=timeout, extra=dict.fromkeys(queries, about))
@@ -55,7 +58,14 @@ def restrict(
         "property": prop,
         "direction": direction,
         "mass": question.level_set.mass,
+        "trimmed": trimmed_entry(question.trimmed),
         "queries": list(queries),
         "files": files,
     }
-    show(document, as_json, facts({"folder": folder, "mass": question.level_set.mass}), "", *files)
+    show(
+        document,
+        as_json,
+        facts({"folder": folder, "mass": question.level_set.mass, "region": question.trimmed}),
+        "",
+        *files,
+    )

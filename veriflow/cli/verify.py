@@ -26,9 +26,11 @@ from .question import (
     MassOption,
     PropertyOption,
     RadiusOption,
+    TrimOption,
     ask,
     ask_without_flow,
     single_network,
+    trimmed_entry,
 )
 
 EXIT_CODES = {
@@ -52,6 +54,7 @@ def verify(
     ] = None,
     mass: MassOption = None,
     radius: RadiusOption = None,
+    trim: TrimOption = None,
     direction: DirectionOption = LATENT_TO_DATA,
     solvers: Annotated[
         str | None,
@@ -81,11 +84,11 @@ def verify(
     """
     question = None
     if flow is None:
-        if (mass, radius, data) != (None, None, None) or direction != LATENT_TO_DATA:
-            raise RegionError("expected --flow beside --mass, --radius, --direction or --data; got none")
+        if (mass, radius, trim, data) != (None,) * 4 or direction != LATENT_TO_DATA:
+            raise RegionError("expected --flow beside --mass, --radius, --trim, --direction or --data; got none")
         queries = ask_without_flow(network, prop)
     else:
-        question = ask(flow, single_network(network), prop, mass, radius, direction)
+        question = ask(flow, single_network(network), prop, mass, radius, direction, trim)
         queries = question.queries
     rows = None if data is None or question is None else read_rows(data, question.flow, label, keep_class)
     names = None if solvers is None else split_list(solvers) or []
@@ -96,6 +99,7 @@ def verify(
     counts, counted = count_violations(None if question is None else question.counted, rows)
     decisive = queries[verdicts.index(verdict)]
     mass = None if question is None else question.level_set.mass
+    trimmed = None if question is None else question.trimmed
 
     rounded = rounded_if_whole(verdict.witness, decisive)
     document: dict[str, Document] = {
@@ -105,6 +109,7 @@ def verify(
         "seconds": seconds,
         "property": decisive.text,
         "mass": mass,
+        "trimmed": trimmed_entry(trimmed),
         "regions": [_region_entry(query, part) for query, part in zip(queries, answers, strict=False)],
         "witness": witness_entry(verdict.witness, decisive),
         "rounded": rounded_entry(rounded, decisive),
@@ -114,7 +119,8 @@ def verify(
         {
             "verdict": verdict.outcome.upper(),
             "property": decisive.text,
-            "on the level set of mass": mass,
+            "on the level set of mass": mass if trimmed is None else None,
+            "on the": trimmed,
             "reason": verdict.reason,
             "time": f"{seconds:.2f} s with {verdict.engine}",
         }

@@ -7,6 +7,8 @@ Certification with General Activation Functions*, NeurIPS 2018, theorem 3.2.
 Over a region with few vertices (an L1 ball above all) a ReLU needs no upper line. Where every unit with a coefficient
 below zero is kept as the ReLU of a convex function above its input, and every other one is replaced by a line below it,
 what bounds the rows from below is a concave function of the input, and takes its least value at a vertex.
+Where points of the region are means of such points in which each has a small share only, as in a trimmed L1 ball, a concave
+function is at least the mean of its values at the worst ones.
 
 Everything is float64. A product of an n-term row with a matrix is off by at most γ_n |Λ||W| with γ_n = n u / (1 − n u)
 (Higham, *Accuracy and Stability of Numerical Algorithms*, eq. 3.13); that error acts on tensors whose magnitude is known,
@@ -50,6 +52,15 @@ class Regions(Protocol):
     @property
     def vertices(self) -> Vector | None:
         """Points ``[..., count, dim]`` whose convex hull contains the region, where a few do; else None."""
+
+    @property
+    def shares(self) -> Vector | None:
+        """None where a point of the region may be any vertex.
+
+        Else each point of the region is a mean of the vertices, which are a centre, one for each coordinate and one more
+        for each; the shares of two that are about one coordinate have a largest sum, a second largest and so on, and the
+        largest k sums add up to at most the first k of these numbers ``[dim]``, which descend.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,7 +312,17 @@ def _ended(region: Regions, last: Vector, state: _Backward) -> LinearBounds:
         values = values + state.at_vertices
     values = values + (state.constant - state.error - rounding - 4 * _UNIT * np.abs(state.constant))[..., None]
     values = values - 4 * _UNIT * np.abs(values)
-    return LinearBounds(values.min(axis=-1), last, values, state.lines)
+    return LinearBounds(_least(values, region.shares), last, values, state.lines)
+
+
+def _least(values: Vector, shares: Vector | None) -> Vector:
+    """The least value ``[..., n]`` that a concave function with these values ``[..., n, count]`` at vertices may have."""
+    if shares is None:
+        return np.asarray(values.min(axis=-1))
+    centre, dim = values[..., 0], len(shares)
+    drops = np.minimum(np.minimum(values[..., 1 : dim + 1], values[..., dim + 1 :]) - centre[..., None], 0.0)
+    total = np.sort(drops, axis=-1) @ shares
+    return np.asarray(centre + total - rounding_share(dim + 8) * (np.abs(centre) - total))
 
 
 def _through_affine(node: Affine, rows: Vector, state: _Backward) -> None:

@@ -180,6 +180,7 @@ class _Ascent:
         }
         points = region.vertices
         self.vertices = None if points is None else torch.from_numpy(np.swapaxes(points, -1, -2).copy())
+        self.shares = None if region.shares is None else torch.from_numpy(region.shares)
         self.slopes: dict[_Key, Tensor] = {}
         self.chords: dict[_Key, Tensor] = {}
         self.multipliers: dict[_Key, Tensor] = {}
@@ -221,7 +222,7 @@ class _Ascent:
             ends = self._backward(name, torch.cat([eye, -eye]), lower, upper, convex)
             if self.vertices is not None:
                 convex[name] = -ends[..., size:, :]
-                ends = ends.amin(-1)
+                ends = self._least(ends)
             lower[name], upper[name] = ends[..., :size], -ends[..., size:]
         return self.last(rows, lower, upper, convex)
 
@@ -230,7 +231,16 @@ class _Ascent:
     ) -> Tensor:
         """Lower bounds on ``rows`` of the output, ``[..., n]``, from given bounds on the inputs of ReLUs."""
         ends = self._backward(self.graph.output, rows, lower, upper, convex)
-        return ends if self.vertices is None else ends.amin(-1)
+        return ends if self.vertices is None else self._least(ends)
+
+    def _least(self, values: Tensor) -> Tensor:
+        """What values at vertices say of the whole region, as in `veriflow.piecewise.bounds`."""
+        if self.shares is None:
+            return values.amin(-1)
+        dim = len(self.shares)
+        centre, ends = values[..., 0], torch.minimum(values[..., 1 : dim + 1], values[..., dim + 1 :])
+        least: Tensor = centre + (ends - centre.unsqueeze(-1)).clamp_max(0).sort(dim=-1).values @ self.shares
+        return least
 
     def _backward(
         self,
