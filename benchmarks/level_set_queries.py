@@ -35,7 +35,7 @@ from exporters import query_to_bytes
 from veriflow import Ball, Query, classified_as, flow_query
 from veriflow.files import write_atomically
 from veriflow.piecewise import symbolic_bounds
-from verify import Outcome, verify
+from verify import AUTO, Outcome, verify_with
 from verify.attack import nearest_violation
 from verify.polish import polished
 
@@ -131,7 +131,7 @@ def answer(query: Query, solver: str, timeout: float, afresh: bool) -> tuple[str
     """Outcome and seconds, asked now or taken from an earlier run."""
     known, key = kept(ANSWERS), f"{fingerprint(query)} {solver} {timeout:g}"
     if afresh or key not in known:
-        verdict = verify(query, solver, timeout=timeout)
+        verdict = verify_with(query, [solver], timeout=timeout).verdict
         known[key] = [str(verdict.outcome), verdict.seconds]
         write_atomically(ANSWERS, json.dumps(known).encode())
     return tuple(known[key])
@@ -140,7 +140,7 @@ def answer(query: Query, solver: str, timeout: float, afresh: bool) -> tuple[str
 def main() -> None:
     """Print the table, how many each solver decides, and the ratios; draw the picture."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("solvers", nargs="*", default=["bab", "milp"])
+    parser.add_argument("solvers", nargs="*", default=[AUTO, "bab", "milp"])
     parser.add_argument("--sets", default=",".join(data_sets()))
     parser.add_argument("--timeout", type=float, default=60.0)
     parser.add_argument("--afresh", action="store_true")

@@ -8,7 +8,7 @@ from .output_range import OutputRange, RangeEnd, output_range
 from .reduction import Reduction, reduce_query
 from .replay import replay
 from .rounding import RoundedWitness, rounded_witness
-from .several import Answers, verify_with
+from .several import AUTO, Answers, verify_with
 from .tool_names import external_tool, found_tools
 from .tool_process import MEMORY_LIMIT
 from .trimming import trimmed_for_proof
@@ -18,6 +18,7 @@ from .violation_bounds import ViolationBounds, violation_bounds
 from .violation_probability import is_countable, violation_probability, violations_in_data
 
 __all__ = [
+    "AUTO",
     "ENGINES",
     "MEMORY_LIMIT",
     "Answers",

@@ -30,6 +30,9 @@ from .verdict import Outcome, Verdict
 
 STOPPED = "was stopped, as another answer came first"
 
+AUTO, ALONE = "auto", 2.0
+"""The name that stands for the engines in the order that decides most, and the seconds that the first one has for itself."""
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -46,7 +49,7 @@ class Answers:
 
 def verify_with(
     query: Query,
-    names: Sequence[str],
+    names: Sequence[str] = (AUTO,),
     *,
     timeout: float = 60.0,
     memory: float = MEMORY_LIMIT,
@@ -55,11 +58,13 @@ def verify_with(
 ) -> Answers:
     """Decide a query by several solvers at once, as many at a time as the machine has processors.
 
-    One name alone that is an engine of veriflow runs in this process; everything else in processes of its own.
+    One name alone that is an engine of veriflow runs in this process; everything else in processes of its own. ``auto``
+    alone is the default engine in this process for two seconds, which is more than most queries take and than a process
+    needs to start; then ``bab``, ``milp`` and ``smt`` at once, the last of which tells near misses from violations.
 
     Args:
         query: what to decide.
-        names: engines and outside tools, as `solver` takes them.
+        names: engines and outside tools, as `solver` takes them, or ``auto``.
         timeout: seconds for each solver.
         memory: gigabytes for each process of a solver.
         wait_for_all: whether to wait for every solver and compare, instead of stopping the others at the first answer.
@@ -73,6 +78,8 @@ def verify_with(
     check_time(timeout)
     if not memory > 0:
         raise SolverError(f"expected a memory limit above 0 GB; got {memory}")
+    if list(names) == [AUTO]:
+        return _in_order(query, timeout, memory)
     if not names or len(set(names)) < len(names):
         raise SolverError(f"expected solvers that are named once; got {', '.join(names) or 'none'}")
     solvers = [solver(name) for name in names]
@@ -87,6 +94,17 @@ def verify_with(
         best = replace(best, reason="; ".join(f"{verdict.engine}: {verdict.reason}" for verdict in each))
         best = replace(best, engine=", ".join(names), seconds=max(verdict.seconds for verdict in each))
     return Answers(best, tuple(each))
+
+
+def _in_order(query: Query, timeout: float, memory: float) -> Answers:
+    """What ``auto`` answers."""
+    alone = verify(query, timeout=min(ALONE, timeout))
+    left = timeout - alone.seconds
+    if alone.outcome is not Outcome.UNKNOWN or left <= 0:
+        return Answers(alone, (alone,))
+    together = verify_with(query, ("bab", "milp", "smt"), timeout=left, memory=memory)
+    verdict = replace(together.verdict, seconds=alone.seconds + together.verdict.seconds)
+    return Answers(verdict, (alone, *together.each))
 
 
 def _asked(

@@ -29,7 +29,9 @@ OUTPUT_LIMIT = 2**24
 _GRACE = 1.0  # seconds between asking to end and killing
 _TICK = 0.05  # seconds between looks at the clock
 # the shell sets the limit in the process that becomes the program: no code of ours runs between fork and exec
-_LIMITED = 'ulimit -d "$0" 2>/dev/null; exec "$@"'
+_LIMITED = 'ulimit -d "$0" 2>/dev/null; ulimit -t "$1" 2>/dev/null; shift; exec "$@"'
+"""Memory, and processor time: should this process be killed, nothing is left that runs on for ever."""
+
 _OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "out of memory", "Cannot allocate memory", "can't allocate memory")
 
 
@@ -79,7 +81,8 @@ def run_tool(
     Raises:
         SolverError: a program that cannot be started.
     """
-    words = ["/bin/sh", "-c", _LIMITED, str(int(memory * 2**20)), *map(str, command)]
+    processor_seconds = int(timeout * (os.cpu_count() or 1)) + 60
+    words = ["/bin/sh", "-c", _LIMITED, str(int(memory * 2**20)), str(processor_seconds), *map(str, command)]
     try:
         process = subprocess.Popen(  # noqa: S603 - the program that the user named
             words,

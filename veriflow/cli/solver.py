@@ -11,7 +11,7 @@ import typer
 
 from exporters import read_vnnlib, run_onnx
 from verify import Outcome, Verdict
-from verify import verify as decide
+from verify import verify_with as decide
 
 from ..errors import PropertyError
 from ..piecewise import evaluate_exact
@@ -89,7 +89,7 @@ def _decided(queries: Sequence[Query], deadline: float) -> str | tuple[Query, Ve
     words = {"unsat"}
     for place, query in enumerate(queries):
         share = (deadline - time.monotonic()) / (len(queries) - place)
-        verdict = decide(query, timeout=max(share, 0.01))
+        verdict = decide(query, timeout=max(share, 0.01)).verdict
         if verdict.witness is not None:
             return query, verdict
         if verdict.outcome is Outcome.UNKNOWN:

@@ -11,7 +11,7 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from verify import MEMORY_LIMIT, Answers, Outcome, Verdict, default_engine
+from verify import AUTO, MEMORY_LIMIT, Answers, Outcome, Verdict
 from verify import verify_with as decide
 
 from ..errors import RegionError
@@ -57,13 +57,13 @@ def verify(
     trim: TrimOption = None,
     direction: DirectionOption = LATENT_TO_DATA,
     solvers: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--with",
             metavar="NAMES",
-            help="One or more of `veriflow solvers`, with commas; by the region by default.",
+            help="One or more of `veriflow solvers`, with commas; auto: one engine, then several at once.",
         ),
-    ] = None,
+    ] = AUTO,
     wait_for_all: Annotated[
         bool, typer.Option("--all", help="Wait for every solver and compare, instead of stopping at the first answer.")
     ] = False,
@@ -91,8 +91,7 @@ def verify(
         question = ask(flow, single_network(network), prop, mass, radius, direction, trim)
         queries = question.queries
     rows = None if data is None or question is None else read_rows(data, question.flow, label, keep_class)
-    names = None if solvers is None else split_list(solvers) or []
-    answers = _decide_in_turn(queries, names, timeout, memory, wait_for_all)
+    answers = _decide_in_turn(queries, split_list(solvers) or [], timeout, memory, wait_for_all)
     verdicts = [part.verdict for part in answers]
     verdict = _joint(verdicts)
     seconds = math.fsum(part.seconds for part in verdicts)
@@ -151,14 +150,13 @@ def _region_entry(query: Query, answers: Answers) -> Document:
 
 
 def _decide_in_turn(
-    queries: Sequence[Query], names: list[str] | None, timeout: float, memory: float, wait_for_all: bool
+    queries: Sequence[Query], names: list[str], timeout: float, memory: float, wait_for_all: bool
 ) -> list[Answers]:
     """The solvers' answers for each query (for a level set from the centre outwards), up to the first violation."""
     answers: list[Answers] = []
     for query in queries:
-        chosen = [default_engine(query)] if names is None else names
         share = timeout / len(queries)
-        answers.append(decide(query, chosen, timeout=share, memory=memory, wait_for_all=wait_for_all))
+        answers.append(decide(query, names, timeout=share, memory=memory, wait_for_all=wait_for_all))
         if answers[-1].verdict.outcome is Outcome.VIOLATED:
             break
     return answers
