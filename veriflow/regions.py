@@ -107,6 +107,13 @@ class Ball:
         norm = sum(magnitudes, Fraction(0)) if self.p == 1 else max(magnitudes)
         return inner <= norm <= outer
 
+    def nearest(self, point: Sequence[Fraction]) -> list[Fraction]:
+        """The point drawn along its ray into the ball or shell, exactly; as it is at the centre, and where p is 2."""
+        norm = Fraction(0) if self.p == 2 else (sum if self.p == 1 else max)(abs(v) for v in point)
+        if not norm:
+            return list(point)
+        return [v * min(max(Fraction(self.inner), norm), Fraction(self.radius)) / norm for v in point]
+
     def rounded_outward(self) -> Ball:
         """The least region around this one whose ends are float32 numbers."""
         return Ball(self.p, float32_above(self.radius), self.dim, max(0.0, float32_below(self.inner)))

@@ -117,6 +117,10 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
                 return Verdict(Outcome.VIOLATED, "the program has a violation, replayed exactly", witness)
         if answer.status == "stopped" and answer.solution is None:
             gaps.append(f"time limit of {timeout:g} s reached with a largest slack of at most {-answer.proved:.3g}")
+        elif -answer.found > tolerance:
+            gaps.append(
+                f"the program's best input, of slack {-answer.found:.3g}, does not replay (tolerance {tolerance:.1g})"
+            )
         else:
             gaps.append(f"largest slack {-answer.found:.3g} is within the tolerance {tolerance:.1g} of zero")
     if gaps:
