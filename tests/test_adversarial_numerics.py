@@ -91,6 +91,17 @@ def test_margins_down_to_a_billionth_of_a_thousandth(margin, sign):
     assert z3_answer(query) is exact_answer(query)
 
 
+@pytest.mark.parametrize("radius", [0.0, 1.0])
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("power", [0, 20])
+def test_a_violation_on_the_sphere_alone_or_at_the_only_point(radius, strict, power):
+    """The search for the least norm of a violation must not take "not below the radius" for "none"."""
+    graph, most = two_layers(2.0**power * np.eye(2), [0, 0], [[1, -1]]), Fraction(2**power) * Fraction(radius)
+    query = asked(graph, y[0] <= most if strict else y[0] < most, Ball(1, radius, 2))
+    assert exact_answer(query) is (Outcome.HOLDS if strict else Outcome.VIOLATED)
+    assert check(query) == (0 if strict else 4)
+
+
 @pytest.mark.parametrize("far", [1e3, 1e6, 1e9])
 def test_a_small_unit_beside_a_large_one(far):
     """A big-M trap: one unit may be as large as ``far``; the other decides, and is small."""

@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 from small_queries import REGIONS, float32_array, random_network, small_query, threshold_query
 
 from veriflow.bases import make_base
-from veriflow.errors import QueryError, RegionError, SolverError
+from veriflow.errors import DataError, QueryError, RegionError, SolverError
 from veriflow.flow import USFlow
 from veriflow.piecewise import Affine, Graph, Relu, evaluate
 from veriflow.properties import classified_as, formula_property, output_between, y
@@ -285,6 +285,10 @@ def test_violation_probabilities_count():
         (lambda: verify(step_query(1, p=2), "bab"), QueryError),
         (lambda: certify(step_query(1)), QueryError),
         (lambda: violation_probability(step_query(1)), QueryError),
+        (lambda: violation_probability(latent_query(), samples=-1), DataError),
+        (lambda: verify(step_query(1), timeout=math.nan), SolverError),
+        (lambda: certify(latent_query(), gap=math.nan), SolverError),
+        (lambda: certify(latent_query(), timeout=math.nan), SolverError),
         (lambda: network_query(small_classifier(), Box(np.zeros(3), np.ones(3)), classified_as(0)), QueryError),
         (lambda: flow_query(USFlow(3), small_classifier(), Ball(1, 1, 3), classified_as(0)), QueryError),
         (lambda: certify(shells_query()), RegionError),
@@ -295,6 +299,10 @@ def test_what_cannot_be_asked_is_refused(call, error):
         pytest.skip("yices is installed")
     with pytest.raises(error, match=r"expected .*; (got|it is) "):
         call()
+
+
+def latent_query():
+    return flow_query(small_flow(), small_classifier(), Ball(1, 1.0, 2), classified_as(0))
 
 
 def shells_query():

@@ -137,7 +137,7 @@ def _decide_leaf(
     here = query.at(ball)
     model = milp_model(here, bounds, disjunct, -tolerance)
     answer = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
-    if answer.proved >= limit():
+    if answer.proved >= limit() and (answer.status == "infeasible" or limit() < ball.radius):
         return
     for slack in (tolerance, 0.0):
         model = milp_model(here, bounds, disjunct, slack)
@@ -147,8 +147,9 @@ def _decide_leaf(
             if witness.norm < state.refuted:
                 state.refuted, state.witness = witness.norm, witness
             break
-    if answer.proved < limit():
-        state.unsettled = min(state.unsettled, answer.proved)
+    if answer.proved < limit() or state.witness is None:
+        # on the sphere itself a violation is one: what the program leaves there is not proved
+        state.unsettled = min(state.unsettled, answer.proved, math.nextafter(ball.radius, 0.0))
 
 
 def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:
