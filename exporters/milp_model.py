@@ -91,8 +91,8 @@ def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], l
     builder = _Builder()
     inputs, norm = _add_region(builder, query, bounds)
     columns = _add_graph(builder, query.graph, bounds, inputs)
-    outputs = columns[query.graph.output]
-    slack = builder.add_columns(np.array([least_slack]), np.array([np.inf]))
+    outputs, size = columns[query.graph.output], bounds.magnitude(query.graph.output)
+    slack = builder.add_columns(np.array([least_slack]), np.array([max(_largest_slack(disjunct, size), least_slack)]))
     for constraint in disjunct:
         rows = np.zeros((1, len(outputs)))
         for index, coefficient in constraint.coefficients:
@@ -110,6 +110,12 @@ def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], l
         int(slack[0]),
         norm,
     )
+
+
+def _largest_slack(disjunct: tuple[Constraint, ...], size: Vector) -> float:
+    """More than the least slack can be where outputs are of at most this size; HiGHS has no use for infinity."""
+    sums = [abs(float(row.bound)) + sum(abs(float(c)) * size[i] for i, c in row.coefficients) for row in disjunct]
+    return 2.0 * min(sums, default=1.0)
 
 
 def _add_region(builder: _Builder, query: Query, bounds: Bounds) -> tuple[Indices, int]:

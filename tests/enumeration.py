@@ -149,7 +149,7 @@ def feasible_point(rows: list[Row], dim: int) -> list[Fraction] | None:
     """
     if any(form[-1] > 0 or (strict and form[-1] == 0) for form, strict in rows if not any(form[:-1])):
         return None
-    rows = [row for row in rows if any(row[0][:-1])]
+    rows = _tightest(rows)
     limits = {dim + i: (-form[-1], Fraction(-1 if strict else 0)) for i, (form, strict) in enumerate(rows)}
     table = [list(form[:-1]) for form, _ in rows]
     basic, free = [dim + i for i in range(len(rows))], list(range(dim))
@@ -170,6 +170,17 @@ def feasible_point(rows: list[Row], dim: int) -> list[Fraction] | None:
                 value[other] = (value[other][0] + table[k][j] * step[0], value[other][1] + table[k][j] * step[1])
         basic[i], free[j] = name, leaving
         _pivot(table, i, j)
+
+
+def _tightest(rows: list[Row]) -> list[Row]:
+    """One row for each direction, the one that implies the others: in one dimension two at most are left."""
+    found: dict[Form, tuple[Fraction, bool]] = {}
+    for form, strict in rows:
+        size = next((abs(c) for c in form[:-1] if c), None)
+        if size is not None:
+            direction, limit = tuple(c / size for c in form[:-1]), (form[-1] / size, strict)
+            found[direction] = max(found.get(direction, limit), limit)
+    return [((*direction, constant), strict) for direction, (constant, strict) in found.items()]
 
 
 def _pivot(table: list[list[Fraction]], i: int, j: int) -> None:

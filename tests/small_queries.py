@@ -7,10 +7,12 @@ from fractions import Fraction
 from itertools import islice, pairwise
 
 import numpy as np
+import torch
 
+from veriflow.piecewise import evaluate
 from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, compose, identity
 from veriflow.properties import Property, classified_as, formula_property, output_between, y
-from veriflow.query import Query
+from veriflow.query import Query, network_query
 from veriflow.regions import Ball, Box, Product, Region
 
 
@@ -108,3 +110,20 @@ def exact(point: Vector) -> list[Fraction]:
 def inside_points(region: Region, rng: np.random.Generator, count: int) -> list[Vector]:
     """Float32 points of the region, at most ``count``."""
     return list(islice((p for p in points_about(region, rng, 50 * count) if region.contains(exact(p))), count))
+
+
+def threshold_query(seed: int) -> Query:
+    """A ball, and a threshold near the largest output, so that both answers occur and margins are small."""
+    rng = np.random.default_rng(seed)
+    dim, width = int(rng.integers(2, 4)), int(rng.integers(2, 5))
+    graph = compose(random_flow(rng, dim, 1, width, depth=1), random_network(rng, (dim, width, 2)))
+    region = Ball(1 if seed % 2 else math.inf, float(rng.uniform(0.2, 1.5)), dim).rounded_outward()
+    points = torch.from_numpy(np.stack(inside_points(region, rng, 200)))
+    outputs = evaluate(graph, points)[graph.output]
+    gap = (outputs[:, 1] - outputs[:, 0]).max().item() + rng.choice([-0.3, -0.02, 0.005, 0.05, 0.5])
+    if seed % 3 == 0:
+        other = outputs[:, 0].max().item() + rng.choice([-0.1, 0.1])
+        prop = formula_property((y[1] - y[0] <= gap) & (y[0] < other))
+    else:
+        prop = formula_property(y[1] - y[0] < gap)
+    return network_query(graph, region, prop)

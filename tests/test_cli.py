@@ -528,12 +528,19 @@ BAD_QUESTIONS = {
     "no property": ("y[0] >=", ["--mass", 0.9], "column"),
     "mass 0": ("y[0] >= 0", ["--mass", 0], "expected a mass between 0 and 1"),
     "mass 1": ("y[0] >= 0", ["--mass", 1], "expected a mass between 0 and 1"),
+    "mass NaN": ("y[0] >= 0", ["--mass", "nan"], "expected a mass between 0 and 1, both excluded; got nan"),
+    "radius 0": ("y[0] >= 0", ["--radius", 0], "expected a positive finite radius; got 0"),
+    "radius NaN": ("y[0] >= 0", ["--radius", "nan"], "expected a positive finite radius; got nan"),
+    "radius without end": ("y[0] >= 0", ["--radius", "inf"], "expected a positive finite radius; got inf"),
     "both": ("y[0] >= 0", ["--mass", 0.9, "--radius", 1], "expected exactly one of --mass and --radius; got both"),
     "neither": ("y[0] >= 0", [], "expected exactly one of --mass and --radius; got none"),
     "unknown engine": ("y[0] >= 0", ["--mass", 0.9, "--with", "abacus"], "got 'abacus'"),
     "no engine": ("y[0] >= 0", ["--mass", 0.9, "--with", ","], "expected solvers that are named once; got none"),
     "no memory": ("y[0] >= 0", ["--mass", 0.9, "--memory", 0], "expected a memory limit above 0 GB"),
     "no time": ("y[0] >= 0", ["--mass", 0.9, "--timeout", 0], "expected a time limit above 0 seconds"),
+    "time before now": ("y[0] >= 0", ["--mass", 0.9, "--timeout", -1], "expected a time limit above 0 seconds; got -1"),
+    "time NaN": ("y[0] >= 0", ["--mass", 0.9, "--timeout", "nan"], "expected a time limit above 0 seconds; got nan"),
+    "memory NaN": ("y[0] >= 0", ["--mass", 0.9, "--memory", "nan"], "expected a memory limit above 0 GB; got nan"),
     "no such table": ("y[0] >= 0", ["--mass", 0.9, "--data", "none.csv"], "expected a file at 'none.csv'"),
 }
 
@@ -542,6 +549,25 @@ BAD_QUESTIONS = {
 def test_bad_questions_are_refused(asked: Callable[..., list[object]], name: str) -> None:
     prop, options, sentence = BAD_QUESTIONS[name]
     assert sentence in refused("verify", *asked(prop), *options)
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("certify", "--gap"), ("certify", "--timeout"), ("output-range", "--timeout")],
+)
+@pytest.mark.parametrize("value", [0, -1, "nan"])
+def test_limits_that_are_none_are_refused(
+    folder: Path, asked: Callable[..., list[object]], command: str, option: str, value: object
+) -> None:
+    files = ["--flow", folder / "flow.safetensors", "--network", folder / "net.onnx", "--mass", 0.9]
+    question = asked("y[0] >= 0") if command == "certify" else files
+    sentence = refused(command, *question, option, value)
+    assert "expected a positive time limit" in sentence
+    assert f"got {value}" in sentence or f"and {float(value)}" in sentence
+
+
+def test_a_gap_of_all_is_refused(asked: Callable[..., list[object]]) -> None:
+    assert "a gap between 0 and 1; got 60.0 and 1.0" in refused("certify", *asked("y[0] >= 0"), "--gap", 1)
 
 
 def test_a_missing_solver_is_named(asked: Callable[..., list[object]], monkeypatch: pytest.MonkeyPatch) -> None:

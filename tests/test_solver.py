@@ -135,6 +135,13 @@ def test_out_of_time_is_said(tmp_path):
     assert result.exit_code == 0
 
 
+@pytest.mark.parametrize("limit", ["0", "-1", "nan"])
+def test_a_time_limit_that_is_none_is_refused(limit, network, tmp_path):
+    result = run("verify", asked(tmp_path, BOX.format(least=2.5)), "--network", network, "--timeout", limit)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.strip() == f"error: expected a time limit above 0 seconds; got {float(limit)}"
+
+
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_capabilities_are_lines(capability):
     result = run("supports", capability)

@@ -155,21 +155,16 @@ class Ball:
         return inner <= norm <= outer
 
     def nearest(self, point: Sequence[Fraction]) -> list[Fraction]:
-        """A point of the region close to one that misses it by rounding, exactly; one of norm 2 stays as it is.
+        """The point cut off at the limits and drawn along its ray into the ball or shell, exactly; as it is where p is 2.
 
-        For p = 1 the largest coordinate takes up the whole difference, for p = ∞ every coordinate outside goes to the end.
+        The centre stays the centre. What is drawn out to an inner radius may be beyond a limit again.
         """
         if self.p == 2:
             return list(point)
-        inner, outer = Fraction(self.inner), Fraction(self.radius)
-        moved = [min(max(-outer, v), outer) for v in point] if self.p == math.inf else list(point)
-        largest = max(range(self.dim), key=lambda i: abs(moved[i]))
-        size = abs(moved[largest])
-        others = Fraction(0) if self.p == math.inf else sum(map(abs, moved), Fraction(0)) - size
-        wanted = min(max(inner - others, size), outer - others)
-        if wanted >= 0:
-            moved[largest] = wanted if moved[largest] >= 0 else -wanted
-        return moved
+        reach, inner, outer = Fraction(self.reach), Fraction(self.inner), Fraction(self.radius)
+        cut = [min(max(-reach, v), reach) for v in point]
+        norm = Fraction((sum if self.p == 1 else max)(abs(v) for v in cut))
+        return [v * min(max(inner, norm), outer) / norm for v in cut] if norm else cut
 
     def rounded_outward(self) -> Ball:
         """The least region around this one whose ends are float32 numbers."""

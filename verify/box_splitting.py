@@ -26,7 +26,8 @@ from veriflow.query import Query
 from veriflow.regions import Ball, Region
 
 from .boxes import OpenBoxes, box_norms
-from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
+from .milp import solve_milp
+from .milp_scaling import slack_tolerance
 from .pieces import PieceSearch, piece_of
 from .replay import replay
 from .verdict import Witness
@@ -132,11 +133,11 @@ def _decide_leaf(
     deadline: float,
 ) -> None:
     """Least norm of a violation in a box by a small program; what the tolerance leaves open goes to ``unsettled``."""
-    tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
+    tolerance = slack_tolerance(disjunct, bounds, query.graph)
     here = query.at(ball)
     model = milp_model(here, bounds, disjunct, -tolerance)
     answer = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
-    if answer.proved >= limit():
+    if answer.proved >= limit() and (answer.status == "infeasible" or limit() < ball.radius):
         return
     for slack in (tolerance, 0.0):
         model = milp_model(here, bounds, disjunct, slack)
@@ -146,8 +147,9 @@ def _decide_leaf(
             if witness.norm < state.refuted:
                 state.refuted, state.witness = witness.norm, witness
             break
-    if answer.proved < limit():
-        state.unsettled = min(state.unsettled, answer.proved)
+    if answer.proved < limit() or state.witness is None:
+        # on the sphere itself a violation is one: what the program leaves there is not proved
+        state.unsettled = min(state.unsettled, answer.proved, math.nextafter(ball.radius, 0.0))
 
 
 def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:

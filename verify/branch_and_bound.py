@@ -31,7 +31,7 @@ def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
         return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
     if region.dim > FEW_DIMENSIONS and query.graph.relus:
         return _verdict(search_splits(query, deadline=deadline))
-    if isinstance(region, Ball) and not region.inner:
+    if isinstance(region, Ball) and not region.inner and region.radius:
         return _on_ball(query, region, deadline)
     return _verdict(search_box(query, region, deadline=deadline))
 

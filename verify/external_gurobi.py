@@ -12,7 +12,7 @@ from veriflow.piecewise import symbolic_bounds
 from veriflow.query import Query
 
 from .external import Claim, ExternalTool, Words, complete, unreadable
-from .milp import MARGIN_TOLERANCE, slack_scale
+from .milp_scaling import slack_tolerance
 from .tool_process import ToolRun, run_tool
 
 WORKER = Path(__file__).with_name("gurobi_worker.py")
@@ -35,7 +35,7 @@ class Gurobi(ExternalTool):
         bounds = symbolic_bounds(query.graph, query.region)
         commands: list[Words] = []
         for k, disjunct in enumerate(query.violation):
-            tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
+            tolerance = slack_tolerance(disjunct, bounds, query.graph)
             path = folder / f"query.{k}.mps"
             path.write_text(milp_text(milp_model(query, bounds, disjunct, -tolerance), "mps"))
             commands.append([self.program, "-I", WORKER, path, f"{timeout:g}", f"{10 * tolerance!r}"])

@@ -13,22 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters import MilpModel, highs_model, milp_model
-from veriflow.piecewise import Bounds
-from veriflow.properties import Constraint
 from veriflow.query import Query
 
 from .attack import find_violation
 from .boxes import open_part
+from .milp_scaling import (
+    FEASIBILITY_TOLERANCE,
+    MARGIN_TOLERANCE,
+    SMALLEST_COEFFICIENT,
+    balanced,
+    slack_scale,
+    slack_tolerance,
+)
 from .replay import replay
 from .verdict import Outcome, Verdict
 
 Vector = NDArray[np.float64]
-
-MARGIN_TOLERANCE = 1e-6
-"""HOLDS needs every violation to miss by more than this, relative to the scale of its slack: HiGHS works in floats."""
-
-FEASIBILITY_TOLERANCE = 1e-9
-"""How far HiGHS may leave a row, a bound or an integer."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ def solve_milp(
 
     Stops early at a solution at or below ``target``; solutions above ``cutoff`` are not of interest.
     """
+    scaled = balanced(model)
+    column, sign = minimise
+    unit = float(scaled.units[column])
     solver = highspy.Highs()
     options = {
         "output_flag": False,
@@ -64,12 +67,13 @@ def solve_milp(
         "mip_feasibility_tolerance": FEASIBILITY_TOLERANCE,
         "mip_rel_gap": 1e-6,
         "mip_abs_gap": 1e-9,
-        "objective_target": target,
-        "objective_bound": cutoff,
+        "small_matrix_value": SMALLEST_COEFFICIENT,
+        "objective_target": target / unit,
+        "objective_bound": cutoff / unit,
     }
     for name, value in options.items():
         solver.setOptionValue(name, value)
-    solver.passModel(highs_model(model, minimise))
+    solver.passModel(highs_model(scaled.program, (column, sign)))
     solver.run()
     S = highspy.HighsModelStatus
     status, info = solver.getModelStatus(), solver.getInfo()
@@ -77,23 +81,14 @@ def solve_milp(
         return MilpAnswer("infeasible", math.inf, math.inf, None)
     mixed = bool(model.integral.any())
     feasible = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    found = info.objective_function_value if feasible else math.inf
+    found = unit * info.objective_function_value if feasible else math.inf
     optimal = status == S.kOptimal
     bounded = {S.kOptimal, S.kTimeLimit, S.kObjectiveTarget}  # where the dual bound of a mixed program means something
     proved = -math.inf
     if status in bounded:
-        proved = info.mip_dual_bound if mixed else (found if optimal else -math.inf)
-    solution = np.array(solver.getSolution().col_value) if feasible else None
+        proved = unit * info.mip_dual_bound if mixed else (found if optimal else -math.inf)
+    solution = scaled.units * np.array(solver.getSolution().col_value) if feasible else None
     return MilpAnswer("optimal" if optimal else "stopped", proved, found, solution)
-
-
-def slack_scale(disjunct: tuple[Constraint, ...], bounds: Bounds, output: str) -> float:
-    """The size of numbers that meet in a disjunct's slack: what the margin tolerance is relative to."""
-    size = bounds.magnitude(output)
-    sums = [
-        abs(float(row.bound)) + sum(abs(float(c)) * float(size[i]) for i, c in row.coefficients) for row in disjunct
-    ]
-    return max([1.0, *sums])
 
 
 def verify_milp(query: Query, *, timeout: float) -> Verdict:
@@ -107,12 +102,14 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
     if bounds is None:
         return Verdict(Outcome.HOLDS, "symbolic bounds exclude every violation")
     gaps: list[str] = []
+    missed = MARGIN_TOLERANCE
     for disjunct in itertools.compress(query.violation, is_open):
-        tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
+        tolerance = slack_tolerance(disjunct, bounds, query.graph)
         model = milp_model(query, bounds, disjunct, -tolerance)
         left = timeout - (time.monotonic() - start)
         answer = solve_milp(model, (model.slack, -1.0), time_limit=left, target=-10 * tolerance)
         if answer.status == "infeasible":
+            missed = max(missed, tolerance / slack_scale(disjunct, bounds, query.graph.output))
             continue
         if answer.solution is not None:
             witness = replay(query, answer.solution[model.inputs].tolist())
@@ -120,8 +117,12 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
                 return Verdict(Outcome.VIOLATED, "the program has a violation, replayed exactly", witness)
         if answer.status == "stopped" and answer.solution is None:
             gaps.append(f"time limit of {timeout:g} s reached with a largest slack of at most {-answer.proved:.3g}")
+        elif -answer.found > tolerance:
+            gaps.append(
+                f"the program's best input, of slack {-answer.found:.3g}, does not replay (tolerance {tolerance:.1g})"
+            )
         else:
             gaps.append(f"largest slack {-answer.found:.3g} is within the tolerance {tolerance:.1g} of zero")
     if gaps:
         return Verdict(Outcome.UNKNOWN, "; ".join(dict.fromkeys(gaps)))
-    return Verdict(Outcome.HOLDS, f"every violation misses by more than {MARGIN_TOLERANCE:g} of its scale")
+    return Verdict(Outcome.HOLDS, f"every violation misses by more than {missed:.2g} of its scale")

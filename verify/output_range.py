@@ -22,7 +22,8 @@ from veriflow.threads import one_thread
 
 from .attack import climb, draw_points
 from .boxes import constraint_rows, open_part
-from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
+from .milp import solve_milp
+from .milp_scaling import MARGIN_TOLERANCE, slack_scale, slack_tolerance
 from .replay import replay
 from .verdict import Witness
 
@@ -135,7 +136,7 @@ def _greatest(query: Query, score: Expression, deadline: float) -> tuple[RangeEn
     if left <= 0:
         return RangeEnd(proved, float(attained), witness), False
     disjunct = question.violation[0]
-    tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
+    tolerance = slack_tolerance(disjunct, bounds, query.graph)
     model = milp_model(question, bounds, disjunct, -tolerance)
     answer = solve_milp(model, (model.slack, -1.0), time_limit=left)
     if answer.status == "infeasible":

@@ -15,7 +15,8 @@ from veriflow.properties import Constraint
 from veriflow.query import Query
 
 from .attack import violation_slack
-from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
+from .milp import solve_milp
+from .milp_scaling import slack_tolerance
 from .replay import replay
 from .verdict import Witness
 
@@ -52,7 +53,7 @@ class PieceSearch:
 
     def decide_leaf(self, query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], deadline: float) -> bool:
         """Decide one disjunct where bounds leave few units unstable; whether the deadline left it open."""
-        tolerance = MARGIN_TOLERANCE * slack_scale(disjunct, bounds, query.graph.output)
+        tolerance = slack_tolerance(disjunct, bounds, query.graph)
         model = milp_model(query, bounds, disjunct, -tolerance)
         left = deadline - time.monotonic()
         answer = solve_milp(model, (model.slack, -1.0), time_limit=left, target=-10 * tolerance)

@@ -16,7 +16,8 @@ from veriflow.query import Query
 from veriflow.regions import Ball
 
 from .attack import violation_slack
-from .milp import MARGIN_TOLERANCE, slack_scale, solve_milp
+from .milp import solve_milp
+from .milp_scaling import slack_tolerance
 from .replay import replay
 from .verdict import Witness
 
@@ -51,7 +52,7 @@ def _neighbour(query: Query, witness: Witness, bounds: Bounds, free: int, deadli
     values = evaluate(query.graph, point)
     near = _near(query, {name: value[0].numpy() for name, value in values.items()}, bounds, free)
     row = _met(query.violation, values[query.graph.output])
-    tolerance = MARGIN_TOLERANCE * slack_scale(row, bounds, query.graph.output)
+    tolerance = slack_tolerance(row, bounds, query.graph)
     for slack in (tolerance, 0.0):
         model = milp_model(query, near, row, slack)
         limit = min(SECONDS, deadline - time.monotonic())

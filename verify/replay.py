@@ -19,13 +19,16 @@ from .verdict import Witness
 ONNX_TOLERANCE = 1e-3
 """Largest difference between onnxruntime (float32) and exact outputs, relative to their scale, that still agrees."""
 
+DRAWN = Fraction(1, 2**20)
+"""How far, relative to the radius, a point may be off a ball or shell that it is drawn into."""
+
 
 def replay(query: Query, point: Sequence[float | Fraction]) -> Witness | None:
     """The witness at a point that an engine proposes, or None if no rendering of the point is a violation.
 
     Tried in turn: the point rounded to float32 (so that onnxruntime sees the same point), that point moved into the
-    region if it left it (a ball by a few units in the last place), and the point as given, moved to the region's nearest.
-    That may be no float32 point; onnxruntime then sees the nearest one.
+    region if it left it (a ball by a few units in the last place), and the point as given, moved to the ends of a box,
+    or by no more than rounding to the sphere of a ball or shell. That may be no float32; onnxruntime then sees the nearest one.
     """
     for candidate in _renderings(query, point):
         if not query.region.contains(candidate):
@@ -44,7 +47,12 @@ def _renderings(query: Query, point: Sequence[float | Fraction]) -> Iterable[lis
         yield _moved(query.region, [Fraction(float(v)) for v in single], shrink)
     given = [Fraction(v) for v in point]
     for place, part in pieces(query.region):
-        given[place] = part.nearest(given[place])
+        near = part.nearest(given[place])
+        if (
+            isinstance(part, Box)
+            or max(abs(a - b) for a, b in zip(near, given[place], strict=True)) <= DRAWN * part.radius
+        ):
+            given[place] = near
     yield given
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from veriflow.bases import RadialBase
-from veriflow.errors import QueryError
+from veriflow.errors import DataError, QueryError
 from veriflow.piecewise import evaluate
 from veriflow.query import Query
 from veriflow.regions import Product
@@ -30,8 +30,11 @@ def violation_probability(
     Raises:
         QueryError: a query without a flow, or one that chooses more than the latent or goes from data to latent,
             whose samples violate nothing by themselves.
+        DataError: no samples.
     """
     base = base_of_inputs(query)
+    if samples < 1:
+        raise DataError(f"expected one sample at least; got {samples}")
     state = torch.random.get_rng_state()
     try:
         torch.manual_seed(seed)

@@ -12,6 +12,7 @@ import typer
 from exporters import read_vnnlib, run_onnx
 from verify import Outcome, Verdict
 from verify import verify_with as decide
+from verify.engines import check_time
 
 from ..errors import PropertyError
 from ..piecewise import evaluate_exact
@@ -60,6 +61,7 @@ def verify_file(
     Example: `veriflow solver verify query.vnnlib --network N=net.onnx --timeout 60`
     """
     start = time.monotonic()
+    check_time(timeout)
     spec = read_vnnlib(query)
     files = network_files(network, spec)
     found = _decided(queries_on_files(files, spec), start + timeout)

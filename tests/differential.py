@@ -1,0 +1,45 @@
+"""Engines against the truth of small queries, by enumeration in rationals and by Z3."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from unittest.mock import patch
+
+from enumeration import violating_point
+from pysmt.shortcuts import Solver
+
+from exporters import query_formula
+from veriflow.piecewise import symbolic_bounds
+from veriflow.query import Query
+from verify import Outcome, Verdict, verify
+from verify.relu_splitting import search_splits
+
+
+def exact_answer(query: Query) -> Outcome:
+    """By enumeration, which owes nothing to bounds, programs or solvers."""
+    return Outcome.HOLDS if violating_point(query) is None else Outcome.VIOLATED
+
+
+def z3_answer(query: Query) -> Outcome:
+    """What the smt engine asks Z3, in this process: faster than enumeration where there are many ReLUs."""
+    with Solver(name="z3", logic="QF_LRA") as solver:
+        solver.add_assertion(query_formula(query, symbolic_bounds(query.graph, query.region)))
+        return Outcome.VIOLATED if solver.solve() else Outcome.HOLDS
+
+
+def float_answers(query: Query, *, attack: bool = True) -> dict[str, Verdict]:
+    """Those of bab and milp; without their attacks a violation is left to what has to prove that there is none."""
+    with ExitStack() as stack:
+        for name in () if attack else ("verify.branch_and_bound", "verify.milp"):
+            stack.enter_context(patch.object(sys.modules[name], "find_violation", return_value=None))
+        return {name: verify(query, name, timeout=60) for name in ("bab", "milp")}
+
+
+def splits_are_right(query: Query, truth: Outcome) -> bool:
+    """Whether branch and bound on ReLUs, which bab uses in many dimensions, finds the truth or leaves a near miss."""
+    found = search_splits(query, deadline=time.monotonic() + 60)
+    if found.witness is not None:
+        return truth is Outcome.VIOLATED
+    return not found.open and (bool(found.near_misses) or truth is Outcome.HOLDS)
