@@ -73,13 +73,13 @@ def certify(
         report: called with the state of the search now and then.
 
     Raises:
-        QueryError: a query without a flow, or over a shell or an L2 ball.
+        QueryError: a query without a flow, or over a shell.
         RegionError: a flow whose density does not decrease with the norm: its balls are not level sets.
         SolverError: a gap or time limit that is not positive.
     """
     ball = query.region
-    if query.flow is None or not isinstance(ball, Ball) or ball.inner or ball.p == 2:
-        raise QueryError(f"expected a query on a flow over an L1 or Linf ball; got {query.region}")
+    if query.flow is None or not isinstance(ball, Ball) or ball.inner:
+        raise QueryError(f"expected a query on a flow over a ball; got {query.region}")
     if not query.flow.base.law.is_decreasing:
         raise RegionError(
             "expected a flow whose density decreases with the latent norm; got one whose level sets are shells"
