@@ -42,8 +42,8 @@ def greatest_slack(query: Query) -> float:
 def least_norm(query: Query) -> float:
     """The least norm of a violation anywhere, infinity where there is none."""
     best = math.inf
-    for rows, limits, slack, constant in _pieces(query):
-        rows, limits = np.vstack([rows, -slack]), np.append(limits, constant)
+    for met, bounds, slack, constant in _pieces(query):
+        rows, limits = np.vstack([met, -slack]), np.append(bounds, constant)
         for foot, _ in _faces(rows, limits):
             if (rows @ foot <= limits + NEAR).all():
                 best = min(best, float(np.linalg.norm(foot)))
