@@ -22,10 +22,12 @@ from veriflow.piecewise import compose, evaluate, symbolic_bounds
 from veriflow.properties import classified_as, formula_property, y
 from veriflow.query import flow_query, network_query
 from veriflow.regions import Ball, Box, Product
+from veriflow.threads import one_thread
 from verify import Outcome, certify, output_range, verify
 from verify.attack import climb, draw_points
 from verify.boxes import RegionBoxes
 from verify.milp import solve_milp
+from verify.pieces import piece_of
 from verify.relu_splitting import search_splits
 
 MARGINS = (-0.05, -1e-3, -1e-4, 1e-4, 1e-3, 0.05)
@@ -39,7 +41,8 @@ def random_query(seed, region=None):
     dim = region.dim
     graph = compose(random_flow(rng, dim, 1, width, depth=1), random_network(rng, (dim, width, 2)))
     query = network_query(graph, region, formula_property(y[1] - y[0] < 1000))
-    points = climb(query, draw_points(region, 128, seed), 40)
+    with one_thread():
+        points = climb(query, draw_points(region, 128, seed), 40)
     outputs = evaluate(graph, points)[graph.output]
     limit = (outputs[:, 1] - outputs[:, 0]).max().item() + MARGINS[seed % len(MARGINS)]
     formula = y[1] - y[0] < limit
@@ -61,7 +64,8 @@ def check_agreement(seeds):
         query = random_query(seed)
         slack = greatest_slack(query)
         truth = Outcome.VIOLATED if slack > 0 else Outcome.HOLDS
-        splits = search_splits(query, deadline=time.monotonic() + 600)
+        with one_thread():
+            splits = search_splits(query, deadline=time.monotonic() + 600)
         outcomes = [verify(query, name, timeout=600).outcome for name in ("bab", "milp")]
         if abs(slack) > 1e-5:
             assert set(outcomes) <= {truth, Outcome.UNKNOWN}, (seed, slack, outcomes)
@@ -189,6 +193,24 @@ def test_boxes_in_a_ball_are_bounded_by_no_less_than_their_points():
     assert (values <= found).all()
     assert (found <= np.maximum(rows * lower[:, None], rows * upper[:, None]).sum(axis=-1) + 1e-12).all()
     assert (found <= np.linalg.norm(rows, axis=-1) + 1e-12).all()
+
+
+def test_bounds_on_a_box_in_a_ball_are_close_to_what_a_program_finds():
+    """Two ways to the same number: the dual function, and tangents."""
+    rng, ball = np.random.default_rng(1), Ball(2, 1.0, 3)
+    for _ in range(8):
+        lower = rng.uniform(-0.8, 0.2, 3)
+        upper = lower + rng.uniform(0.2, 1, 3)
+        network = random_network(rng, (3, 1))
+        (weight,) = next(iter(network.nodes)).terms[0][1]
+        query = network_query(network, ball, formula_property(y[0] < 0))
+        box = RegionBoxes(lower[None], upper[None], ball)
+        bounds = piece_of(symbolic_bounds(query.graph, box), 0)
+        model = milp_model(query, bounds, query.violation[0], -math.inf)
+        answer = solve_milp(model, (model.slack, -1.0), time_limit=60)
+        (constant,) = next(iter(network.nodes)).bias
+        found = float(box.support(weight[None, None])[0, 0])
+        assert -1e-7 <= found - (-answer.found - constant) <= 2e-3 * np.linalg.norm(weight)
 
 
 @pytest.mark.parametrize(
