@@ -78,13 +78,13 @@ def check_agreement(seeds):
 
 @pytest.mark.parametrize("part", range(2))
 def test_engines_agree_with_enumeration(part, no_attack):
-    check_agreement(range(12 * part, 12 * part + 12))
+    check_agreement(range(9 * part, 9 * part + 9))
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("part", range(40))
 def test_engines_agree_with_enumeration_on_many_more(part, no_attack):
-    check_agreement(range(12 * part + 24, 12 * part + 36))
+    check_agreement(range(9 * part + 18, 9 * part + 27))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4, 5])
