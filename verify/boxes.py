@@ -68,10 +68,10 @@ class RegionBoxes:
         low, high = self.lower[:, None, :], self.upper[:, None, :]
         best: Vector = np.maximum(rows * low, rows * high).sum(axis=-1)
         region = self.region
+        if isinstance(region, Ball) and region.p == 2:
+            best = np.minimum(best, _round_support(rows, low, high, region.radius))
         if not isinstance(region, Ball) or region.p != 1:
-            best = np.minimum(best, region.support(rows))
-            is_round = isinstance(region, Ball) and region.p == 2
-            return np.minimum(best, _round_support(rows, low, high, region.radius)) if is_round else best
+            return np.asarray(np.minimum(best, region.support(rows)))
         at_zero = np.where((low <= 0) & (high >= 0), 0.0, -np.inf)
         near, far = np.abs(low), np.abs(high)
         reach = np.maximum(near, far)
