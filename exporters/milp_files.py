@@ -9,13 +9,13 @@ from typing import Literal
 import highspy
 import numpy as np
 
-from veriflow.errors import StorageError
+from veriflow.errors import QueryError, StorageError
 
 from .milp_model import MilpModel
 
 
 def highs_model(model: MilpModel, minimise: tuple[int, float]) -> highspy.HighsLp:
-    """The program "minimise ``sign · v[column]``", for ``minimise = (column, sign)``, as HiGHS takes it."""
+    """The rows of "minimise ``sign · v[column]``", for ``minimise = (column, sign)``, as HiGHS takes them."""
     lp = highspy.HighsLp()
     lp.num_row_, lp.num_col_ = model.matrix.shape
     cost = np.zeros(lp.num_col_)
@@ -39,8 +39,11 @@ def milp_text(model: MilpModel, form: Literal["mps", "lp"]) -> str:
     writes numbers with 15 digits.
 
     Raises:
+        QueryError: an L2 ball, which is not linear.
         StorageError: no room for a temporary file.
     """
+    if model.cones:
+        raise QueryError("expected boxes and balls of norm 1 or inf, which are linear; got norm 2")
     lp = highs_model(model, (model.slack, -1.0))
     names = [f"v_{k}" for k in range(lp.num_col_)]
     names[model.slack] = "slack"

@@ -1,9 +1,9 @@
-"""A query as a mixed-integer linear program: big-M ReLUs from proven bounds, the region in its native form."""
+"""A query as a mixed-integer linear program: big-M ReLUs from proven bounds, the region in its native form or outlined."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from veriflow.piecewise import Bounds, Graph, Relu
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Box, pieces
+
+from .cones import Cone
 
 Vector = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -28,6 +30,7 @@ class MilpModel:
         slack: column of the violation's least slack: how far all constraints of the disjunct are met.
         norm: column that is at least the norm of the input's first part, the latent one of a query on a flow (the
             infinity norm for a box), to be minimised.
+        cones: what keeps inputs in L2 balls; rows only outline them, so that the program is a relaxation.
     """
 
     matrix: sparse.csr_array
@@ -39,6 +42,37 @@ class MilpModel:
     inputs: Indices
     slack: int
     norm: int
+    cones: tuple[Cone, ...] = ()
+
+    def tightened(self, solution: Vector) -> MilpModel | None:
+        """The program with tangents at a solution that lies outside of a cone, or None where it lies in all of them."""
+        missed = [cone.missed(solution) for cone in self.cones]
+        return self._below_zero(missed) if any(rows.shape[0] for rows in missed) else None
+
+    def outlined(self) -> MilpModel:
+        """The program with the first tangents of its cones."""
+        return self._below_zero([cone.outline(len(self.lower)) for cone in self.cones])
+
+    def drawn_in(self, solution: Vector) -> Vector:
+        """The solution with an input that is outside of an L2 ball moved onto its sphere."""
+        drawn = solution.copy()
+        for cone in self.cones:
+            length = float(np.linalg.norm(solution[cone.inputs]))
+            drawn[cone.inputs] *= min(1.0, self.upper[cone.norm] / max(length, 1e-300))
+        return drawn
+
+    def _below_zero(self, rows: list[sparse.coo_array]) -> MilpModel:
+        if not rows:
+            return self
+        matrix = sparse.csr_array(sparse.vstack([self.matrix, *rows]))
+        more = matrix.shape[0] - len(self.row_upper)
+        lower, upper = np.full(more, -np.inf), np.zeros(more)
+        return replace(
+            self,
+            matrix=matrix,
+            row_lower=np.concatenate([self.row_lower, lower]),
+            row_upper=np.concatenate([self.row_upper, upper]),
+        )
 
 
 class _Builder:
@@ -53,6 +87,7 @@ class _Builder:
         self.rows: list[Indices] = []
         self.columns: list[Indices] = []
         self.values: list[Vector] = []
+        self.cones: list[Cone] = []
 
     def add_columns(self, lower: Vector, upper: Vector, integral: bool = False) -> Indices:
         start = len(self.lower)
@@ -83,10 +118,11 @@ def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], l
 
     ``bounds`` must hold over the region (`veriflow.piecewise.symbolic_bounds`); where those of the input are narrower
     than the region, the program is about that part of it. Units that the bounds show to be stable need no binary. A
-    strict constraint is taken as met with slack zero: telling the two apart is the exact replay's duty.
+    strict constraint is taken as met with slack zero: telling the two apart is the exact replay's duty. An L2 ball is
+    outlined from outside, see `MilpModel.tightened`.
 
     Raises:
-        QueryError: an L2 ball, which is not linear.
+        QueryError: an L2 shell, which no outline from outside leaves out the inside of.
     """
     builder = _Builder()
     inputs, norm = _add_region(builder, query, bounds)
@@ -99,7 +135,7 @@ def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], l
             rows[0, index] = float(coefficient)
         bound = np.array([float(constraint.bound)])
         builder.add_rows(bound, np.array([np.inf]), (rows, outputs), (np.array([[-1.0]]), slack))
-    return MilpModel(
+    model = MilpModel(
         builder.matrix(),
         np.array(builder.row_lower),
         np.array(builder.row_upper),
@@ -109,7 +145,9 @@ def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], l
         inputs,
         int(slack[0]),
         norm,
+        tuple(builder.cones),
     )
+    return model.outlined()
 
 
 def _largest_slack(disjunct: tuple[Constraint, ...], size: Vector) -> float:
@@ -131,8 +169,8 @@ def _add_part(builder: _Builder, region: Ball | Box, inputs: Indices) -> int:
     else:
         p, inner = math.inf, 0.0
         r = most = float(np.maximum(np.abs(region.lower), np.abs(region.upper)).max())
-    if p == 2:
-        raise QueryError("expected boxes and balls of norm 1 or inf, which are linear; got norm 2")
+    if p == 2 and inner:
+        raise QueryError(f"expected shells of norm 1 or inf, or a filled ball of norm 2; got {region}")
     d = region.dim
     ones, zeros, eye = np.ones(d), np.zeros(d), sparse.eye_array(d, format="coo")
     norm = builder.add_columns(np.array([inner]), np.array([r]))
@@ -148,6 +186,10 @@ def _add_part(builder: _Builder, region: Ball | Box, inputs: Indices) -> int:
             builder.add_rows(-r * ones, infinite, (eye, inputs), (-reach, signs[:d]))
             builder.add_rows(-r * ones, infinite, (-eye, inputs), (-reach, signs[d:]))
             builder.add_rows(np.array([1.0]), np.array([np.inf]), (np.ones((1, 2 * d)), signs))
+    elif p == 2:
+        shares = builder.add_columns(zeros, r * ones)
+        builder.add_rows(np.array([-np.inf]), np.zeros(1), (np.ones((1, d)), shares), (np.array([[-1.0]]), norm))
+        builder.cones.append(Cone(inputs, shares, int(norm[0])))
     else:
         positive, negative = builder.add_columns(zeros, most * ones), builder.add_columns(zeros, most * ones)
         builder.add_rows(zeros, zeros, (eye, inputs), (-eye, positive), (eye, negative))

@@ -108,14 +108,8 @@ def test_a_constant_output_has_a_range_of_one_number():
         (lambda flow, net: output_range(flow, net, flow.level_set(0.5), Expression({}, Fraction(3))), PropertyError),
         (lambda flow, net: output_range(flow, small_network(0, 3), flow.level_set(0.5), y[0]), QueryError),
         (lambda flow, net: output_range(flow, net, flow.lower_level_set(0.5), y[0]), RegionError),
-        (lambda _, net: output_range(*round_flow(net), y[0]), QueryError),
     ],
 )
 def test_what_has_no_range_is_refused(call, error):
     with pytest.raises(error, match="expected"):
         call(small_flow(0, make_base("exponential", 2)), small_network(0))
-
-
-def round_flow(network):
-    flow = small_flow(0, make_base("normal", 2))
-    return flow, network, flow.level_set(0.5)

@@ -22,6 +22,9 @@ SPLITS, MOST_OPEN = 9, 256
 FEW_DIMENSIONS = 8
 """In more dimensions a halved box is hardly smaller than it was, and ReLUs are split instead."""
 
+ROUND_STEPS = 8
+"""Steps of the bisection for the multiplier of an L2 ball."""
+
 
 @dataclass(frozen=True, eq=False)
 class RegionBoxes:
@@ -60,7 +63,7 @@ class RegionBoxes:
         ]
 
     def support(self, rows: Vector) -> Vector:
-        """Upper bounds on a·z for rows ``[batch, n, dim]``; exact up to rounding for an L1 ball, else the better of both.
+        """Upper bounds on a·z for rows ``[batch, n, dim]``; exact up to rounding for an L1 ball, close for an L2 ball.
 
         For every λ ≥ 0, max { a·z : l ≤ z ≤ u, ‖z‖₁ ≤ r } ≤ λ r + Σ max over [l, u] of (a z − λ |z|), by weak duality, and
         the least of these bounds is at some λ = |a_i| or at 0.
@@ -70,6 +73,8 @@ class RegionBoxes:
         low, high = self.lower[:, None, :], self.upper[:, None, :]
         best: Vector = np.maximum(rows * low, rows * high).sum(axis=-1)
         region = self.region
+        if isinstance(region, Ball) and region.p == 2:
+            best = np.minimum(best, _round_support(rows, low, high, region.radius))
         if not isinstance(region, Ball) or region.p != 1:
             return np.asarray(np.minimum(best, region.support(rows)))
         at_zero = np.where((low <= 0) & (high >= 0), 0.0, -np.inf)
@@ -95,6 +100,26 @@ class RegionBoxes:
             stay = here <= beyond
             first, last = np.where(stay, first, above), np.where(stay, middle, last)
         return np.minimum(best, dual(np.take_along_axis(slopes, first[..., None], -1)[..., 0]))
+
+
+def _round_support(rows: Vector, low: Vector, high: Vector, radius: float) -> Vector:
+    """Upper bounds ``[batch, n]`` on max { a·z : low ≤ z ≤ high, ‖z‖₂ ≤ radius } by weak duality, close to the least of them.
+
+    For every λ > 0 it is at most λ r² + Σ max over [low, high] of (a z − λ z²), attained at a / 2λ, clipped. The norm of this
+    falls with λ; a bisection looks for the λ at which it is the radius. What overflows is no number, and passed over.
+    """
+    rounding = (rows.shape[-1] + 12) * 2.0**-52
+    reach = np.maximum(np.abs(low), np.abs(high))
+    size, extent = (np.abs(rows) * reach).sum(axis=-1), radius**2 + (reach**2).sum(axis=-1)
+    start = np.maximum(np.linalg.norm(rows, axis=-1), 1e-150) / (2 * max(radius, 1e-150))
+    best, exponent = np.full(start.shape, np.inf), np.zeros(start.shape)
+    for halvings in range(ROUND_STEPS):
+        slope = start * np.exp2(exponent)
+        z = np.clip(rows / (2 * slope[..., None]), low, high)
+        room = radius**2 - (z**2).sum(axis=-1)
+        best = np.fmin(best, slope * room + (rows * z).sum(axis=-1) + rounding * (size + slope * extent))
+        exponent -= np.sign(room) * 4 * 2.0**-halvings
+    return best
 
 
 def box_norms(lower: Vector, upper: Vector, p: float) -> tuple[Vector, Vector]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-from veriflow.errors import QueryError
 from veriflow.query import Query
-from veriflow.regions import Ball, pieces
+from veriflow.regions import Ball
 
 from .attack import find_violation
 from .box_splitting import search_box, search_radially
 from .boxes import FEW_DIMENSIONS
+from .milp import refuse_round_shells
 from .pieces import PieceSearch
 from .relu_splitting import search_splits
 from .verdict import Outcome, Verdict
@@ -20,12 +20,11 @@ def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
     """Decide a query over a box, a ball, a shell or a product of these.
 
     Raises:
-        QueryError: an L2 ball.
+        QueryError: an L2 shell.
     """
     deadline = time.monotonic() + timeout
     region = query.region
-    if any(isinstance(part, Ball) and part.p == 2 for _, part in pieces(region)):
-        raise QueryError(f"expected boxes and L1 or Linf balls and shells for the bab engine; got {region}")
+    refuse_round_shells(region)
     witness = find_violation(query)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)

@@ -74,13 +74,13 @@ def certify(
         report: called with the state of the search now and then.
 
     Raises:
-        QueryError: a query without a flow, or over a shell, an L2 ball or one of another norm than the flow's.
+        QueryError: a query without a flow, or over a shell or a ball of another norm than the flow's.
         RegionError: a flow whose density does not decrease with the norm: its balls are not level sets.
         SolverError: a gap or time limit that is not positive.
     """
     ball = query.region
-    if query.flow is None or not isinstance(ball, Ball) or ball.inner or ball.p == 2:
-        raise QueryError(f"expected a query on a flow over an L1 or Linf ball; got {query.region}")
+    if query.flow is None or not isinstance(ball, Ball) or ball.inner:
+        raise QueryError(f"expected a query on a flow over a ball; got {query.region}")
     if ball.p != query.flow.base.p:
         raise QueryError(f"expected a ball of the norm of the flow's base, {query.flow.base.p:g}; got {ball}")
     if not query.flow.base.law.is_decreasing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import highspy
@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters import MilpModel, highs_model, milp_model
+from veriflow.errors import QueryError
 from veriflow.query import Query
+from veriflow.regions import Ball, Region, pieces
 
 from .attack import find_violation
 from .boxes import open_part
@@ -33,7 +35,11 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MilpAnswer:
-    """What HiGHS found: the least objective proved possible, the best solution and its objective."""
+    """What HiGHS found: the least objective proved possible, the best solution and its objective.
+
+    A solution whose objective is infinite lies outside of an L2 ball in the last program that there was time for; its
+    input is then moved onto the sphere.
+    """
 
     status: Literal["optimal", "infeasible", "stopped"]
     proved: float
@@ -51,8 +57,29 @@ def solve_milp(
 ) -> MilpAnswer:
     """Minimise ``sign · v[column]`` for ``minimise = (column, sign)``.
 
-    Stops early at a solution at or below ``target``; solutions above ``cutoff`` are not of interest.
+    Stops early at a solution at or below ``target``; solutions above ``cutoff`` are not of interest. L2 balls are outlined
+    by tangents: while a solution lies outside of one by more than `exporters.cones.MISS`, tangents at it are added. What
+    a program proves stays proved, for each is a relaxation.
     """
+    deadline, proved = time.monotonic() + time_limit, -math.inf
+    while True:
+        left = deadline - time.monotonic()
+        answer = _solve_outline(model, minimise, time_limit=left, target=target, cutoff=cutoff)
+        proved = max(proved, answer.proved)
+        if answer.solution is None:
+            return replace(answer, proved=proved)
+        drawn, tighter = model.drawn_in(answer.solution), model.tightened(answer.solution)
+        if tighter is None:
+            return replace(answer, proved=proved, solution=drawn)
+        if time.monotonic() >= deadline:
+            return MilpAnswer("stopped", proved, math.inf, drawn)
+        model = tighter
+
+
+def _solve_outline(
+    model: MilpModel, minimise: tuple[int, float], *, time_limit: float, target: float, cutoff: float
+) -> MilpAnswer:
+    """The answer for the rows alone."""
     scaled = balanced(model)
     column, sign = minimise
     unit = float(scaled.units[column])
@@ -91,10 +118,24 @@ def solve_milp(
     return MilpAnswer("optimal" if optimal else "stopped", proved, found, solution)
 
 
-def verify_milp(query: Query, *, timeout: float) -> Verdict:
-    """Decide a query by one program for each disjunct that neither an attack nor symbolic bounds settle."""
-    start = time.monotonic()
+def refuse_round_shells(region: Region) -> None:
+    """Refuse what programs cannot state.
 
+    Raises:
+        QueryError: an L2 shell: outlines from outside fill it.
+    """
+    if any(isinstance(part, Ball) and part.p == 2 and part.inner for _, part in pieces(region)):
+        raise QueryError(f"expected boxes, balls, and shells of norm 1 or inf; got {region}")
+
+
+def verify_milp(query: Query, *, timeout: float) -> Verdict:
+    """Decide a query by one program for each disjunct that neither an attack nor symbolic bounds settle.
+
+    Raises:
+        QueryError: an L2 shell.
+    """
+    start = time.monotonic()
+    refuse_round_shells(query.region)
     witness = find_violation(query)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
@@ -115,7 +156,7 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
             witness = replay(query, answer.solution[model.inputs].tolist())
             if witness is not None:
                 return Verdict(Outcome.VIOLATED, "the program has a violation, replayed exactly", witness)
-        if answer.status == "stopped" and answer.solution is None:
+        if answer.status == "stopped" and answer.found == math.inf:
             gaps.append(f"time limit of {timeout:g} s reached with a largest slack of at most {-answer.proved:.3g}")
         elif -answer.found > tolerance:
             gaps.append(

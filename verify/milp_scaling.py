@@ -46,6 +46,7 @@ def balanced(model: MilpModel) -> BalancedModel:
     tiny = np.abs(scaled.data) <= 2 * SMALLEST_COEFFICIENT
     dropped = scaled.copy()
     dropped.data = np.where(tiny, np.abs(scaled.data), 0.0)
+    dropped.eliminate_zeros()  # nothing times an infinite reach is nothing
     wider = 2 * (dropped @ (reach / units))
     scaled.data[tiny] = 0.0
     scaled.eliminate_zeros()

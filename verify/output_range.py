@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from exporters import milp_model
-from veriflow.errors import PropertyError, QueryError, SolverError
+from veriflow.errors import PropertyError, SolverError
 from veriflow.flow import Flow
 from veriflow.level_sets import LevelSet
 from veriflow.piecewise import Graph, evaluate, evaluate_exact, linear_lower_bounds, symbolic_bounds
@@ -22,7 +22,7 @@ from veriflow.threads import one_thread
 
 from .attack import climb, draw_points
 from .boxes import constraint_rows, open_part
-from .milp import solve_milp
+from .milp import refuse_round_shells, solve_milp
 from .milp_scaling import MARGIN_TOLERANCE, slack_scale, slack_tolerance
 from .replay import replay
 from .verdict import Witness
@@ -88,7 +88,7 @@ def output_range(
         timeout: seconds.
 
     Raises:
-        QueryError: a network that does not take the flow's data, a flow with an L2 norm.
+        QueryError: a network that does not take the flow's data, a level set of L2 shells.
         PropertyError: a score that names no output, or one that is not there.
         RegionError: a level set without an outer end.
         SolverError: a time limit that is not positive; no point of the level set replays in onnxruntime.
@@ -97,10 +97,10 @@ def output_range(
         raise SolverError(f"expected a positive time limit; got {timeout}")
     if not score.coefficients:
         raise PropertyError(f"expected an output such as y[0] in what is bounded; got {str(score)!r}")
-    if flow.base.p == 2:
-        raise QueryError("expected a flow whose base has the norm 1 or inf, whose balls are linear; got norm 2")
     start = time.monotonic()
     balls = [Ball(flow.base.p, outer, flow.dim, inner) for inner, outer in level_set.intervals]
+    for ball in balls:
+        refuse_round_shells(ball)
     questions = [flow_query(flow, network, ball, formula_property(score > 0)) for ball in balls]
     ends: list[tuple[RangeEnd, bool]] = []
     with one_thread():

@@ -31,7 +31,7 @@ GAIN, SECONDS = 1e-3, 2.0
 def polished(query: Query, witness: Witness, *, deadline: float) -> Witness:
     """The violation of least norm that neighbourhoods of a witness lead to, until none is better, or ``deadline``.
 
-    ``query`` is over an L1 or L∞ ball; what comes back is replayed.
+    ``query`` is over a ball; what comes back is replayed.
     """
     ball = query.latent_region
     if not isinstance(ball, Ball):
