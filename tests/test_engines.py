@@ -19,7 +19,17 @@ from veriflow.piecewise import Affine, Graph, Relu, evaluate
 from veriflow.properties import classified_as, formula_property, output_between, y
 from veriflow.query import flow_query, network_query
 from veriflow.regions import Ball, Box
-from verify import ENGINES, Outcome, certify, engine, replay, verify, violation_probability, violations_in_data
+from verify import (
+    ENGINES,
+    Outcome,
+    RadialSearch,
+    certify,
+    engine,
+    replay,
+    verify,
+    violation_probability,
+    violations_in_data,
+)
 from verify import smt as smt_module
 from verify.attack import draw_points, project
 from verify.boxes import RegionBoxes, box_norms, split_boxes
@@ -241,14 +251,15 @@ def test_after_a_ball_that_is_too_hard_smaller_ones_are_tried(monkeypatch):
     module = sys.modules["verify.certify"]
     asked = []
 
-    def search(query, *, deadline):
+    def search(query, *, deadline, report):
         asked.append(query.region.radius)
         return PieceSearch(pieces=1, open=int(query.region.radius > 0.4))
 
     monkeypatch.setattr(module, "search_splits", search)
     ball = Ball(1, 1.0, 12)
     query = network_query(random_network(np.random.default_rng(0), (12, 2, 2)), ball, classified_as(0))
-    state = module._grow_balls(query, ball, None, 0.01, time.monotonic() + 600, lambda state: None)
+    nothing = RadialSearch(0.0, math.inf, None)
+    state = module._grow_balls(query, ball, nothing, 0.01, time.monotonic() + 600, lambda state: None)
     assert 0.4 * 0.99 <= state.proved <= 0.4
     assert state.boxes == len(asked) < 20
 

@@ -28,7 +28,7 @@ from veriflow.regions import Ball, Region
 from .boxes import OpenBoxes, box_norms
 from .milp import solve_milp
 from .milp_scaling import slack_tolerance
-from .pieces import PieceSearch, piece_of
+from .pieces import MOST_PIECES, PieceSearch, piece_of
 from .replay import replay
 from .verdict import Witness
 
@@ -50,6 +50,7 @@ class RadialSearch:
         boxes: how many boxes were bounded.
         unsettled: least norm of a leaf in which a violation is only missed by less than the tolerance.
         settled: whether the search came to its end before the deadline.
+        is_full: whether it ended because more boxes are open than it keeps.
     """
 
     proved: float
@@ -58,6 +59,7 @@ class RadialSearch:
     boxes: int = 0
     unsettled: float = math.inf
     settled: bool = False
+    is_full: bool = False
 
 
 def search_radially(
@@ -91,7 +93,8 @@ def search_radially(
         nearest = heap[0][0] if heap else math.inf
         state.proved = max(state.proved, min(nearest, state.unsettled, limit()))
         report(state)
-        late = time.monotonic() > deadline
+        state.is_full = len(heap) > MOST_PIECES
+        late = state.is_full or time.monotonic() > deadline
         state.settled = min(nearest, state.unsettled) >= limit() or (state.unsettled <= nearest and not late)
         if state.settled or late or (stop_at_witness and state.witness is not None):
             return state
@@ -159,7 +162,7 @@ def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:
     """
     state = PieceSearch()
     stack = OpenBoxes.whole(query, region).entries()
-    while stack and state.witness is None and time.monotonic() < deadline:
+    while stack and state.witness is None and not state.is_full and time.monotonic() < deadline:
         taken, stack = stack[-BATCH:], stack[:-BATCH]
         state.pieces += len(taken)
         boxes = OpenBoxes.stacked(taken)
@@ -175,5 +178,5 @@ def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:
             ]
             left[place] = any(late)
         stack += boxes.halved(query, bounds, left, weights, region).entries()
-    state.open = len(stack)
+        state.open = len(stack)
     return state

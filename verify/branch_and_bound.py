@@ -11,9 +11,11 @@ from .attack import find_violation
 from .box_splitting import search_box, search_radially
 from .boxes import FEW_DIMENSIONS
 from .milp import refuse_round_shells
-from .pieces import PieceSearch
+from .pieces import MOST_PIECES, PieceSearch
 from .relu_splitting import search_splits
 from .verdict import Outcome, Verdict
+
+FULL = f"the memory's limit of {MOST_PIECES} open pieces"
 
 
 def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
@@ -41,7 +43,8 @@ def _on_ball(query: Query, ball: Ball, deadline: float) -> Verdict:
         return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
     if state.proved >= ball.radius:
         return Verdict(Outcome.HOLDS, f"{state.boxes} boxes cover the ball and exclude every violation")
-    missed = "a near miss within the tolerance" if state.settled else "the time limit"
+    end = FULL if state.is_full else "the time limit"
+    missed = "a near miss within the tolerance" if state.settled else end
     return Verdict(Outcome.UNKNOWN, f"{missed} leaves norms from {state.proved:.6g} open")
 
 
@@ -49,7 +52,8 @@ def _verdict(state: PieceSearch) -> Verdict:
     if state.witness is not None:
         return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
     if state.open:
-        return Verdict(Outcome.UNKNOWN, f"{state.open} of {state.pieces} pieces stay open at the time limit")
+        end = FULL if state.is_full else "the time limit"
+        return Verdict(Outcome.UNKNOWN, f"{state.open} of {state.pieces} pieces stay open at {end}")
     if state.near_misses:
         return Verdict(Outcome.UNKNOWN, "a near miss within the tolerance stays open")
     found = f"bounds over {state.pieces} pieces" if state.pieces else "symbolic bounds over the whole region"

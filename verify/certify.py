@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from veriflow.ball_mass import ball_mass
 from veriflow.errors import QueryError, RegionError, SolverError
@@ -16,8 +17,11 @@ from veriflow.threads import one_thread
 from .attack import drawn_in, nearest_violation
 from .box_splitting import RadialSearch, search_radially
 from .boxes import FEW_DIMENSIONS
+from .branch_and_bound import FULL
+from .pieces import PieceSearch
 from .polish import polished
 from .relu_splitting import search_splits
+from .search_file import SearchFile
 from .verdict import Witness
 
 GROWTH, STAGES = 1.5, 13
@@ -60,6 +64,7 @@ def certify(
     *,
     gap: float = 1e-3,
     timeout: float = 60.0,
+    checkpoint: Path | None = None,
     report: Callable[[RadialSearch], None] = lambda state: None,
 ) -> Certificate:
     """The smallest-norm violating latent in the query's ball, which is the most probable counterexample.
@@ -71,12 +76,14 @@ def certify(
         query: on a flow, over a ball: how far out to look.
         gap: relative difference of both radii at which the search ends.
         timeout: seconds; what is proved by then is reported.
+        checkpoint: a file in which what is found out is kept, and from which a stopped search goes on.
         report: called with the state of the search now and then.
 
     Raises:
         QueryError: a query without a flow, or over a shell or a ball of another norm than the flow's.
         RegionError: a flow whose density does not decrease with the norm: its balls are not level sets.
         SolverError: a gap or time limit that is not positive.
+        StorageError: a checkpoint that cannot be read or written.
     """
     ball = query.region
     if query.flow is None or not isinstance(ball, Ball) or ball.inner:
@@ -90,13 +97,24 @@ def certify(
     if not (timeout > 0 and 0 < gap < 1):
         raise SolverError(f"expected a positive time limit and a gap between 0 and 1; got {timeout} and {gap}")
     start = time.monotonic()
+    file = None if checkpoint is None else SearchFile(checkpoint, query)
+    known = RadialSearch(0.0, math.inf, None)
+    if file is not None:
+        known.proved, known.witness = file.proved, file.witness
+
+    def tell(state: RadialSearch) -> None:
+        report(state)
+        if file is not None:
+            file.keep(state)
+
     with one_thread():
-        state = _search(query, ball, gap, start + timeout, report)
+        state = _search(query, ball, known, gap, start + timeout, tell)
+    if file is not None:
+        file.keep(state, now=True)
     complete = state.proved >= min(ball.radius, state.refuted * (1 - gap))
     if not complete:
-        reason = (
-            "a near miss within the tolerance stays open" if state.settled else f"time limit of {timeout:g} s reached"
-        )
+        end = FULL if state.is_full else f"time limit of {timeout:g} s"
+        reason = "a near miss within the tolerance stays open" if state.settled else f"{end} reached"
     elif state.witness is None:
         reason = "no violation in the whole ball"
     else:
@@ -124,18 +142,28 @@ def _mass(query: Query, ball: Ball, radius: float) -> float:
 
 
 def _search(
-    query: Query, ball: Ball, gap: float, deadline: float, report: Callable[[RadialSearch], None]
+    query: Query,
+    ball: Ball,
+    known: RadialSearch,
+    gap: float,
+    deadline: float,
+    report: Callable[[RadialSearch], None],
 ) -> RadialSearch:
-    witness = nearest_violation(query, ball)
+    """Both radii, from what is ``known`` on."""
+    witness, proved = known.witness or nearest_violation(query, ball), min(known.proved, ball.radius)
+    state = RadialSearch(proved, witness.norm if witness else math.inf, witness)
+    report(state)
     if ball.dim > FEW_DIMENSIONS:
-        return _grow_balls(query, ball, witness, gap, deadline, report)
-    outermost = min(ball.radius, witness.norm) if witness else ball.radius
-    proved, boxes = 0.0, 0
+        return _grow_balls(query, ball, state, gap, deadline, report)
+    outermost = min(ball.radius, state.refuted)
+    boxes = 0
     for stage in reversed(range(STAGES)):
         radius = outermost / GROWTH**stage
-        known = witness if stage == 0 else None
+        if stage and radius <= proved:
+            continue
         inner = replace(ball, radius=radius)
-        state = search_radially(query, inner, known, gap=gap, deadline=deadline, proved=proved, report=report)
+        start = None if stage else witness
+        state = search_radially(query, inner, start, gap=gap, deadline=deadline, proved=proved, report=report)
         state.boxes = boxes = boxes + state.boxes
         if state.witness is not None or state.proved < radius:
             break
@@ -148,7 +176,7 @@ def _search(
 def _grow_balls(
     query: Query,
     ball: Ball,
-    witness: Witness | None,
+    state: RadialSearch,
     gap: float,
     deadline: float,
     report: Callable[[RadialSearch], None],
@@ -157,9 +185,8 @@ def _grow_balls(
 
     The first violation is polished before the ball that reaches it is asked for, which is the hardest.
     """
-    state = RadialSearch(0.0, witness.norm if witness else math.inf, witness)
     limit, too_hard = min(ball.radius, state.refuted * (1 - gap)), math.inf
-    radius, is_polished = limit / GROWTH**4, False
+    radius, is_polished = min(limit, max(state.proved * GROWTH, limit / GROWTH**4)), False
     while state.proved < limit and too_hard > state.proved * (1 + gap) and time.monotonic() < deadline:
         if state.witness is not None and not is_polished and radius * GROWTH > limit:
             state.witness = polished(query, state.witness, deadline=(3 * time.monotonic() + deadline) / 4)
@@ -169,8 +196,14 @@ def _grow_balls(
         report(state)
         inner = replace(ball, radius=radius).rounded_outward()
         here = query.at(inner)
-        found = search_splits(here, deadline=(time.monotonic() + deadline) / 2)
-        state.boxes += found.pieces
+        before = state.boxes
+
+        def tell(found: PieceSearch, before: int = before) -> None:
+            state.boxes = before + found.pieces
+            report(state)
+
+        found = search_splits(here, deadline=(time.monotonic() + deadline) / 2, report=tell)
+        state.boxes = before + found.pieces
         if found.witness is not None:
             state.witness = drawn_in(here, found.witness)
             state.refuted, is_polished = state.witness.norm, False

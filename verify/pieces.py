@@ -21,6 +21,9 @@ from .milp_scaling import slack_tolerance
 from .replay import replay
 from .verdict import Witness
 
+MOST_PIECES = 400_000
+"""Open pieces at which a search gives up rather than fill the memory: each takes some kilobytes."""
+
 
 @dataclass
 class PieceSearch:
@@ -39,6 +42,11 @@ class PieceSearch:
     margin: float = 0.0
     witness: Witness | None = None
     near_misses: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more open pieces than a search keeps."""
+        return self.open > MOST_PIECES
 
     def try_points(self, query: Query, points: NDArray[np.float64]) -> None:
         """Replay the best of some points ``[n, dim]``, if it looks like a violation."""

@@ -27,9 +27,6 @@ Signs = NDArray[np.int8]
 Indices = NDArray[np.intp]
 
 BATCH = 128
-MOST_PIECES = 400_000
-"""Open pieces at which the search gives up rather than fill the memory."""
-
 LEAF_UNITS = 4
 """Pieces with at most this many unstable units are decided by a mixed-integer program."""
 
@@ -80,7 +77,7 @@ def search_splits(
     while heap:
         state.open, state.margin = len(heap), heap[0][0]
         report(state)
-        if state.witness is not None or len(heap) > MOST_PIECES or time.monotonic() > deadline:
+        if state.witness is not None or state.is_full or time.monotonic() > deadline:
             return state
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
         parents = _Pieces(

@@ -55,6 +55,10 @@ def certify(
             metavar="SECONDS", min=1e-3, help="Then bound the probability of a violation by proof, for so long at most."
         ),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep what is found out there, and go on from it if it is there."),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw what is proved and refuted: .png, .svg or .pdf.")
     ] = None,
@@ -74,15 +78,17 @@ def certify(
     """
     farthest = FARTHEST_MASS if mass is None and radius is None else mass
     question = ask(flow, network, prop, farthest, radius)
+    if checkpoint is not None and trim is not None:
+        raise QueryError("expected --checkpoint without --trim, which is a second search; got both")
     picture = None if plot is None else checked_picture(plot)
     if probability is not None:
         check_box_masses(question.flow.base)
     rows = None if data is None else read_rows(data, question.flow, label, keep_class)
     query, features = question.queries[0], question.flow.features
     whole = timeout if trim is None else timeout / 2
-    certificate = _search_visibly(query, gap, whole, quiet=as_json)
+    certificate = _search_visibly(query, gap, whole, checkpoint, quiet=as_json)
     trimmed = None if trim is None else _trimmed(query, trim_limit(trim), timeout=CHOOSING * timeout)
-    beside = None if trimmed is None else _search_visibly(trimmed, gap, timeout - whole, quiet=as_json)
+    beside = None if trimmed is None else _search_visibly(trimmed, gap, timeout - whole, None, quiet=as_json)
     proved = (
         None
         if probability is None
@@ -160,7 +166,7 @@ def _entry(certificate: Certificate, query: Query) -> dict[str, Document]:
     }
 
 
-def _search_visibly(query: Query, gap: float, timeout: float, *, quiet: bool) -> Certificate:
+def _search_visibly(query: Query, gap: float, timeout: float, checkpoint: Path | None, *, quiet: bool) -> Certificate:
     """Search with both radii on a live line of stderr, where that is a terminal."""
     region = query.region
     law = None if query.flow is None or (isinstance(region, Ball) and region.is_trimmed) else query.flow.base.law
@@ -172,7 +178,7 @@ def _search_visibly(query: Query, gap: float, timeout: float, *, quiet: bool) ->
         def report(state: RadialSearch) -> None:
             line.update(f"proved to {radius(state.proved)}, refuted at {radius(state.refuted)}, {state.boxes} pieces")
 
-        return search(query, gap=gap, timeout=timeout, report=report)
+        return search(query, gap=gap, timeout=timeout, checkpoint=checkpoint, report=report)
 
 
 def _radii_text(certificate: Certificate) -> str:
