@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_queries import PROPERTIES, REGIONS, exact, inside_points, random_graph
+from small_queries import PROPERTIES, REGIONS, exact, inside_points, linear, random_graph
 
 from veriflow.errors import DisagreementError, QueryError, SolverError
 from veriflow.piecewise import Affine, Graph, Relu, evaluate_exact
@@ -409,3 +409,17 @@ def test_a_program_that_is_not_there_is_named() -> None:
     run = run_tool(["/no/such/program"], timeout=PATIENCE)
     assert run.code == 127
     assert "/no/such/program" in run.last_words
+
+
+def test_auto_is_one_engine_and_then_the_exact_one_for_a_near_miss():
+    alone = verify_with(HOLDS)
+    assert [one.engine for one in alone.each] == ["bab"]
+    assert alone.verdict.outcome is Outcome.HOLDS
+    tie = network_query(linear([1.0, 1.0]), Box(np.zeros(2), np.ones(2)), formula_property(y[0] <= 2))
+    strict = network_query(linear([1.0, 1.0]), Box(np.zeros(2), np.ones(2)), formula_property(y[0] < 2))
+    for query, outcome in ((tie, Outcome.HOLDS), (strict, Outcome.VIOLATED)):
+        answers = verify_with(query, ["auto"], timeout=60)
+        assert answers.verdict.outcome is outcome
+        assert answers.each[0].engine == "bab"
+        assert answers.verdict.engine == ("smt" if len(answers.each) > 1 else "bab")
+    assert [one.engine for one in verify_with(tie).each] == ["bab", "smt"]
