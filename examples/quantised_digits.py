@@ -49,7 +49,7 @@ for bits in (8, 4, 2):
         points = evaluate(flow.graph(), seen)["x"]
         moved = (evaluate(graph, points)[graph.output] - evaluate(other, points)[other.output]).abs().max().item()
     for relation in (equivalent(other, 0.25, f"{bits} bits"), same_decision(other, f"{bits} bits")):
-        verdict = verify(flow_query(flow, graph, probable, relation), timeout=20)
+        verdict = verify(flow_query(flow, graph, probable, relation), timeout=120)
         outcomes[relation.text] = verdict.outcome
         print(f"{relation.text:26} {verdict.outcome:9} {verdict.reason}")
     print(f"{'':26} logits of {len(points)} real zeros in the set move by at most {moved:.4f}\n")

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from veriflow.errors import QueryError
 from veriflow.piecewise import Bounds, Graph, Relu
+from veriflow.piecewise.graph import Matrix
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Box, pieces
@@ -96,21 +97,30 @@ class _Builder:
         self.integral += [integral] * len(lower)
         return np.arange(start, start + len(lower))
 
-    def add_rows(self, lower: Vector, upper: Vector, *terms: tuple[sparse.coo_array | Vector, Indices]) -> None:
+    def add_rows(self, lower: Vector, upper: Vector, *terms: tuple[Matrix, Indices]) -> None:
         """Rows ``lower ≤ Σ matrix @ v[columns] ≤ upper``; a column of −1 stands for the number zero."""
         start = len(self.row_lower)
         for matrix, columns in terms:
-            coo = sparse.coo_array(matrix)
-            kept = columns[coo.col] >= 0
-            self.rows.append(start + coo.row[kept].astype(np.int64))
-            self.columns.append(columns[coo.col[kept]])
-            self.values.append(coo.data[kept])
+            row, column, value = _entries(matrix)
+            kept = columns[column] >= 0
+            self.rows.append(start + row[kept].astype(np.int64))
+            self.columns.append(columns[column[kept]])
+            self.values.append(value[kept])
         self.row_lower += np.asarray(lower, dtype=float).tolist()
         self.row_upper += np.asarray(upper, dtype=float).tolist()
 
     def matrix(self) -> sparse.csr_array:
         triples = (np.concatenate(self.values), (np.concatenate(self.rows), np.concatenate(self.columns)))
         return sparse.csr_array(sparse.coo_array(triples, shape=(len(self.row_lower), len(self.lower))))
+
+
+def _entries(matrix: Matrix) -> tuple[Indices, Indices, Vector]:
+    """Rows, columns and values of what is not zero."""
+    if sparse.issparse(matrix):
+        coo = matrix.tocoo()
+        return coo.row, coo.col, coo.data
+    rows, columns = np.nonzero(matrix)
+    return rows, columns, matrix[rows, columns]
 
 
 def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], least_slack: float) -> MilpModel:
@@ -213,7 +223,7 @@ def _add_graph(builder: _Builder, graph: Graph, bounds: Bounds, inputs: Indices)
             continue
         out = builder.add_columns(low, high)
         eye = sparse.eye_array(len(out), format="coo")
-        terms = [(-sparse.coo_array(weight), columns[name]) for name, weight in node.terms]
+        terms = [(-weight, columns[name]) for name, weight in node.terms]
         builder.add_rows(node.bias, node.bias, (eye, out), *terms)
         columns[node.output] = out
     return columns
@@ -228,7 +238,7 @@ def _add_relu(builder: _Builder, before: Indices, bounds: Bounds, node: Relu) ->
     active = builder.add_columns(np.zeros(len(y)), np.ones(len(y)), integral=True)
     eye, infinite = sparse.eye_array(len(y), format="coo"), np.full(len(y), np.inf)
     builder.add_rows(np.zeros(len(y)), infinite, (eye, h), (-eye, y))
-    builder.add_rows(-infinite, np.zeros(len(y)), (eye, h), (sparse.coo_array(np.diag(-high)), active))
-    builder.add_rows(-infinite, -low, (eye, h), (-eye, y), (sparse.coo_array(np.diag(-low)), active))
+    builder.add_rows(-infinite, np.zeros(len(y)), (eye, h), (np.diag(-high), active))
+    builder.add_rows(-infinite, -low, (eye, h), (-eye, y), (np.diag(-low), active))
     after[unstable] = h
     return after

@@ -92,7 +92,14 @@ def bundle(tmp_path_factory):
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize(("form", "tool"), [key for key in READERS if key[1] != "vibecheck"])
+@pytest.mark.parametrize(
+    ("form", "tool"),
+    [
+        pytest.param(*key, marks=[pytest.mark.nightly] if key[0] == "smtlib-plain" else [])
+        for key in READERS
+        if key[1] != "vibecheck"
+    ],
+)
 def test_every_form_is_read_and_means_the_query(bundle, form, tool):
     read = 0
     for name, truth in TRUTHS.items():

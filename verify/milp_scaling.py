@@ -10,6 +10,7 @@ from scipy import sparse
 
 from exporters import MilpModel
 from veriflow.piecewise import Bounds, Graph, Relu
+from veriflow.piecewise.graph import Matrix
 from veriflow.properties import Constraint
 
 Vector = NDArray[np.float64]
@@ -86,6 +87,13 @@ def slack_tolerance(disjunct: tuple[Constraint, ...], bounds: Bounds, graph: Gra
     return max(MARGIN_TOLERANCE * scale, 2 * (carried + FEASIBILITY_TOLERANCE * scale))
 
 
+def _largest_terms(weight: Matrix, size: Vector) -> Vector:
+    """In each row of ``weight · size``, the largest term; at most the sum of a few where the weight is sparse."""
+    if sparse.issparse(weight):
+        return np.asarray(abs(weight) @ size)
+    return np.asarray((np.abs(weight) * size).max(axis=1, initial=0.0))
+
+
 def _errors(graph: Graph, bounds: Bounds) -> Vector:
     """How far the program's outputs may be from the graph's where each row is off by the tolerance."""
     error = {graph.input: FEASIBILITY_TOLERANCE * bounds.magnitude(graph.input)}
@@ -100,6 +108,6 @@ def _errors(graph: Graph, bounds: Bounds) -> Vector:
         carried, largest = np.zeros(len(node.bias)), bounds.magnitude(node.output)
         for name, weight in node.terms:
             carried = carried + abs(weight) @ error[name]
-            largest = np.maximum(largest, abs(sparse.csr_array(weight) * bounds.magnitude(name)).max(axis=1).toarray())
+            largest = np.maximum(largest, _largest_terms(weight, bounds.magnitude(name)))
         error[node.output] = np.minimum(carried + FEASIBILITY_TOLERANCE * largest, high - low)
     return np.asarray(error[graph.output])
