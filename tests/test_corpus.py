@@ -92,10 +92,13 @@ def bundle(tmp_path_factory):
     shutil.rmtree(folder)
 
 
+SLOW = {("smtlib", "cvc5"), ("smtlib-plain", "cvc5"), ("smtlib-plain", "Z3")}
+
+
 @pytest.mark.parametrize(
     ("form", "tool"),
     [
-        pytest.param(*key, marks=[pytest.mark.nightly] if key[0] == "smtlib-plain" else [])
+        pytest.param(*key, marks=[pytest.mark.nightly] if key in SLOW else [])
         for key in READERS
         if key[1] != "vibecheck"
     ],

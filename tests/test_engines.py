@@ -50,7 +50,7 @@ def engine_missing(name):
 
 
 @pytest.mark.parametrize("region", REGIONS)
-@pytest.mark.parametrize("prop", ["largest", "between"])
+@pytest.mark.parametrize("prop", [pytest.param("largest", marks=pytest.mark.nightly), "between"])  # Z3 takes long
 def test_every_region_is_decided_alike(region, prop):
     query = small_query(region, prop, seed=2)
     truth = z3_answer(query)

@@ -71,9 +71,13 @@ def asked(folder, text):
 
 
 @pytest.mark.parametrize(
-    "region", [Ball(1, 1.0, 2), Ball(math.inf, 1.0, 2), Box(np.array([0.0, -1]), np.array([1.0, 1]))]
+    ("region", "threshold"),
+    [
+        (Ball(1, 1.0, 2), 0.75),
+        (Ball(math.inf, 1.0, 2), 2.5),
+        (Box(np.array([0.0, -1]), np.array([1.0, 1])), 0.75),
+    ],
 )
-@pytest.mark.parametrize("threshold", [0.75, 2.5])
 def test_the_adapters_of_both_protocols_read_the_answers(region, threshold, tmp_path, monkeypatch):
     program = tmp_path / "veriflow"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m veriflow solver "$@"\n')
