@@ -1,6 +1,7 @@
 """A search that was stopped, even by force, goes on from its file to the same answer."""
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from small_queries import random_network
 from typer.testing import CliRunner
 
 from exporters import graph_to_onnx
-from veriflow import Ball, TrainingOptions, USFlow, classified_as, fit, network_query, save_flow
+from veriflow import Ball, Box, TrainingOptions, USFlow, classified_as, fit, network_query, save_flow
 from veriflow.cli import app
 from veriflow.cli.question import ask
 from veriflow.errors import QueryError, StorageError
@@ -102,3 +103,13 @@ def test_a_search_that_fills_the_memory_says_so_and_what_is_proved(monkeypatch, 
     verdict = verify(query, "bab", timeout=60)
     assert verdict.outcome is Outcome.UNKNOWN
     assert "memory" in verdict.reason
+
+
+@pytest.mark.parametrize("dim", [3, 12])
+def test_a_search_without_any_time_proves_nothing(monkeypatch, dim):
+    monkeypatch.setattr(sys.modules["verify.branch_and_bound"], "find_violation", lambda query: None)
+    network = random_network(np.random.default_rng(1), (dim, 16, 16, 2))
+    box = Box(-2 * np.ones(dim), 2 * np.ones(dim))
+    for region in (box, Ball(1, 20.0, dim), Ball(math.inf, 2.0, dim), Ball(1, 20.0, dim, 1.0)):
+        verdict = verify(network_query(network, region, classified_as(0)), "bab", timeout=1e-9)
+        assert verdict.outcome is Outcome.UNKNOWN, (region, verdict.reason)

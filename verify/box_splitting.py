@@ -162,6 +162,7 @@ def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:
     """
     state = PieceSearch()
     stack = OpenBoxes.whole(query, region).entries()
+    state.open = len(stack)
     while stack and state.witness is None and not state.is_full and time.monotonic() < deadline:
         taken, stack = stack[-BATCH:], stack[:-BATCH]
         state.pieces += len(taken)
