@@ -4,8 +4,9 @@
 
 Queries on ``classifier ∘ flow`` at multiples of the norm of the nearest violation that an attack finds and polishes. Every
 solver answers every query, alone, one thread, in this process or one of its own, with the same time limit. Answers are
-kept in benchmarks/cache with their query, solver and limit, so that a run that was stopped goes on; ``--afresh`` asks
-again. The ratio compares the first solver with each other one, and with the fastest of them, where both decide.
+kept in benchmarks/cache with their query, solver and limit, so that a run that was stopped goes on; ``--afresh bab,milp``
+asks these again. A solver that leaves all three radii of one flow open is not asked about deeper flows of that set and norm.
+The ratio compares the first solver with each other one, and with the fastest of them, where both decide.
 
 The sets with images of MNIST are there where VERIFLOW_SHARED_DATA names a folder with ``mnist/mnist.npz``.
 """
@@ -20,7 +21,7 @@ import os
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -35,10 +36,13 @@ from exporters import query_to_bytes
 from veriflow import Ball, Query, classified_as, flow_query
 from veriflow.files import write_atomically
 from veriflow.piecewise import symbolic_bounds
-from verify import AUTO, Outcome, verify_with
+from veriflow.threads import one_thread
+from verify import AUTO, Outcome, Verdict, verify_with
 from verify.attack import nearest_violation
+from verify.milp import verify_by_programs
 from verify.polish import polished
 
+HIGHS = "highs"
 SHARES = (0.5, 0.85, 1.1)
 POLISHING = 20.0
 ANSWERS = CACHE / "level_set_queries.json"
@@ -84,8 +88,24 @@ def data_sets() -> dict[str, DataSet]:
     return sets
 
 
-def queries(names: list[str]) -> Iterator[tuple[str, Query]]:
-    """Name and query, for both norms and all radii."""
+@dataclass(frozen=True)
+class Asked:
+    """A query of the suite: whose flow, of how many blocks, at which share of the radius of the nearest violation."""
+
+    group: str
+    blocks: int
+    p: float
+    share: float
+    query: Query
+
+    @property
+    def name(self) -> str:
+        """Which one it is."""
+        return f"{self.group} {self.blocks} L{self.p:g} {self.share}"
+
+
+def queries(names: list[str]) -> Iterator[Asked]:
+    """Those of some sets, for both norms and all radii."""
     torch.set_num_threads(1)
     for name, chosen in data_sets().items():
         if name not in names:
@@ -99,7 +119,7 @@ def queries(names: list[str]) -> Iterator[tuple[str, Query]]:
                 whole = flow_query(model, network, widest, classified_as(chosen.label))
                 norm = attack_radius(whole, widest)
                 for share in SHARES if norm is not None else ():
-                    yield f"{name} {blocks} L{p:g} {share}", whole.at(Ball(p, share * norm, model.dim))
+                    yield Asked(name, blocks, p, share, whole.at(Ball(p, share * norm, model.dim)))
                 if norm is None:
                     print(f"{name} {blocks} L{p:g}: the attack finds no violation to measure radii by")
 
@@ -127,14 +147,55 @@ def fingerprint(query: Query) -> str:
     return hashlib.sha256(query_to_bytes(query)).hexdigest()[:16]
 
 
+def verify_with_one(query: Query, solver: str, timeout: float) -> Verdict:
+    """The verdict of one of the project's solvers or of an outside tool."""
+    return verify_with(query, [solver], timeout=timeout).verdict
+
+
+def highs(query: Query, solver: str, timeout: float) -> Verdict:
+    """HiGHS alone: the programs of symbolic bounds over the whole region, as Gurobi gets them."""
+    start = time.monotonic()
+    with one_thread():
+        bounds = symbolic_bounds(query.graph, query.region)
+        left = timeout - (time.monotonic() - start)
+        verdict = verify_by_programs(query, bounds, [True] * len(query.violation), timeout=left)
+    return replace(verdict, engine=solver, seconds=time.monotonic() - start)
+
+
 def answer(query: Query, solver: str, timeout: float, afresh: bool) -> tuple[str, float]:
     """Outcome and seconds, asked now or taken from an earlier run."""
     known, key = kept(ANSWERS), f"{fingerprint(query)} {solver} {timeout:g}"
     if afresh or key not in known:
-        verdict = verify_with(query, [solver], timeout=timeout).verdict
+        ask = highs if solver == HIGHS else verify_with_one
+        verdict = ask(query, solver, timeout)
+        known = kept(ANSWERS)  # another run may have written meanwhile
         known[key] = [str(verdict.outcome), verdict.seconds]
         write_atomically(ANSWERS, json.dumps(known).encode())
     return tuple(known[key])
+
+
+def unstable_share(query: Query) -> str:
+    """How many ReLU units symbolic bounds leave unstable over the region."""
+    bounds = symbolic_bounds(query.graph, query.region)
+    return f"{bounds.unstable(query.graph)} of {query.graph.relu_count}"
+
+
+class GivenUp:
+    """Which solvers left all three radii of a flow open: they are not asked about deeper ones of that set and norm."""
+
+    def __init__(self) -> None:
+        self.open: dict[tuple[str, str, float, int], int] = {}
+
+    def __call__(self, solver: str, asked: Asked) -> bool:
+        """Whether to spare the solver this query."""
+        return any(
+            self.open.get((solver, asked.group, asked.p, blocks), 0) == len(SHARES) for blocks in range(asked.blocks)
+        )
+
+    def note(self, solver: str, asked: Asked, outcome: str) -> None:
+        """Count an answer."""
+        key = (solver, asked.group, asked.p, asked.blocks)
+        self.open[key] = self.open.get(key, 0) + (outcome == Outcome.UNKNOWN)
 
 
 def main() -> None:
@@ -143,40 +204,44 @@ def main() -> None:
     parser.add_argument("solvers", nargs="*", default=[AUTO, "bab", "milp"])
     parser.add_argument("--sets", default=",".join(data_sets()))
     parser.add_argument("--timeout", type=float, default=60.0)
-    parser.add_argument("--afresh", action="store_true")
+    parser.add_argument("--afresh", default="", help="solvers whose kept answers are not taken")
     options = parser.parse_args()
     table = Table("query", "unstable ReLUs", *options.solvers)
-    found: dict[str, list[tuple[str, float]]] = {}
-    wrong = []
-    for name, query in queries(options.sets.split(",")):
-        found[name] = answers = [answer(query, s, options.timeout, options.afresh) for s in options.solvers]
-        if len({outcome for outcome, _ in answers} - {Outcome.UNKNOWN}) > 1:
-            wrong.append(name)
-        bounds = symbolic_bounds(query.graph, query.region)
-        cells = [f"{outcome} {seconds:.2f} s" for outcome, seconds in answers]
-        table.add_row(name, f"{bounds.unstable(query.graph)} of {query.graph.relu_count}", *cells)
-        print(name, *cells, flush=True)
+    times: dict[str, dict[str, float]] = {solver: {} for solver in options.solvers}
+    given_up, count, wrong = GivenUp(), 0, []
+    for asked in queries(options.sets.split(",")):
+        cells, outcomes = [], set()
+        for solver in options.solvers:
+            if given_up(solver, asked):
+                cells.append("not asked")
+                continue
+            outcome, seconds = answer(asked.query, solver, options.timeout, solver in options.afresh.split(","))
+            given_up.note(solver, asked, outcome)
+            cells.append(f"{outcome} {seconds:.2f} s")
+            if outcome != Outcome.UNKNOWN:
+                outcomes.add(outcome)
+                times[solver][asked.name] = seconds
+        count += 1
+        wrong += [asked.name] if len(outcomes) > 1 else []
+        table.add_row(asked.name, unstable_share(asked.query), *cells)
+        print(asked.name, *cells, flush=True)
     Console(width=60 + 18 * len(options.solvers)).print(table)
-    times = {
-        solver: {name: row[place][1] for name, row in found.items() if row[place][0] != Outcome.UNKNOWN}
-        for place, solver in enumerate(options.solvers)
-    }
     first, *others = options.solvers
+    draw(times, count, options.timeout)
     if len(others) > 1:
-        best = {
-            n: min(times[o][n] for o in others if n in times[o]) for n in found if any(n in times[o] for o in others)
-        }
-        times |= {"the fastest other": best}
+        names = {name for other in others for name in times[other]}
+        times["the fastest other"] = {n: min(times[o][n] for o in others if n in times[o]) for n in names}
     for solver, seconds in times.items():
-        line = f"{solver}: {len(seconds)} of {len(found)} decided"
+        line = f"{solver}: {len(seconds)} of {count} decided"
         both = [(seconds[name], times[first][name]) for name in seconds if name in times[first]]
         if solver != first and both:
             theirs, ours = (statistics.median(column) for column in zip(*both, strict=True))
-            line += f"; on {len(both)} that {first} decides too: median {theirs:.2f} s, {first} {ours:.2f} s, "
-            line += f"ratio {theirs / ours:.1f}; {len(seconds) - len(both)} that {first} does not decide"
+            ratio = statistics.median(a / b for a, b in both)
+            line += f"; on {len(both)} that {first} decides too: median {theirs:.2f} s, {first} {ours:.2f} s, ratio of "
+            line += f"medians {theirs / ours:.1f}, median of ratios {ratio:.1f}; "
+            line += f"{len(seconds) - len(both)} that {first} does not decide"
         print(line)
     print("disagreements:", ", ".join(wrong) or "none")
-    draw({solver: times[solver] for solver in options.solvers}, len(found), options.timeout)
 
 
 def draw(times: dict[str, dict[str, float]], count: int, timeout: float) -> None:

@@ -11,7 +11,6 @@ from scipy import sparse
 
 from veriflow.errors import QueryError
 from veriflow.piecewise import Bounds, Graph, Relu
-from veriflow.piecewise.graph import Matrix
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Box, pieces
@@ -20,6 +19,8 @@ from .cones import Cone
 
 Vector = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Triples = tuple[Indices, Indices, Vector]
+"""Rows, columns and values of entries."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,30 +98,30 @@ class _Builder:
         self.integral += [integral] * len(lower)
         return np.arange(start, start + len(lower))
 
-    def add_rows(self, lower: Vector, upper: Vector, *terms: tuple[Matrix, Indices]) -> None:
-        """Rows ``lower ≤ Σ matrix @ v[columns] ≤ upper``; a column of −1 stands for the number zero."""
+    def add_rows(self, lower: Vector, upper: Vector, *terms: Triples) -> None:
+        """Rows ``lower ≤ Σ value · v[column] ≤ upper``; a column of −1 stands for the number zero."""
         start = len(self.row_lower)
-        for matrix, columns in terms:
-            row, column, value = _entries(matrix)
-            kept = columns[column] >= 0
-            self.rows.append(start + row[kept].astype(np.int64))
-            self.columns.append(columns[column[kept]])
+        for row, column, value in terms:
+            kept = column >= 0
+            self.rows.append(start + row[kept])
+            self.columns.append(column[kept])
             self.values.append(value[kept])
-        self.row_lower += np.asarray(lower, dtype=float).tolist()
-        self.row_upper += np.asarray(upper, dtype=float).tolist()
+        self.row_lower += lower.tolist()
+        self.row_upper += upper.tolist()
 
     def matrix(self) -> sparse.csr_array:
         triples = (np.concatenate(self.values), (np.concatenate(self.rows), np.concatenate(self.columns)))
         return sparse.csr_array(sparse.coo_array(triples, shape=(len(self.row_lower), len(self.lower))))
 
 
-def _entries(matrix: Matrix) -> tuple[Indices, Indices, Vector]:
-    """Rows, columns and values of what is not zero."""
-    if sparse.issparse(matrix):
-        coo = matrix.tocoo()
-        return coo.row, coo.col, coo.data
-    rows, columns = np.nonzero(matrix)
-    return rows, columns, matrix[rows, columns]
+def _each(columns: Indices, values: Vector | float = 1.0) -> Triples:
+    """One entry in each row: a column times a value."""
+    return np.arange(len(columns)), columns, np.broadcast_to(np.asarray(values, dtype=np.float64), columns.shape)
+
+
+def _all(columns: Indices, values: Vector | float = 1.0) -> Triples:
+    """A single row: all columns, each times a value."""
+    return np.zeros(len(columns), dtype=np.int64), *_each(columns, values)[1:]
 
 
 def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], least_slack: float) -> MilpModel:
@@ -140,11 +141,10 @@ def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], l
     outputs, size = columns[query.graph.output], bounds.magnitude(query.graph.output)
     slack = builder.add_columns(np.array([least_slack]), np.array([max(_largest_slack(disjunct, size), least_slack)]))
     for constraint in disjunct:
-        rows = np.zeros((1, len(outputs)))
-        for index, coefficient in constraint.coefficients:
-            rows[0, index] = float(coefficient)
+        places = [index for index, _ in constraint.coefficients]
+        values = np.array([float(coefficient) for _, coefficient in constraint.coefficients])
         bound = np.array([float(constraint.bound)])
-        builder.add_rows(bound, np.array([np.inf]), (rows, outputs), (np.array([[-1.0]]), slack))
+        builder.add_rows(bound, np.array([np.inf]), _all(outputs[places], values), _all(slack, -1.0))
     model = MilpModel(
         builder.matrix(),
         np.array(builder.row_lower),
@@ -182,34 +182,32 @@ def _add_part(builder: _Builder, region: Ball | Box, inputs: Indices) -> int:
     if p == 2 and inner:
         raise QueryError(f"expected shells of norm 1 or inf, or a filled ball of norm 2; got {region}")
     d = region.dim
-    ones, zeros, eye = np.ones(d), np.zeros(d), sparse.eye_array(d, format="coo")
+    ones, zeros = np.ones(d), np.zeros(d)
     norm = builder.add_columns(np.array([inner]), np.array([r]))
     infinite = np.full(d, np.inf)
     if p == math.inf:
-        above = -np.ones((d, 1))
-        builder.add_rows(-infinite, zeros, (eye, inputs), (above, norm))
-        builder.add_rows(-infinite, zeros, (-eye, inputs), (above, norm))
+        below = _each(np.broadcast_to(norm, d), -1.0)
+        builder.add_rows(-infinite, zeros, _each(inputs), below)
+        builder.add_rows(-infinite, zeros, _each(inputs, -1.0), below)
         if inner:
             signs = builder.add_columns(np.zeros(2 * d), np.ones(2 * d), integral=True)
-            reach = (r + inner) * sparse.eye_array(d, format="coo")
             # a sign that is 1 pushes its coordinate out to the inner radius; at least one is
-            builder.add_rows(-r * ones, infinite, (eye, inputs), (-reach, signs[:d]))
-            builder.add_rows(-r * ones, infinite, (-eye, inputs), (-reach, signs[d:]))
-            builder.add_rows(np.array([1.0]), np.array([np.inf]), (np.ones((1, 2 * d)), signs))
+            builder.add_rows(-r * ones, infinite, _each(inputs), _each(signs[:d], -(r + inner)))
+            builder.add_rows(-r * ones, infinite, _each(inputs, -1.0), _each(signs[d:], -(r + inner)))
+            builder.add_rows(np.array([1.0]), np.array([np.inf]), _all(signs))
     elif p == 2:
         shares = builder.add_columns(zeros, r * ones)
-        builder.add_rows(np.array([-np.inf]), np.zeros(1), (np.ones((1, d)), shares), (np.array([[-1.0]]), norm))
+        builder.add_rows(np.array([-np.inf]), np.zeros(1), _all(shares), _all(norm, -1.0))
         builder.cones.append(Cone(inputs, shares, int(norm[0])))
     else:
         positive, negative = builder.add_columns(zeros, most * ones), builder.add_columns(zeros, most * ones)
-        builder.add_rows(zeros, zeros, (eye, inputs), (-eye, positive), (eye, negative))
-        total = np.ones((1, d))
-        builder.add_rows(np.zeros(1), np.zeros(1), (total, positive), (total, negative), (np.array([[-1.0]]), norm))
+        builder.add_rows(zeros, zeros, _each(inputs), _each(positive, -1.0), _each(negative))
+        builder.add_rows(np.zeros(1), np.zeros(1), _all(positive), _all(negative), _all(norm, -1.0))
         if inner:
             # only one of the two parts may be positive, so that their sum is the norm and not just above it
             phase = builder.add_columns(zeros, ones, integral=True)
-            builder.add_rows(-infinite, zeros, (eye, positive), (-most * eye, phase))
-            builder.add_rows(-infinite, most * ones, (eye, negative), (most * eye, phase))
+            builder.add_rows(-infinite, zeros, _each(positive), _each(phase, -most))
+            builder.add_rows(-infinite, most * ones, _each(negative), _each(phase, most))
     return int(norm[0])
 
 
@@ -222,9 +220,8 @@ def _add_graph(builder: _Builder, graph: Graph, bounds: Bounds, inputs: Indices)
             columns[node.output] = _add_relu(builder, columns[node.input], bounds, node)
             continue
         out = builder.add_columns(low, high)
-        eye = sparse.eye_array(len(out), format="coo")
-        terms = [(-weight, columns[name]) for name, weight in node.terms]
-        builder.add_rows(node.bias, node.bias, (eye, out), *terms)
+        terms = [(row, columns[name][column], -value) for name, row, column, value in node.entries]
+        builder.add_rows(node.bias, node.bias, _each(out), *terms)
         columns[node.output] = out
     return columns
 
@@ -236,9 +233,9 @@ def _add_relu(builder: _Builder, before: Indices, bounds: Bounds, node: Relu) ->
     y, low, high = before[unstable], low[unstable], high[unstable]
     h = builder.add_columns(np.zeros(len(y)), high)
     active = builder.add_columns(np.zeros(len(y)), np.ones(len(y)), integral=True)
-    eye, infinite = sparse.eye_array(len(y), format="coo"), np.full(len(y), np.inf)
-    builder.add_rows(np.zeros(len(y)), infinite, (eye, h), (-eye, y))
-    builder.add_rows(-infinite, np.zeros(len(y)), (eye, h), (np.diag(-high), active))
-    builder.add_rows(-infinite, -low, (eye, h), (-eye, y), (np.diag(-low), active))
+    zeros, infinite = np.zeros(len(y)), np.full(len(y), np.inf)
+    builder.add_rows(zeros, infinite, _each(h), _each(y, -1.0))
+    builder.add_rows(-infinite, zeros, _each(h), _each(active, -high))
+    builder.add_rows(-infinite, -low, _each(h), _each(y, -1.0), _each(active, -low))
     after[unstable] = h
     return after

@@ -99,7 +99,7 @@ def test_a_search_that_fills_the_memory_says_so_and_what_is_proved(monkeypatch, 
     query = network_query(network, Ball(p, 2.0, dim), classified_as(0, -margin))
     for module in ("verify.pieces", "verify.box_splitting"):
         monkeypatch.setattr(sys.modules[module], "MOST_PIECES", 0)
-    monkeypatch.setattr(sys.modules["verify.branch_and_bound"], "find_violation", lambda query: None)
+    monkeypatch.setattr(sys.modules["verify.attack"], "find_violation", lambda query, **options: None)
     verdict = verify(query, "bab", timeout=60)
     assert verdict.outcome is Outcome.UNKNOWN
     assert "memory" in verdict.reason
@@ -107,7 +107,7 @@ def test_a_search_that_fills_the_memory_says_so_and_what_is_proved(monkeypatch, 
 
 @pytest.mark.parametrize("dim", [3, 12])
 def test_a_search_without_any_time_proves_nothing(monkeypatch, dim):
-    monkeypatch.setattr(sys.modules["verify.branch_and_bound"], "find_violation", lambda query: None)
+    monkeypatch.setattr(sys.modules["verify.attack"], "find_violation", lambda query, **options: None)
     network = random_network(np.random.default_rng(1), (dim, 16, 16, 2))
     box = Box(-2 * np.ones(dim), 2 * np.ones(dim))
     for region in (box, Ball(1, 20.0, dim), Ball(math.inf, 2.0, dim), Ball(1, 20.0, dim, 1.0)):

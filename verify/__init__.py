@@ -2,7 +2,7 @@
 
 from .box_splitting import RadialSearch
 from .certify import Certificate, certify
-from .engines import ENGINES, EngineInfo, default_engine, engine, solver, verify
+from .engines import ENGINES, EngineInfo, engine, solver, verify
 from .external import ExternalTool
 from .output_range import OutputRange, RangeEnd, output_range
 from .reduction import Reduction, reduce_query
@@ -35,7 +35,6 @@ __all__ = [
     "ViolationBounds",
     "Witness",
     "certify",
-    "default_engine",
     "engine",
     "external_tool",
     "found_tools",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -17,23 +19,39 @@ from veriflow.regions import Ball, Box, Region, pieces
 from .replay import replay
 from .verdict import Witness
 
+LATER = 256
+"""Pieces of a search after which it is attacked again; then after four times as many, and so on."""
+
+FIRST_STEPS = 8
+"""Steps of the attack before any proof is tried: most violations are found by then."""
+
 
 def violation_slack(violation: Disjunction, outputs: Tensor) -> Tensor:
     """How far outputs ``[..., k]`` are into the violation, ``[...]``: the best disjunct's least slack; ≥ 0 where violated.
 
     A strict comparison that is met with equality is missed by the least normal number.
     """
-    least = torch.finfo(outputs.dtype).tiny
-    disjuncts = []
-    for row in violation:
-        slacks = [
-            sum((float(c) * outputs[..., i] for i, c in constraint.coefficients), -float(constraint.bound))
-            - (least if constraint.strict else 0.0)
-            for constraint in row
-        ]
-        tensors = [torch.as_tensor(s, dtype=outputs.dtype).expand(outputs.shape[:-1]) for s in slacks]
-        disjuncts.append(torch.stack(tensors).amin(0) if tensors else outputs.new_full(outputs.shape[:-1], math.inf))
-    return torch.stack(disjuncts).amax(0)
+    rows, limits, groups = _arrays(violation, outputs.shape[-1])
+    slacks = outputs.double() @ rows - limits[0] - limits[1]
+    if not groups:
+        return slacks.amax(-1)
+    always = torch.full(slacks.shape[:-1], math.inf, dtype=torch.float64)
+    return torch.stack([slacks[..., a:b].amin(-1) if a < b else always for a, b in groups], -1).amax(-1)
+
+
+@lru_cache(maxsize=64)
+def _arrays(violation: Disjunction, size: int) -> tuple[Tensor, Tensor, tuple[tuple[int, int], ...]]:
+    """Columns of coefficients; bounds, and what strict constraints miss at equality; ends of disjuncts not of one row each."""
+    constraints = [constraint for row in violation for constraint in row]
+    rows = torch.zeros(size, len(constraints), dtype=torch.float64)
+    for place, constraint in enumerate(constraints):
+        for index, coefficient in constraint.coefficients:
+            rows[index, place] = float(coefficient)
+    least = torch.finfo(torch.float64).tiny
+    limits = [[float(c.bound) for c in constraints], [least if c.strict else 0.0 for c in constraints]]
+    ends = list(itertools.accumulate((len(row) for row in violation), initial=0))
+    groups = () if all(len(row) == 1 for row in violation) else tuple(itertools.pairwise(ends))
+    return rows, torch.tensor(limits, dtype=torch.float64), groups
 
 
 def find_violation(query: Query, *, starts: int = 128, steps: int = 40, seed: int = 0) -> Witness | None:
@@ -48,6 +66,27 @@ def find_violation(query: Query, *, starts: int = 128, steps: int = 40, seed: in
         if witness is not None:
             return witness
     return None
+
+
+class RepeatedAttack:
+    """Attacks between the rounds of a search: a short one at once, a longer one after ``first`` pieces, then ever fewer.
+
+    Each is from other points; the next one is due when the search has looked at four times as many pieces.
+    """
+
+    def __init__(self, query: Query, first: int) -> None:
+        self.query, self.first, self.due, self.seed = query, first, 0, 0
+
+    def after(self, pieces: int) -> Witness | None:
+        """A violation, if an attack is due after so many pieces and finds one."""
+        if pieces < self.due:
+            return None
+        self.seed += 1
+        if self.seed == 1:
+            self.due = self.first
+            return find_violation(self.query, steps=FIRST_STEPS)
+        self.due = max(LATER, 4 * pieces)
+        return find_violation(self.query, seed=self.seed)
 
 
 def nearest_violation(query: Query, ball: Ball, *, seed: int = 0) -> Witness | None:

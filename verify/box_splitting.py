@@ -25,6 +25,7 @@ from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Region
 
+from .attack import RepeatedAttack
 from .boxes import OpenBoxes, box_norms
 from .milp import solve_milp
 from .milp_scaling import slack_tolerance
@@ -70,13 +71,14 @@ def search_radially(
     gap: float,
     deadline: float,
     proved: float = 0.0,
-    stop_at_witness: bool = False,
+    attack: RepeatedAttack | None = None,
     report: Callable[[RadialSearch], None] = lambda state: None,
 ) -> RadialSearch:
     """Find the violation of least norm in a ball, or prove that there is none.
 
-    Ends when the relative gap between both radii is closed, at the first violation if so asked, or at ``deadline`` (a
-    `time.monotonic` value). Nothing is looked for within the radius ``proved``, which an earlier search has settled.
+    Ends when the relative gap between both radii is closed, or at ``deadline`` (a `time.monotonic` value); with an attack, at
+    the first violation, which the attack goes on to look for as well. Nothing is looked for within the radius ``proved``,
+    which an earlier search has settled.
     `RadialSearch.proved` is the ball's radius where no violation is in it.
     """
     query = query.at(ball)
@@ -96,7 +98,9 @@ def search_radially(
         state.is_full = len(heap) > MOST_PIECES
         late = state.is_full or time.monotonic() > deadline
         state.settled = min(nearest, state.unsettled) >= limit() or (state.unsettled <= nearest and not late)
-        if state.settled or late or (stop_at_witness and state.witness is not None):
+        if attack and state.witness is None and not state.settled:
+            state.witness = attack.after(state.boxes)
+        if state.settled or late or (attack and state.witness is not None):
             return state
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
         near = [entry for entry in taken if entry[0] < limit()]
@@ -123,7 +127,7 @@ def _examine(
         for row, row_open in zip(query.violation, is_open[place], strict=True):
             if row_open:
                 _decide_leaf(query, ball, inside, row, state, limit, deadline)
-    return boxes.halved(query, bounds, is_split, weights, ball)
+    return boxes.halved(query, bounds, is_split, weights, ball)[0]
 
 
 def _decide_leaf(
@@ -139,12 +143,12 @@ def _decide_leaf(
     tolerance = slack_tolerance(disjunct, bounds, query.graph)
     here = query.at(ball)
     model = milp_model(here, bounds, disjunct, -tolerance)
-    answer = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
+    answer = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic(), proof=True)
     if answer.proved >= limit() and (answer.status == "infeasible" or limit() < ball.radius):
         return
     for slack in (tolerance, 0.0):
         model = milp_model(here, bounds, disjunct, slack)
-        found = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
+        found = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic(), proof=True)
         witness = replay(query, found.solution[model.inputs].tolist()) if found.solution is not None else None
         if witness is not None:
             if witness.norm < state.refuted:
@@ -155,7 +159,7 @@ def _decide_leaf(
         state.unsettled = min(state.unsettled, answer.proved, math.nextafter(ball.radius, 0.0))
 
 
-def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:
+def search_box(query: Query, region: Region, attack: RepeatedAttack, *, deadline: float) -> PieceSearch:
     """Close every part of a region, or find a violation, or stop at ``deadline`` (a `time.monotonic` value).
 
     The parts made last come first, so that few of them are open at any time.
@@ -163,7 +167,7 @@ def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:
     state = PieceSearch()
     stack = OpenBoxes.whole(query, region).entries()
     state.open = len(stack)
-    while stack and state.witness is None and not state.is_full and time.monotonic() < deadline:
+    while stack and state.witness is None and not state.is_full and not state.is_vain and time.monotonic() < deadline:
         taken, stack = stack[-BATCH:], stack[:-BATCH]
         state.pieces += len(taken)
         boxes = OpenBoxes.stacked(taken)
@@ -178,6 +182,7 @@ def search_box(query: Query, region: Region, *, deadline: float) -> PieceSearch:
                 if state.witness is None
             ]
             left[place] = any(late)
-        stack += boxes.halved(query, bounds, left, weights, region).entries()
+        stack += boxes.halved(query, bounds, left, weights, region)[0].entries()
         state.open = len(stack)
+        state.witness = state.witness or (attack.after(state.pieces) if stack else None)
     return state

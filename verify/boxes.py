@@ -15,12 +15,16 @@ from veriflow.query import Query
 from veriflow.regions import Ball, Product, Region, pieces
 
 Vector = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 SPLITS, MOST_OPEN = 9, 256
 """How often `open_part` splits, and the number of open boxes at which it stops."""
 
 FEW_DIMENSIONS = 8
 """In more dimensions a halved box is hardly smaller than it was, and ReLUs are split instead."""
+
+FEW_BOXES = 32
+"""Fewer boxes than this take hardly less time to bound."""
 
 ROUND_STEPS = 8
 """Steps of the bisection for the multiplier of an L2 ball."""
@@ -238,15 +242,24 @@ class OpenBoxes:
 
     def halved(
         self, query: Query, bounds: Bounds, chosen: NDArray[np.bool_], weights: Vector, region: Region
-    ) -> OpenBoxes:
-        """The halves of the chosen boxes, of which these bounds are known now."""
+    ) -> tuple[OpenBoxes, Indices]:
+        """The halves of the chosen boxes, halved again while they are few, and which of the chosen each is a part of.
+
+        The bounds are what is known of them now.
+        """
         nothing = np.zeros((int(chosen.sum()), 0))
         sides = [
             np.concatenate([nothing, *(side[relu.input][chosen] for relu in query.graph.relus)], axis=-1)
             for side in (bounds.lower, bounds.upper)
         ]
-        lower, upper, halves = split_boxes(self.lower[chosen], self.upper[chosen], weights[chosen], region)
-        return OpenBoxes(lower, upper, np.stack(sides, axis=1)[halves])
+        lower, upper, weights = self.lower[chosen], self.upper[chosen], weights[chosen]
+        places = np.arange(len(lower))
+        lower, upper, halves = split_boxes(lower, upper, weights, region)
+        places = places[halves]
+        while 0 < len(lower) < FEW_BOXES:
+            lower, upper, halves = split_boxes(lower, upper, weights[places], region)
+            places = places[halves]
+        return OpenBoxes(lower, upper, np.stack(sides, axis=1)[places]), places
 
 
 def open_part(query: Query) -> tuple[Bounds | None, list[bool]]:
@@ -268,7 +281,7 @@ def open_part(query: Query) -> tuple[Bounds | None, list[bool]]:
             return None, [False] * is_open.shape[1]
         if split == SPLITS or left.sum() > MOST_OPEN:
             break
-        boxes = boxes.halved(query, bounds, left, weights, region)
+        boxes, _ = boxes.halved(query, bounds, left, weights, region)
     hull = Bounds(
         {name: values[left].min(axis=0) for name, values in bounds.lower.items()},
         {name: values[left].max(axis=0) for name, values in bounds.upper.items()},

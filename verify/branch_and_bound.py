@@ -7,13 +7,16 @@ import time
 from veriflow.query import Query
 from veriflow.regions import Ball
 
-from .attack import find_violation
+from .attack import RepeatedAttack
 from .box_splitting import search_box, search_radially
 from .boxes import FEW_DIMENSIONS
 from .milp import refuse_round_shells
 from .pieces import MOST_PIECES, PieceSearch
 from .relu_splitting import search_splits
 from .verdict import Outcome, Verdict
+
+BOTH_WAYS, TRIED = 5, 512
+"""Dimensions of a ball from which on splitting ReLUs is tried before boxes, and for how many pieces."""
 
 FULL = f"the memory's limit of {MOST_PIECES} open pieces"
 
@@ -27,18 +30,24 @@ def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
     deadline = time.monotonic() + timeout
     region = query.region
     refuse_round_shells(region)
-    witness = find_violation(query)
+    few = region.dim <= FEW_DIMENSIONS or not query.graph.relus
+    attack = RepeatedAttack(query, first=256 if few else 1)
+    witness = attack.after(0)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
-    if region.dim > FEW_DIMENSIONS and query.graph.relus:
-        return _verdict(search_splits(query, deadline=deadline))
-    if isinstance(region, Ball) and not region.inner and region.radius:
-        return _on_ball(query, region, deadline)
-    return _verdict(search_box(query, region, deadline=deadline))
+    if not few:
+        return _verdict(search_splits(query, attack, deadline=deadline))
+    if not isinstance(region, Ball) or region.inner or not region.radius:
+        return _verdict(search_box(query, region, attack, deadline=deadline))
+    if region.dim >= BOTH_WAYS:
+        found = search_splits(query, attack, deadline=deadline, most_pieces=TRIED)
+        if found.witness is not None or not found.open:
+            return _verdict(found)
+    return _on_ball(query, region, attack, deadline)
 
 
-def _on_ball(query: Query, ball: Ball, deadline: float) -> Verdict:
-    state = search_radially(query, ball, None, gap=0.0, deadline=deadline, stop_at_witness=True)
+def _on_ball(query: Query, ball: Ball, attack: RepeatedAttack, deadline: float) -> Verdict:
+    state = search_radially(query, ball, None, gap=0.0, deadline=deadline, attack=attack)
     if state.witness is not None:
         return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
     if state.proved >= ball.radius:
@@ -51,7 +60,7 @@ def _on_ball(query: Query, ball: Ball, deadline: float) -> Verdict:
 def _verdict(state: PieceSearch) -> Verdict:
     if state.witness is not None:
         return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
-    if state.open:
+    if state.open and not state.is_vain:
         end = FULL if state.is_full else "the time limit"
         return Verdict(Outcome.UNKNOWN, f"{state.open} of {state.pieces} pieces stay open at {end}")
     if state.near_misses:

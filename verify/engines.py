@@ -11,7 +11,6 @@ from functools import partial
 
 from veriflow.errors import SolverError
 from veriflow.query import Query
-from veriflow.regions import Ball, Product
 from veriflow.threads import one_thread
 
 from .branch_and_bound import verify_branch_and_bound
@@ -54,7 +53,7 @@ ENGINES: dict[str, EngineInfo] = {
             "bab",
             "highspy",
             "highspy",
-            "boxes, balls, shells; branch and bound, leaves by HiGHS",
+            "boxes, balls, shells; branch and bound, all bounds proved",
             "comes with veriflow",
             verify_branch_and_bound,
         ),
@@ -62,7 +61,7 @@ ENGINES: dict[str, EngineInfo] = {
             "milp",
             "highspy",
             "highspy",
-            "boxes, balls, shells; HiGHS with proven bounds",
+            "boxes, balls, shells; HiGHS, taken at its word",
             "comes with veriflow",
             verify_milp,
         ),
@@ -111,12 +110,6 @@ def engine(name: str) -> EngineInfo:
     return info
 
 
-def default_engine(query: Query) -> str:
-    """The engine that takes the query's region and decides most: "milp" for shells and products, else "bab"."""
-    region = query.region
-    return "milp" if isinstance(region, Product) or (isinstance(region, Ball) and region.inner) else "bab"
-
-
 def solver(name: str) -> EngineInfo | ExternalTool:
     """An engine by its name in `ENGINES`, or an outside tool by ``KIND`` or ``KIND:PATH``, see `KINDS`.
 
@@ -140,13 +133,12 @@ def check_time(timeout: float) -> None:
         raise SolverError(f"expected a time limit above 0 seconds; got {timeout}")
 
 
-def verify(query: Query, engine_name: str | None = None, *, timeout: float = 60.0) -> Verdict:
+def verify(query: Query, engine_name: str = "bab", *, timeout: float = 60.0) -> Verdict:
     """Decide a query by one solver.
 
     Args:
         query: what to decide.
-        engine_name: an engine of `ENGINES`, which runs in this process, or an outside tool, see `solver`;
-            `default_engine` chooses where none is given.
+        engine_name: an engine of `ENGINES`, which runs in this process, or an outside tool, see `solver`.
         timeout: seconds after which the answer is UNKNOWN.
 
     Raises:
@@ -154,8 +146,7 @@ def verify(query: Query, engine_name: str | None = None, *, timeout: float = 60.
         QueryError: a region that the solver cannot take.
     """
     check_time(timeout)
-    name = engine_name or default_engine(query)
-    chosen, start = solver(name), time.monotonic()
+    chosen, start = solver(engine_name), time.monotonic()
     with one_thread():
         verdict = chosen.run(query, timeout=timeout)
-    return replace(verdict, engine=name, seconds=time.monotonic() - start)
+    return replace(verdict, engine=engine_name, seconds=time.monotonic() - start)

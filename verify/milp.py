@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import highspy
 import numpy as np
@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from exporters import MilpModel, highs_model, milp_model
 from veriflow.errors import QueryError
+from veriflow.piecewise import Bounds
 from veriflow.query import Query
 from veriflow.regions import Ball, Region, pieces
 
-from .attack import find_violation
+from .attack import RepeatedAttack
 from .boxes import open_part
+from .linear_branching import BranchedProgram, Status
 from .milp_scaling import (
     FEASIBILITY_TOLERANCE,
+    INTEGRALITY_TOLERANCE,
     MARGIN_TOLERANCE,
     SMALLEST_COEFFICIENT,
     balanced,
@@ -41,7 +44,7 @@ class MilpAnswer:
     input is then moved onto the sphere.
     """
 
-    status: Literal["optimal", "infeasible", "stopped"]
+    status: Status
     proved: float
     found: float
     solution: Vector | None
@@ -54,17 +57,20 @@ def solve_milp(
     time_limit: float,
     target: float = -math.inf,
     cutoff: float = math.inf,
+    proof: bool = False,
 ) -> MilpAnswer:
     """Minimise ``sign · v[column]`` for ``minimise = (column, sign)``.
 
-    Stops early at a solution at or below ``target``; solutions above ``cutoff`` are not of interest. L2 balls are outlined
+    Stops early at a solution at or below ``target``; solutions above ``cutoff`` are not of interest. With ``proof``, what is
+    said to be proved is, by `BranchedProgram`, which suits programs of few whole numbers; without, it is what HiGHS says,
+    which has been seen to call a program infeasible that is not. L2 balls are outlined
     by tangents: while a solution lies outside of one by more than `exporters.cones.MISS`, tangents at it are added. What
     a program proves stays proved, for each is a relaxation.
     """
     deadline, proved = time.monotonic() + time_limit, -math.inf
     while True:
         left = deadline - time.monotonic()
-        answer = _solve_outline(model, minimise, time_limit=left, target=target, cutoff=cutoff)
+        answer = _solve_outline(model, minimise, time_limit=left, target=target, cutoff=cutoff, proof=proof)
         proved = max(proved, answer.proved)
         if answer.solution is None:
             return replace(answer, proved=proved)
@@ -77,12 +83,26 @@ def solve_milp(
 
 
 def _solve_outline(
-    model: MilpModel, minimise: tuple[int, float], *, time_limit: float, target: float, cutoff: float
+    model: MilpModel, minimise: tuple[int, float], *, time_limit: float, target: float, cutoff: float, proof: bool
 ) -> MilpAnswer:
     """The answer for the rows alone."""
     scaled = balanced(model)
-    column, sign = minimise
-    unit = float(scaled.units[column])
+    unit = float(scaled.units[minimise[0]])
+    tree = BranchedProgram(scaled.program, minimise)
+    if proof or not model.integral.any():
+        tree.search(deadline=time.monotonic() + time_limit, target=target / unit, cutoff=cutoff / unit)
+        status, proved = tree.status, tree.proved
+    else:
+        program = highs_model(scaled.program, minimise)
+        status, proved = _ask_highs(program, tree, time_limit, target / unit, cutoff / unit)
+    solution = None if tree.solution is None else scaled.units * tree.solution
+    return MilpAnswer(status, unit * proved, unit * tree.found, solution)
+
+
+def _ask_highs(
+    program: highspy.HighsLp, tree: BranchedProgram, time_limit: float, target: float, cutoff: float
+) -> tuple[Status, float]:
+    """What HiGHS says of a program with whole numbers, and is proved if it is right; its solution goes to the tree."""
     solver = highspy.Highs()
     options = {
         "output_flag": False,
@@ -91,31 +111,25 @@ def _solve_outline(
         "time_limit": max(time_limit, 0.01),
         "primal_feasibility_tolerance": FEASIBILITY_TOLERANCE,
         "dual_feasibility_tolerance": FEASIBILITY_TOLERANCE,
-        "mip_feasibility_tolerance": FEASIBILITY_TOLERANCE,
+        "mip_feasibility_tolerance": INTEGRALITY_TOLERANCE,
         "mip_rel_gap": 1e-6,
         "mip_abs_gap": 1e-9,
         "small_matrix_value": SMALLEST_COEFFICIENT,
-        "objective_target": target / unit,
-        "objective_bound": cutoff / unit,
+        "objective_target": target,
+        "objective_bound": cutoff,
     }
     for name, value in options.items():
         solver.setOptionValue(name, value)
-    solver.passModel(highs_model(scaled.program, (column, sign)))
+    solver.passModel(program)
     solver.run()
     S = highspy.HighsModelStatus
     status, info = solver.getModelStatus(), solver.getInfo()
     if status == S.kInfeasible:
-        return MilpAnswer("infeasible", math.inf, math.inf, None)
-    mixed = bool(model.integral.any())
-    feasible = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    found = unit * info.objective_function_value if feasible else math.inf
-    optimal = status == S.kOptimal
-    bounded = {S.kOptimal, S.kTimeLimit, S.kObjectiveTarget}  # where the dual bound of a mixed program means something
-    proved = -math.inf
-    if status in bounded:
-        proved = unit * info.mip_dual_bound if mixed else (found if optimal else -math.inf)
-    solution = scaled.units * np.array(solver.getSolution().col_value) if feasible else None
-    return MilpAnswer("optimal" if optimal else "stopped", proved, found, solution)
+        return "infeasible", math.inf
+    if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
+        tree.settle(np.array(solver.getSolution().col_value))
+    bounded = status in {S.kOptimal, S.kTimeLimit, S.kObjectiveTarget}  # where its bound means something
+    return "optimal" if status == S.kOptimal else "stopped", info.mip_dual_bound if bounded else -math.inf
 
 
 def refuse_round_shells(region: Region) -> None:
@@ -136,12 +150,22 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
     """
     start = time.monotonic()
     refuse_round_shells(query.region)
-    witness = find_violation(query)
+    attack, attacked = RepeatedAttack(query, first=1), "an attack found a violation, replayed exactly"
+    witness = attack.after(0)
     if witness is not None:
-        return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
+        return Verdict(Outcome.VIOLATED, attacked, witness)
     bounds, is_open = open_part(query)
     if bounds is None:
         return Verdict(Outcome.HOLDS, "symbolic bounds exclude every violation")
+    witness = attack.after(1)
+    if witness is not None:
+        return Verdict(Outcome.VIOLATED, attacked, witness)
+    return verify_by_programs(query, bounds, is_open, timeout=timeout - (time.monotonic() - start))
+
+
+def verify_by_programs(query: Query, bounds: Bounds, is_open: Sequence[bool], *, timeout: float) -> Verdict:
+    """Decide a query by one program for each disjunct that is open; bounds are those of `exporters.milp_model`."""
+    start = time.monotonic()
     gaps: list[str] = []
     missed = MARGIN_TOLERANCE
     for disjunct in itertools.compress(query.violation, is_open):
@@ -166,4 +190,4 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
             gaps.append(f"largest slack {-answer.found:.3g} is within the tolerance {tolerance:.1g} of zero")
     if gaps:
         return Verdict(Outcome.UNKNOWN, "; ".join(dict.fromkeys(gaps)))
-    return Verdict(Outcome.HOLDS, f"every violation misses by more than {missed:.2g} of its scale")
+    return Verdict(Outcome.HOLDS, f"HiGHS finds that every violation misses by more than {missed:.2g} of its scale")

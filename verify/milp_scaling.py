@@ -19,7 +19,10 @@ SMALLEST_COEFFICIENT = 1e-9
 """HiGHS takes what is at most this for zero."""
 
 FEASIBILITY_TOLERANCE = 1e-9
-"""How far HiGHS may leave a row, a bound or an integer, in the units of `balanced`."""
+"""How far HiGHS may leave a row or a bound, in the units of `balanced`."""
+
+INTEGRALITY_TOLERANCE = 1e-6
+"""How far it may leave a whole number; with 1e-9, HiGHS 1.15 calls programs infeasible that are not."""
 
 MARGIN_TOLERANCE = 1e-6
 """HOLDS needs every violation to miss by more than this, relative to the scale of its slack: HiGHS works in floats."""
@@ -87,11 +90,11 @@ def slack_tolerance(disjunct: tuple[Constraint, ...], bounds: Bounds, graph: Gra
     return max(MARGIN_TOLERANCE * scale, 2 * (carried + FEASIBILITY_TOLERANCE * scale))
 
 
-def _largest_terms(weight: Matrix, size: Vector) -> Vector:
-    """In each row of ``weight · size``, the largest term; at most the sum of a few where the weight is sparse."""
-    if sparse.issparse(weight):
-        return np.asarray(abs(weight) @ size)
-    return np.asarray((np.abs(weight) * size).max(axis=1, initial=0.0))
+def _largest_terms(turned: Matrix, size: Vector) -> Vector:
+    """In each column of absolute weights times sizes, the largest term; at most the sum of a few where they are sparse."""
+    if sparse.issparse(turned):
+        return np.asarray(turned.T @ size)
+    return np.asarray((turned * size[:, None]).max(axis=0, initial=0.0))
 
 
 def _errors(graph: Graph, bounds: Bounds) -> Vector:
@@ -106,8 +109,8 @@ def _errors(graph: Graph, bounds: Bounds) -> Vector:
             error[node.output] = np.where(bounds.upper[node.input] <= 0, 0.0, before + added)
             continue
         carried, largest = np.zeros(len(node.bias)), bounds.magnitude(node.output)
-        for name, weight in node.terms:
-            carried = carried + abs(weight) @ error[name]
-            largest = np.maximum(largest, _largest_terms(weight, bounds.magnitude(name)))
+        for name, _, _, absolute in node.products:
+            carried = carried + absolute.T @ error[name]
+            largest = np.maximum(largest, _largest_terms(absolute, bounds.magnitude(name)))
         error[node.output] = np.minimum(carried + FEASIBILITY_TOLERANCE * largest, high - low)
     return np.asarray(error[graph.output])

@@ -25,6 +25,10 @@ MOST_PIECES = 400_000
 """Open pieces at which a search gives up rather than fill the memory: each takes some kilobytes."""
 
 
+ENOUGH_MISSES = 32
+"""Near misses after which a search ends: it can no longer prove anything, and no violation is next to so many."""
+
+
 @dataclass
 class PieceSearch:
     """Where a search over pieces of a region stands.
@@ -42,6 +46,11 @@ class PieceSearch:
     margin: float = 0.0
     witness: Witness | None = None
     near_misses: int = 0
+
+    @property
+    def is_vain(self) -> bool:
+        """Whether so many near misses were met that there is no more to find."""
+        return self.near_misses >= ENOUGH_MISSES
 
     @property
     def is_full(self) -> bool:
@@ -65,7 +74,7 @@ class PieceSearch:
         tolerance = slack_tolerance(disjunct, bounds, query.graph)
         model = milp_model(query, bounds, disjunct, -tolerance)
         left = deadline - time.monotonic()
-        answer = solve_milp(model, (model.slack, -1.0), time_limit=left, target=-10 * tolerance)
+        answer = solve_milp(model, (model.slack, -1.0), time_limit=left, target=-10 * tolerance, proof=True)
         if answer.status == "infeasible":
             return False
         if answer.solution is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from veriflow.piecewise import Bounds, Exclusion, Relaxation, exclude, exclude_in_pieces
 from veriflow.query import Query
 
+from .attack import RepeatedAttack
 from .boxes import conjunctions
 from .pieces import PieceSearch, piece_of
 
@@ -56,9 +58,17 @@ class _Pieces:
 
 
 def search_splits(
-    query: Query, *, deadline: float, report: Callable[[PieceSearch], None] = lambda state: None
+    query: Query,
+    attack: RepeatedAttack | None = None,
+    *,
+    deadline: float,
+    most_pieces: float = math.inf,
+    report: Callable[[PieceSearch], None] = lambda state: None,
 ) -> PieceSearch:
-    """Close every piece of the region, or find a violation, or stop at ``deadline`` (a `time.monotonic` value)."""
+    """Close every piece of the region, or find a violation, or stop at ``deadline`` (a `time.monotonic` value).
+
+    An attack, where one is given, goes on between the rounds. After ``most_pieces`` the search stops as well.
+    """
     state = PieceSearch()
     root = exclude(query.graph, query.region, conjunctions(query))
     if root.excluded.all():
@@ -77,7 +87,10 @@ def search_splits(
     while heap:
         state.open, state.margin = len(heap), heap[0][0]
         report(state)
-        if state.witness is not None or state.is_full or time.monotonic() > deadline:
+        if attack and state.witness is None:
+            state.witness = attack.after(state.pieces + 1)
+        late = time.monotonic() > deadline or state.pieces > most_pieces
+        if state.witness is not None or late or state.is_full or state.is_vain:
             return state
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
         parents = _Pieces(

@@ -181,10 +181,12 @@ class _Search:
         split: NDArray[np.bool_] = open_mass > _CLOSED * masses
         self.settled += violated[~split].tolist()
         self.outside += float(open_mass[~split].sum())
-        children = boxes.halved(self.query, bounds, split, weights, self.region).entries()
-        count = int(split.sum())
+        parts, parents = boxes.halved(self.query, bounds, split, weights, self.region)
+        children: dict[int, list[tuple[Vector, Vector, Vector]]] = {}
+        for parent, entry in zip(parents.tolist(), parts.entries(), strict=True):
+            children.setdefault(parent, []).append(entry)
         for place, index in enumerate(np.flatnonzero(split)):
-            node = _Node(float(violated[index]), [children[place], children[place + count]])
+            node = _Node(float(violated[index]), children[place])
             heapq.heappush(self.heap, (-float(open_mass[index]), next(self.counter), node))
 
     def parted(self, boxes: OpenBoxes, bounds: Bounds, masses: Vector) -> tuple[Vector, Vector]:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from .graph import Affine, Graph, Matrix, Node, Relu, Vector
@@ -64,6 +65,31 @@ class Regions(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class UnitLines:
+    """Each unit of a ReLU between ``below·x`` and ``slope·x + offset`` on [l, u]; both hold exactly for the float slopes.
+
+    Arrays ``[..., size]``; ``on`` are the units that are never negative.
+    """
+
+    on: NDArray[np.bool_]
+    unstable: NDArray[np.bool_]
+    below: Vector
+    slope: Vector
+    offset: Vector
+
+
+def _unit_lines(low: Vector, high: Vector) -> UnitLines:
+    on = low >= 0
+    unstable = ~on & (high > 0)
+    width = np.where(unstable, high - low, 1.0)
+    slope = np.where(unstable, np.clip(high / width, 0.0, 1.0), on)
+    # the least offset for which slope·x + offset ≥ relu(x) at both ends, then rounded up
+    offset = np.maximum(-slope * low, high - slope * high) + 4 * _UNIT * (np.abs(low) + np.abs(high))
+    below = np.where(on | (unstable & (high > -low)), 1.0, 0.0)
+    return UnitLines(on, unstable, below, slope, np.where(unstable, offset, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
 class Bounds:
     """For every named tensor of a graph, a lower and an upper bound ``[..., size]`` that hold all over the region.
 
@@ -76,10 +102,30 @@ class Bounds:
     upper: Mapping[str, Vector]
     convex: Mapping[str, Vector] = field(default_factory=dict)
     slopes: Mapping[str, Vector] = field(default_factory=dict)
+    _magnitudes: dict[str, Vector] = field(default_factory=dict, init=False, repr=False)
+    _terms: dict[str, Vector] = field(default_factory=dict, init=False, repr=False)
+    _lines: dict[str, UnitLines] = field(default_factory=dict, init=False, repr=False)
 
     def magnitude(self, name: str) -> Vector:
         """max |t| of the tensor, entry by entry."""
-        return np.maximum(np.abs(self.lower[name]), np.abs(self.upper[name]))
+        if name not in self._magnitudes:
+            self._magnitudes[name] = np.maximum(np.abs(self.lower[name]), np.abs(self.upper[name]))
+        return self._magnitudes[name]
+
+    def terms(self, node: Affine) -> Vector:
+        """The sum of the sizes of all terms that an affine node adds up, entry by entry."""
+        if node.output not in self._terms:
+            size = np.abs(node.bias)
+            for name, _, _, absolute in node.products:
+                size = size + _times(self.magnitude(name), absolute)
+            self._terms[node.output] = size
+        return self._terms[node.output]
+
+    def unit_lines(self, node: Relu) -> UnitLines:
+        """The lines around a ReLU's units."""
+        if node.output not in self._lines:
+            self._lines[node.output] = _unit_lines(self.lower[node.input], self.upper[node.input])
+        return self._lines[node.output]
 
     def unstable(self, graph: Graph) -> Vector:
         """How many ReLU units of the graph may be on either side of zero, ``[...]``."""
@@ -179,22 +225,23 @@ def _times(vectors: Vector, weight: Matrix) -> Vector:
 def interval_bounds(graph: Graph, region: Regions) -> Bounds:
     """Bounds by interval arithmetic, layer by layer: the cheapest and the loosest."""
     lower, upper = {graph.input: region.lower}, {graph.input: region.upper}
+    bounds = Bounds(lower, upper)
     for node in graph.nodes:
-        lower[node.output], upper[node.output] = _interval_step(node, lower, upper)
-    return Bounds(lower, upper)
+        lower[node.output], upper[node.output] = _interval_step(node, bounds)
+    return bounds
 
 
-def _interval_step(node: Node, lower: Mapping[str, Vector], upper: Mapping[str, Vector]) -> tuple[Vector, Vector]:
+def _interval_step(node: Node, bounds: Bounds) -> tuple[Vector, Vector]:
+    """Bounds on a node's output from those on its inputs."""
     if isinstance(node, Relu):
-        return np.maximum(lower[node.input], 0.0), np.maximum(upper[node.input], 0.0)
-    low, high, size, terms = node.bias, node.bias, np.abs(node.bias), 1
-    for name, weight in node.terms:
-        middle, radius = (lower[name] + upper[name]) / 2, (upper[name] - lower[name]) / 2
-        centre, spread = _times(middle, weight.T), _times(radius, abs(weight).T)
+        return np.maximum(bounds.lower[node.input], 0.0), np.maximum(bounds.upper[node.input], 0.0)
+    low, high, terms = node.bias, node.bias, 1
+    for name, weight, turned, absolute in node.products:
+        middle, radius = (bounds.lower[name] + bounds.upper[name]) / 2, (bounds.upper[name] - bounds.lower[name]) / 2
+        centre, spread = _times(middle, turned), _times(radius, absolute)
         low, high = low + centre - spread, high + centre + spread
-        size = size + 2 * _times(np.maximum(np.abs(lower[name]), np.abs(upper[name])), abs(weight).T)
         terms += 2 * weight.shape[1]
-    error = rounding_share(terms) * size + _TINY
+    error = rounding_share(terms) * 2 * bounds.terms(node) + _TINY
     return low - error, high + error
 
 
@@ -219,14 +266,17 @@ def symbolic_bounds(
     convex: dict[str, Vector] = {}
     slopes: dict[str, Vector] = {}
     relu_inputs = {relu.input for relu in graph.relus}
+    so_far = Bounds(
+        lower, upper, convex, slopes
+    )  # what it derives from a tensor's bounds is asked for when these are final
     for node in graph.nodes:
-        low, high = _interval_step(node, lower, upper)
+        low, high = _interval_step(node, so_far)
         if within is not None and node.output in within.lower:
             low, high = np.maximum(low, within.lower[node.output]), np.minimum(high, within.upper[node.output])
         lower[node.output], upper[node.output] = low, high
         if not isinstance(node, Affine):
             continue
-        so_far, size = Bounds(lower, upper, convex), len(node.bias)
+        size = len(node.bias)
         if within is not None:
             if node.output in relu_inputs:
                 slopes[node.output] = _tighten_unstable(graph, region, so_far, node.output)
@@ -237,7 +287,7 @@ def symbolic_bounds(
             upper[node.output] = np.minimum(high, -both.lower[..., size:])
             if both.at_vertices is not None and node.output in relu_inputs:
                 convex[node.output] = -both.at_vertices[..., size:, :]
-    return Bounds(lower, upper, convex, slopes)
+    return so_far
 
 
 def _tighten_unstable(graph: Graph, region: Regions, bounds: Bounds, tensor: str) -> Vector:
@@ -326,31 +376,21 @@ def _least(values: Vector, shares: Vector | None) -> Vector:
 
 
 def _through_affine(node: Affine, rows: Vector, state: _Backward) -> None:
-    effect = np.abs(node.bias)
-    for name, weight in node.terms:
-        effect = effect + _times(state.bounds.magnitude(name), abs(weight).T)
-    state.shift(rows @ node.bias, state.gamma(len(node.bias)) * _dot(np.abs(rows), effect))
-    for name, weight in node.terms:
+    state.shift(rows @ node.bias, state.gamma(len(node.bias)) * _dot(np.abs(rows), state.bounds.terms(node)))
+    for name, weight, _, _ in node.products:
         state.add(name, _times(rows, weight))
 
 
 def _through_relu(node: Relu, rows: Vector, state: _Backward) -> None:
-    """Each unit between ``below·x`` and ``slope·x + offset`` on [l, u]; both lines hold exactly for the float slopes.
+    """By the lines of each unit.
 
     At the vertices, the part of a coefficient below zero that the upper line does not take goes to the convex function.
     """
-    low, high = state.bounds.lower[node.input], state.bounds.upper[node.input]
+    lines = state.bounds.unit_lines(node)
+    on, unstable, slope, offset = lines.on, lines.unstable, lines.slope, lines.offset
     convex, chosen = state.bounds.convex.get(node.input), state.relaxation
-    on = low >= 0
-    unstable = ~on & (high > 0)
-    width = np.where(unstable, high - low, 1.0)
-    slope = np.where(unstable, np.clip(high / width, 0.0, 1.0), on)
-    # the least offset for which slope·x + offset ≥ relu(x) at both ends, then rounded up
-    offset = np.where(unstable, np.maximum(-slope * low, high - slope * high), 0.0)
-    offset = offset + np.where(unstable, 4 * _UNIT * (np.abs(low) + np.abs(high)), 0.0)
-    if chosen is None:
-        below = np.where(on | (unstable & (high > -low)), 1.0, 0.0)[..., None, :]
-    else:
+    below = lines.below[..., None, :]
+    if chosen is not None:
         below = np.where(unstable[..., None, :], np.clip(chosen.slopes[node.output], 0, 1), on[..., None, :])
     negative = np.minimum(rows, 0)
     state.lines[node.output] = (negative, offset)
@@ -364,11 +404,11 @@ def _through_relu(node: Relu, rows: Vector, state: _Backward) -> None:
         rest, peaks = negative - chord, np.maximum(convex, 0)
         total = rest @ peaks
         state.at_vertices = total if state.at_vertices is None else state.at_vertices + total
-        highest = np.maximum(peaks.max(axis=-1), np.maximum(high, 0))
+        highest = np.maximum(peaks.max(axis=-1), np.maximum(state.bounds.upper[node.input], 0))
         state.error = state.error + state.gamma(2 * offset.shape[-1]) * _dot(-rest, highest)
         part = np.maximum(rows, 0) * below + chord * slope[..., None, :]
     if chosen is not None and node.output in chosen.multipliers:
-        sign = np.where(on, 1.0, np.where(high <= 0, -1.0, 0.0))
+        sign = np.where(on, 1.0, np.where(unstable, 0.0, -1.0))
         taken = sign[..., None, :] * np.maximum(chosen.multipliers[node.output], 0)
         size = np.abs(taken) + np.abs(part)
         state.error = state.error + state.gamma(0) * _dot(size, state.bounds.magnitude(node.input))

@@ -14,10 +14,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from ..errors import GraphError
-from .graph import Graph, Matrix, Relu, dense
-
-_SMALL = 2**16
-"""Entries of a sparse matrix up to which torch is faster with a dense one."""
+from .graph import Graph, Matrix, Relu
 
 
 def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
@@ -34,15 +31,15 @@ def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
             values[node.output] = values[node.input].relu()
         else:
             total = torch.from_numpy(node.bias)
-            for name, weight in node.terms:
-                total = total + _apply(weight, values[name])
+            for name, weight, turned, _ in node.products:
+                total = total + _apply(weight, turned, values[name])
             values[node.output] = total
     return values
 
 
-def _apply(weight: Matrix, x: Tensor) -> Tensor:
-    if not sparse.issparse(weight) or weight.shape[0] * weight.shape[1] <= _SMALL:
-        return x @ torch.from_numpy(dense(weight)).T
+def _apply(weight: Matrix, turned: Matrix, x: Tensor) -> Tensor:
+    if not sparse.issparse(weight):
+        return x @ torch.from_numpy(turned)
     product: Tensor = _SparseProduct.apply(  # type: ignore[no-untyped-call]
         x.reshape(-1, weight.shape[1]), weight
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +16,9 @@ from ..errors import GraphError
 
 Vector = NDArray[np.float64]
 Matrix: TypeAlias = Any  # NDArray[np.float64] or scipy.sparse.csr_array, which ships no types
+
+SMALL = 1 << 14
+"""Matrices of at most this many entries are multiplied densely: there a sparse product costs more than it saves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +40,26 @@ class Affine:
     def inputs(self) -> tuple[str, ...]:
         """Names that the node reads."""
         return tuple(name for name, _ in self.terms)
+
+    @cached_property
+    def products(self) -> tuple[tuple[str, Matrix, Matrix, Matrix], ...]:
+        """Each term as it is multiplied again and again: its input, the weight, its transpose, and that of absolute values."""
+        found = []
+        for name, given in self.terms:
+            weight: Matrix = dense(given) if math.prod(given.shape) <= SMALL else given
+            turned: Matrix = weight.T.tocsr() if sparse.issparse(weight) else np.ascontiguousarray(weight.T)
+            found.append((name, weight, turned, abs(turned)))
+        return tuple(found)
+
+    @cached_property
+    def entries(self) -> tuple[tuple[str, NDArray[np.intp], NDArray[np.intp], Vector], ...]:
+        """What is not zero in each term: its input, then rows, columns and values."""
+        found = []
+        for name, weight in self.terms:
+            coo = sparse.coo_array(weight)
+            kept = coo.data != 0
+            found.append((name, coo.row[kept].astype(np.intp), coo.col[kept].astype(np.intp), coo.data[kept]))
+        return tuple(found)
 
 
 def _float64(array: Matrix) -> Matrix:

@@ -92,7 +92,7 @@ def exclude(graph: Graph, region: Regions, violation: Conjunctions, *, steps: in
         choices = ascent.parameters() + sums.scores
         if bool((goal == ENOUGH).all()) or since == PATIENCE or not choices:
             break
-        optimiser = optimiser or torch.optim.Adam(choices, lr=RATE)
+        optimiser = optimiser or torch.optim.Adam(choices, lr=RATE, fused=True)
         _ascend(optimiser, goal, ascent)
         optimiser.param_groups[0]["lr"] *= DECAY
     last = found.pop(graph.output, Relaxation({}, {}))
@@ -112,7 +112,7 @@ def exclude_in_pieces(
     lower, upper, convex = ({n: torch.from_numpy(v) for n, v in part.items()} for part in _parts(graph, bounds))
     given, limit = torch.from_numpy(rows), torch.from_numpy(limits)
     scale = given.abs().sum(-1) + limit.abs()
-    optimiser = torch.optim.Adam(ascent.parameters(), lr=PIECE_RATE)
+    optimiser = torch.optim.Adam(ascent.parameters(), lr=PIECE_RATE, fused=True)
     for _ in range(PIECE_STEPS):
         goal = ((ascent.last(-given, lower, upper, convex) + limit) / scale).clamp_max(ENOUGH)
         if bool((goal == ENOUGH).all()):
