@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_queries import threshold_query
 
 from exporters import milp_model, query_from_bytes
-from small_queries import threshold_query
 from veriflow.piecewise import symbolic_bounds
 from verify import Outcome, verify
 from verify.linear_branching import BranchedProgram

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_queries import REGIONS, exact
+from small_queries import REGIONS, exact, linear
 
 from veriflow import network_query, output_between
 from veriflow.errors import RegionError
@@ -143,8 +143,21 @@ def test_a_coordinate_that_cancels_but_costs_bounds_is_split():
     )
     square = Box(-np.ones(2), np.ones(2))
     query = network_query(Graph("x", 2, nodes, "y"), square, output_between(0, -0.9, 1.0))
-    bounds, is_open, weights = (boxes := OpenBoxes.whole(query, square)).examined(query, square)
+    _, is_open, weights = (boxes := OpenBoxes.whole(query, square)).examined(query, square)
     assert is_open.tolist() == [[True, False]]
     assert weights[0] == pytest.approx([0.01, 0.5])
-    halves = boxes.halved(query, bounds, np.array([True]), weights, square)
-    assert (halves.upper - halves.lower).tolist() == [[2.0, 1.0], [2.0, 1.0]]
+    lower, upper, _ = split_boxes(boxes.lower, boxes.upper, weights, square)
+    assert (upper - lower).tolist() == [[2.0, 1.0], [2.0, 1.0]]
+
+
+def test_parts_of_a_few_boxes_cover_them_and_keep_their_parents_bounds():
+    ball = Ball(1, 2.0, 2)
+    query = network_query(linear([1.0, 1.0]), ball, output_between(0, -1.0, 1.0))
+    whole = OpenBoxes.whole(query, ball)
+    bounds, _, weights = whole.examined(query, ball)
+    parts, parents = whole.halved(query, bounds, np.array([True]), weights, ball)
+    assert len(parts.lower) > 8
+    assert set(parents.tolist()) == {0}
+    points = draw_points(ball, 200, 0).numpy()
+    inside = ((points[:, None] >= parts.lower) & (points[:, None] <= parts.upper)).all(axis=2)
+    assert inside.any(axis=1).all()

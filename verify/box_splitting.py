@@ -36,8 +36,8 @@ from .verdict import Witness
 Vector = NDArray[np.float64]
 
 BATCH = 256
-LEAF_UNITS = 6
-"""Boxes with at most this many unstable units go to a mixed-integer program instead of being split again."""
+LEAF_UNITS = 20
+"""Boxes with at most this many unstable units are decided by a small program instead of being split again."""
 
 
 @dataclass

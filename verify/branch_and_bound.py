@@ -39,7 +39,7 @@ def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
         return _verdict(search_splits(query, attack, deadline=deadline))
     if not isinstance(region, Ball) or region.inner or not region.radius:
         return _verdict(search_box(query, region, attack, deadline=deadline))
-    if region.dim >= BOTH_WAYS:
+    if region.dim >= BOTH_WAYS and query.graph.relus:
         found = search_splits(query, attack, deadline=deadline, most_pieces=TRIED)
         if found.witness is not None or not found.open:
             return _verdict(found)
@@ -65,5 +65,7 @@ def _verdict(state: PieceSearch) -> Verdict:
         return Verdict(Outcome.UNKNOWN, f"{state.open} of {state.pieces} pieces stay open at {end}")
     if state.near_misses:
         return Verdict(Outcome.UNKNOWN, "a near miss within the tolerance stays open")
-    found = f"bounds over {state.pieces} pieces" if state.pieces else "symbolic bounds over the whole region"
-    return Verdict(Outcome.HOLDS, f"{found} exclude every violation")
+    found = "bounds over the whole region exclude"
+    if state.pieces > 1:
+        found = f"{state.pieces} pieces cover the region and exclude"
+    return Verdict(Outcome.HOLDS, f"{found} every violation")

@@ -29,8 +29,8 @@ Signs = NDArray[np.int8]
 Indices = NDArray[np.intp]
 
 BATCH = 128
-LEAF_UNITS = 4
-"""Pieces with at most this many unstable units are decided by a mixed-integer program."""
+LEAF_UNITS = 40
+"""Pieces with at most this many unstable units are decided by a small program: it joins what all splits say, bounds do not."""
 
 
 @dataclass(frozen=True, eq=False)
