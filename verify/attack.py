@@ -22,8 +22,8 @@ from .verdict import Witness
 LATER = 256
 """Pieces of a search after which it is attacked again; then after four times as many, and so on."""
 
-FIRST_STEPS = 8
-"""Steps of the attack before any proof is tried: most violations are found by then."""
+STEPS = 40
+"""Steps of an attack, which get shorter up to the last."""
 
 
 def violation_slack(violation: Disjunction, outputs: Tensor) -> Tensor:
@@ -54,9 +54,12 @@ def _arrays(violation: Disjunction, size: int) -> tuple[Tensor, Tensor, tuple[tu
     return rows, torch.tensor(limits, dtype=torch.float64), groups
 
 
-def find_violation(query: Query, *, starts: int = 128, steps: int = 40, seed: int = 0) -> Witness | None:
-    """A replayed violation, or None: projected gradient ascent on the slack from random points of the region."""
-    points = climb(query, draw_points(query.region, starts, seed), steps)
+def find_violation(query: Query, *, starts: int = 128, seed: int = 0, cut: int = STEPS) -> Witness | None:
+    """A replayed violation, or None: projected gradient ascent on the slack from random points of the region.
+
+    ``cut`` ends it after as many of its steps.
+    """
+    points = climb(query, draw_points(query.region, starts, seed), cut=cut)
     with torch.no_grad():
         slack = violation_slack(query.violation, evaluate(query.graph, points)[query.graph.output])
     for place in slack.argsort(descending=True)[:4].tolist():
@@ -71,11 +74,12 @@ def find_violation(query: Query, *, starts: int = 128, steps: int = 40, seed: in
 class RepeatedAttack:
     """Attacks between the rounds of a search: a short one at once, a longer one after ``first`` pieces, then ever fewer.
 
-    Each is from other points; the next one is due when the search has looked at four times as many pieces.
+    Each is from other points; the next one is due when the search has looked at four times as many pieces. The short one
+    has ``cut`` steps: most violations are found by then.
     """
 
-    def __init__(self, query: Query, first: int) -> None:
-        self.query, self.first, self.due, self.seed = query, first, 0, 0
+    def __init__(self, query: Query, *, first: int, cut: int) -> None:
+        self.query, self.first, self.cut, self.due, self.seed = query, first, cut, 0, 0
 
     def after(self, pieces: int) -> Witness | None:
         """A violation, if an attack is due after so many pieces and finds one."""
@@ -84,7 +88,7 @@ class RepeatedAttack:
         self.seed += 1
         if self.seed == 1:
             self.due = self.first
-            return find_violation(self.query, steps=FIRST_STEPS)
+            return find_violation(self.query, cut=self.cut)
         self.due = max(LATER, 4 * pieces)
         return find_violation(self.query, seed=self.seed)
 
@@ -146,20 +150,21 @@ def _draw_part(region: Ball | Box, count: int, generator: torch.Generator) -> Te
     return points
 
 
-def climb(query: Query, points: Tensor, steps: int) -> Tensor:
-    """Each point's best iterate of normalised projected gradient ascent on the slack, ``[n, dim]``.
+def climb(query: Query, points: Tensor, steps: int = STEPS, cut: int | None = None) -> Tensor:
+    """Each point's best iterate of normalised projected gradient ascent on the slack, ``[n, dim]``, after ``cut`` of its steps.
 
     Steps are taken in the unit of each coordinate's width. A slack of zero does not end the search: where constraints
     are strict, such as those of a point and its copy that coincide, it is no violation.
     """
     width = torch.from_numpy(query.region.upper) - torch.from_numpy(query.region.lower)
     best, best_slack = points.clone(), torch.full((len(points),), -math.inf, dtype=torch.float64)
-    for step in range(steps + 1):
+    last = steps if cut is None else min(cut, steps)
+    for step in range(last + 1):
         points = points.detach().requires_grad_()
         slack = violation_slack(query.violation, evaluate(query.graph, points)[query.graph.output])
         better = slack.detach() > best_slack
         best[better], best_slack[better] = points.detach()[better], slack.detach()[better]
-        if bool((best_slack > 0).any()) or step == steps:
+        if bool((best_slack > 0).any()) or step == last:
             break
         (gradient,) = torch.autograd.grad(slack.sum(), points)
         uphill = gradient * width

@@ -31,7 +31,7 @@ def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
     region = query.region
     refuse_round_shells(region)
     few = region.dim <= FEW_DIMENSIONS or not query.graph.relus
-    attack = RepeatedAttack(query, first=256 if few else 1)
+    attack = RepeatedAttack(query, first=256, cut=8) if few else RepeatedAttack(query, first=1, cut=16)
     witness = attack.after(0)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
@@ -51,7 +51,7 @@ def _on_ball(query: Query, ball: Ball, attack: RepeatedAttack, deadline: float) 
     if state.witness is not None:
         return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
     if state.proved >= ball.radius:
-        return Verdict(Outcome.HOLDS, f"{state.boxes} boxes cover the ball and exclude every violation")
+        return Verdict(Outcome.HOLDS, _excluded(state.boxes, "boxes"))
     end = FULL if state.is_full else "the time limit"
     missed = "a near miss within the tolerance" if state.settled else end
     return Verdict(Outcome.UNKNOWN, f"{missed} leaves norms from {state.proved:.6g} open")
@@ -65,7 +65,9 @@ def _verdict(state: PieceSearch) -> Verdict:
         return Verdict(Outcome.UNKNOWN, f"{state.open} of {state.pieces} pieces stay open at {end}")
     if state.near_misses:
         return Verdict(Outcome.UNKNOWN, "a near miss within the tolerance stays open")
-    found = "bounds over the whole region exclude"
-    if state.pieces > 1:
-        found = f"{state.pieces} pieces cover the region and exclude"
-    return Verdict(Outcome.HOLDS, f"{found} every violation")
+    return Verdict(Outcome.HOLDS, _excluded(state.pieces, "pieces"))
+
+
+def _excluded(count: int, parts: str) -> str:
+    found = f"{count} {parts} cover the region, and their bounds exclude" if count > 1 else "bounds exclude"
+    return f"{found} every violation"

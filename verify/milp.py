@@ -150,7 +150,7 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
     """
     start = time.monotonic()
     refuse_round_shells(query.region)
-    attack, attacked = RepeatedAttack(query, first=1), "an attack found a violation, replayed exactly"
+    attack, attacked = RepeatedAttack(query, first=1, cut=8), "an attack found a violation, replayed exactly"
     witness = attack.after(0)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, attacked, witness)
