@@ -21,12 +21,13 @@ import os
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from highs_alone import verify_by_highs
 from models import CACHE, classifier, digits, flow, moons
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +40,6 @@ from veriflow.piecewise import symbolic_bounds
 from veriflow.threads import one_thread
 from verify import AUTO, Outcome, Verdict, verify_with
 from verify.attack import nearest_violation
-from verify.milp import verify_by_programs
 from verify.polish import polished
 
 HIGHS = "highs"
@@ -153,13 +153,9 @@ def verify_with_one(query: Query, solver: str, timeout: float) -> Verdict:
 
 
 def highs(query: Query, solver: str, timeout: float) -> Verdict:
-    """HiGHS alone: the programs of symbolic bounds over the whole region, as Gurobi gets them."""
-    start = time.monotonic()
+    """The verdict of HiGHS alone."""
     with one_thread():
-        bounds = symbolic_bounds(query.graph, query.region)
-        left = timeout - (time.monotonic() - start)
-        verdict = verify_by_programs(query, bounds, [True] * len(query.violation), timeout=left)
-    return replace(verdict, engine=solver, seconds=time.monotonic() - start)
+        return verify_by_highs(query, timeout)
 
 
 def answer(query: Query, solver: str, timeout: float, afresh: bool) -> tuple[str, float]:

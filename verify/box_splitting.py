@@ -143,12 +143,12 @@ def _decide_leaf(
     tolerance = slack_tolerance(disjunct, bounds, query.graph)
     here = query.at(ball)
     model = milp_model(here, bounds, disjunct, -tolerance)
-    answer = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic(), proof=True)
+    answer = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
     if answer.proved >= limit() and (answer.status == "infeasible" or limit() < ball.radius):
         return
     for slack in (tolerance, 0.0):
         model = milp_model(here, bounds, disjunct, slack)
-        found = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic(), proof=True)
+        found = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
         witness = replay(query, found.solution[model.inputs].tolist()) if found.solution is not None else None
         if witness is not None:
             if witness.norm < state.refuted:

@@ -61,7 +61,7 @@ ENGINES: dict[str, EngineInfo] = {
             "milp",
             "highspy",
             "highspy",
-            "boxes, balls, shells; HiGHS, taken at its word",
+            "boxes, balls, shells; linear programs, all bounds proved",
             "comes with veriflow",
             verify_milp,
         ),

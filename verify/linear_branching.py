@@ -19,7 +19,7 @@ from scipy import sparse
 
 from exporters import MilpModel, highs_model
 
-from .milp_scaling import FEASIBILITY_TOLERANCE, INTEGRALITY_TOLERANCE, SMALLEST_COEFFICIENT
+from .milp_scaling import FEASIBILITY_TOLERANCE, SMALLEST_COEFFICIENT
 
 Vector = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -28,8 +28,12 @@ Status = Literal["optimal", "infeasible", "stopped"]
 _UNIT, _TINY = 2.0**-52, 1e-290
 
 
+WHOLE = 1e-6
+"""Numbers this near to whole ones are taken for them; the linear program is then solved with these."""
+
+
 class BranchedProgram:
-    """Minimise ``sign · v[column]`` over a program with few whole numbers, all of them 0 or 1.
+    """Minimise ``sign · v[column]`` over a program whose whole numbers are all 0 or 1.
 
     Attributes:
         proved: no solution has a smaller objective; infinite where there is none.
@@ -80,8 +84,8 @@ class BranchedProgram:
             free = np.flatnonzero(low < high)
             middle = values[self.whole] if values is not None else np.full(len(self.whole), 0.5)
             away = np.minimum(middle, 1 - middle)[free]
-            if values is not None and (not len(away) or away.max() <= INTEGRALITY_TOLERANCE):
-                self._take(values)
+            if values is not None and (not len(away) or away.max() <= WHOLE):
+                self._take(values if not len(away) or away.max() == 0 else self._settled(values))
                 self.proved = min(self.proved, bound)
                 continue
             if not len(free):
@@ -94,11 +98,11 @@ class BranchedProgram:
                 here[0][unit] = here[1][unit] = value
                 stack.append((bound, *here))
 
-    def settle(self, values: Vector) -> None:
-        """Take a solution, or a better one with the same whole numbers, which HiGHS may have left off by its tolerance."""
+    def _settled(self, values: Vector) -> Vector:
+        """The solution with whole numbers that are whole, if there is one."""
         whole = np.round(values[self.whole])
         _, better = self._bounded(whole, whole)
-        self._take(values if better is None else better)
+        return values if better is None else better
 
     def _enough(self, cutoff: float) -> float:
         """A bound from which on a part of the tree is of no more interest."""

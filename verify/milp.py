@@ -1,35 +1,24 @@
-"""The milp engine: HiGHS maximises the slack of each way to violate the property."""
+"""The milp engine: one program for each way to violate the property, whose slack is maximised."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import highspy
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters import MilpModel, highs_model, milp_model
+from exporters import MilpModel, milp_model
 from veriflow.errors import QueryError
-from veriflow.piecewise import Bounds
 from veriflow.query import Query
 from veriflow.regions import Ball, Region, pieces
 
 from .attack import RepeatedAttack
 from .boxes import open_part
 from .linear_branching import BranchedProgram, Status
-from .milp_scaling import (
-    FEASIBILITY_TOLERANCE,
-    INTEGRALITY_TOLERANCE,
-    MARGIN_TOLERANCE,
-    SMALLEST_COEFFICIENT,
-    balanced,
-    slack_scale,
-    slack_tolerance,
-)
+from .milp_scaling import MARGIN_TOLERANCE, balanced, slack_scale, slack_tolerance
 from .replay import replay
 from .verdict import Outcome, Verdict
 
@@ -38,7 +27,7 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MilpAnswer:
-    """What HiGHS found: the least objective proved possible, the best solution and its objective.
+    """What was found: the least objective proved possible, the best solution and its objective.
 
     A solution whose objective is infinite lies outside of an L2 ball in the last program that there was time for; its
     input is then moved onto the sphere.
@@ -57,20 +46,17 @@ def solve_milp(
     time_limit: float,
     target: float = -math.inf,
     cutoff: float = math.inf,
-    proof: bool = False,
 ) -> MilpAnswer:
     """Minimise ``sign · v[column]`` for ``minimise = (column, sign)``.
 
-    Stops early at a solution at or below ``target``; solutions above ``cutoff`` are not of interest. With ``proof``, what is
-    said to be proved is, by `BranchedProgram`, which suits programs of few whole numbers; without, it is what HiGHS says,
-    which has been seen to call a program infeasible that is not. L2 balls are outlined
+    Stops early at a solution at or below ``target``; solutions above ``cutoff`` are not of interest. L2 balls are outlined
     by tangents: while a solution lies outside of one by more than `exporters.cones.MISS`, tangents at it are added. What
     a program proves stays proved, for each is a relaxation.
     """
     deadline, proved = time.monotonic() + time_limit, -math.inf
     while True:
         left = deadline - time.monotonic()
-        answer = _solve_outline(model, minimise, time_limit=left, target=target, cutoff=cutoff, proof=proof)
+        answer = _solve_outline(model, minimise, time_limit=left, target=target, cutoff=cutoff)
         proved = max(proved, answer.proved)
         if answer.solution is None:
             return replace(answer, proved=proved)
@@ -83,53 +69,15 @@ def solve_milp(
 
 
 def _solve_outline(
-    model: MilpModel, minimise: tuple[int, float], *, time_limit: float, target: float, cutoff: float, proof: bool
+    model: MilpModel, minimise: tuple[int, float], *, time_limit: float, target: float, cutoff: float
 ) -> MilpAnswer:
     """The answer for the rows alone."""
     scaled = balanced(model)
     unit = float(scaled.units[minimise[0]])
     tree = BranchedProgram(scaled.program, minimise)
-    if proof or not model.integral.any():
-        tree.search(deadline=time.monotonic() + time_limit, target=target / unit, cutoff=cutoff / unit)
-        status, proved = tree.status, tree.proved
-    else:
-        program = highs_model(scaled.program, minimise)
-        status, proved = _ask_highs(program, tree, time_limit, target / unit, cutoff / unit)
+    tree.search(deadline=time.monotonic() + time_limit, target=target / unit, cutoff=cutoff / unit)
     solution = None if tree.solution is None else scaled.units * tree.solution
-    return MilpAnswer(status, unit * proved, unit * tree.found, solution)
-
-
-def _ask_highs(
-    program: highspy.HighsLp, tree: BranchedProgram, time_limit: float, target: float, cutoff: float
-) -> tuple[Status, float]:
-    """What HiGHS says of a program with whole numbers, and is proved if it is right; its solution goes to the tree."""
-    solver = highspy.Highs()
-    options = {
-        "output_flag": False,
-        "threads": 1,
-        "random_seed": 0,
-        "time_limit": max(time_limit, 0.01),
-        "primal_feasibility_tolerance": FEASIBILITY_TOLERANCE,
-        "dual_feasibility_tolerance": FEASIBILITY_TOLERANCE,
-        "mip_feasibility_tolerance": INTEGRALITY_TOLERANCE,
-        "mip_rel_gap": 1e-6,
-        "mip_abs_gap": 1e-9,
-        "small_matrix_value": SMALLEST_COEFFICIENT,
-        "objective_target": target,
-        "objective_bound": cutoff,
-    }
-    for name, value in options.items():
-        solver.setOptionValue(name, value)
-    solver.passModel(program)
-    solver.run()
-    S = highspy.HighsModelStatus
-    status, info = solver.getModelStatus(), solver.getInfo()
-    if status == S.kInfeasible:
-        return "infeasible", math.inf
-    if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
-        tree.settle(np.array(solver.getSolution().col_value))
-    bounded = status in {S.kOptimal, S.kTimeLimit, S.kObjectiveTarget}  # where its bound means something
-    return "optimal" if status == S.kOptimal else "stopped", info.mip_dual_bound if bounded else -math.inf
+    return MilpAnswer(tree.status, unit * tree.proved, unit * tree.found, solution)
 
 
 def refuse_round_shells(region: Region) -> None:
@@ -160,12 +108,6 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
     witness = attack.after(1)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, attacked, witness)
-    return verify_by_programs(query, bounds, is_open, timeout=timeout - (time.monotonic() - start))
-
-
-def verify_by_programs(query: Query, bounds: Bounds, is_open: Sequence[bool], *, timeout: float) -> Verdict:
-    """Decide a query by one program for each disjunct that is open; bounds are those of `exporters.milp_model`."""
-    start = time.monotonic()
     gaps: list[str] = []
     missed = MARGIN_TOLERANCE
     for disjunct in itertools.compress(query.violation, is_open):
@@ -190,4 +132,4 @@ def verify_by_programs(query: Query, bounds: Bounds, is_open: Sequence[bool], *,
             gaps.append(f"largest slack {-answer.found:.3g} is within the tolerance {tolerance:.1g} of zero")
     if gaps:
         return Verdict(Outcome.UNKNOWN, "; ".join(dict.fromkeys(gaps)))
-    return Verdict(Outcome.HOLDS, f"HiGHS finds that every violation misses by more than {missed:.2g} of its scale")
+    return Verdict(Outcome.HOLDS, f"every violation misses by more than {missed:.2g} of its scale")

@@ -21,9 +21,6 @@ SMALLEST_COEFFICIENT = 1e-9
 FEASIBILITY_TOLERANCE = 1e-9
 """How far HiGHS may leave a row or a bound, in the units of `balanced`."""
 
-INTEGRALITY_TOLERANCE = 1e-6
-"""How far it may leave a whole number; with 1e-9, HiGHS 1.15 calls programs infeasible that are not."""
-
 MARGIN_TOLERANCE = 1e-6
 """HOLDS needs every violation to miss by more than this, relative to the scale of its slack: HiGHS works in floats."""
 

@@ -74,7 +74,7 @@ class PieceSearch:
         tolerance = slack_tolerance(disjunct, bounds, query.graph)
         model = milp_model(query, bounds, disjunct, -tolerance)
         left = deadline - time.monotonic()
-        answer = solve_milp(model, (model.slack, -1.0), time_limit=left, target=-10 * tolerance, proof=True)
+        answer = solve_milp(model, (model.slack, -1.0), time_limit=left, target=-10 * tolerance)
         if answer.status == "infeasible":
             return False
         if answer.solution is None:

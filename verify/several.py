@@ -60,7 +60,7 @@ def verify_with(
 
     One name alone that is an engine of veriflow runs in this process; everything else in processes of its own. ``auto``
     alone is the default engine in this process for two seconds, which is more than most queries take and than a process
-    needs to start. Where these do not suffice, ``bab`` and ``smt`` go on at once; where a near miss is all that
+    needs to start. Where these do not suffice, ``bab``, ``milp`` and ``smt`` go on at once; where a near miss is all that
     is open, ``smt`` alone, which tells it from a violation.
 
     Args:
@@ -103,7 +103,7 @@ def _in_order(query: Query, timeout: float, memory: float) -> Answers:
     left = timeout - alone.seconds
     if alone.outcome is not Outcome.UNKNOWN or left <= 0:
         return Answers(alone, (alone,))
-    names = ("bab", "smt") if alone.seconds >= ALONE else ("smt",)
+    names = ("bab", "milp", "smt") if alone.seconds >= ALONE else ("smt",)
     together = verify_with(query, names, timeout=left, memory=memory)
     verdict = replace(together.verdict, seconds=alone.seconds + together.verdict.seconds)
     return Answers(verdict, (alone, *together.each))
