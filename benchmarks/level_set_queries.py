@@ -1,6 +1,6 @@
 """Claim: on queries over level sets nothing else is as fast as the bab engine, and no engine is wrong.
 
-    VERIFLOW_TOOLS=/path/to/tools/bin python benchmarks/level_set_queries.py bab milp smt marabou --sets moons,digits
+    VERIFLOW_TOOLS=/path/to/tools/bin python benchmarks/level_set_queries.py [bab milp marabou …] [--sets moons,digits]
 
 Queries on ``classifier ∘ flow`` at multiples of the norm of the nearest violation that an attack finds and polishes. Every
 solver answers every query, alone, one thread, in this process or one of its own, with the same time limit. Answers are
@@ -38,7 +38,7 @@ from veriflow import Ball, Query, classified_as, flow_query
 from veriflow.files import write_atomically
 from veriflow.piecewise import symbolic_bounds
 from veriflow.threads import one_thread
-from verify import AUTO, Outcome, Verdict, verify_with
+from verify import ENGINES, Outcome, Verdict, found_tools, verify_with
 from verify.attack import nearest_violation
 from verify.polish import polished
 
@@ -176,6 +176,13 @@ def unstable_share(query: Query) -> str:
     return f"{bounds.unstable(query.graph)} of {query.graph.relu_count}"
 
 
+def installed() -> list[str]:
+    """bab, HiGHS, and every other engine and tool that is found."""
+    engines = [name for name, info in ENGINES.items() if name != "bab" and info.version is not None]
+    tools = [name for name, _, tool in found_tools() if tool is not None and not name.startswith("smt")]
+    return ["bab", HIGHS, *engines, *tools]
+
+
 class GivenUp:
     """Which solvers left all three radii of a flow open: they are not asked about deeper ones of that set and norm."""
 
@@ -197,7 +204,7 @@ class GivenUp:
 def main() -> None:
     """Print the table, how many each solver decides, and the ratios; draw the picture."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("solvers", nargs="*", default=[AUTO, "bab", "milp"])
+    parser.add_argument("solvers", nargs="*", default=installed(), help="those that are installed, where none is named")
     parser.add_argument("--sets", default=",".join(data_sets()))
     parser.add_argument("--timeout", type=float, default=60.0)
     parser.add_argument("--afresh", default="", help="solvers whose kept answers are not taken")

@@ -31,7 +31,7 @@ from verify import (
     violations_in_data,
 )
 from verify import smt as smt_module
-from verify.attack import draw_points, project
+from verify.attack import RepeatedAttack, climb, draw_points, project
 from verify.boxes import RegionBoxes, box_norms, split_boxes
 from verify.pieces import PieceSearch
 
@@ -332,3 +332,21 @@ def test_a_tie_of_an_affine_map_in_many_dimensions_is_no_violation(engine):
     assert verify(query, engine, timeout=2).outcome is not Outcome.VIOLATED
     beyond = network_query(graph, Ball(math.inf, 1.0, 9), output_between(0, -9, 8))
     assert verify(beyond, engine, timeout=20).outcome is Outcome.VIOLATED
+
+
+def test_attacks_come_at_once_then_ever_less_often_and_from_other_points(monkeypatch):
+    made = []
+    monkeypatch.setattr(sys.modules["verify.attack"], "find_violation", lambda query, **options: made.append(options))
+    attack = RepeatedAttack(small_query("L1 ball", "between"), first=1, cut=16)
+    for pieces in (0, 0, 1, 255, 256, 1023, 1024, 5000):
+        attack.after(pieces)
+    assert made == [{"cut": 16}, {"seed": 2}, {"seed": 3}, {"seed": 4}, {"seed": 5}]
+
+
+def test_a_cut_attack_takes_the_first_steps_of_a_whole_one():
+    query = threshold_query(0)
+    start = draw_points(query.region, 16, 0)
+    once, more = (climb(query, start, cut=cut) for cut in (0, 3))
+    assert (once == start).all()
+    assert not (more == start).all()
+    assert (climb(query, start, 3) != more).any()

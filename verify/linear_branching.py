@@ -25,11 +25,10 @@ Vector = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Status = Literal["optimal", "infeasible", "stopped"]
 
-_UNIT, _TINY = 2.0**-52, 1e-290
-
-
 WHOLE = 1e-6
 """Numbers this near to whole ones are taken for them; the linear program is then solved with these."""
+
+_UNIT, _TINY = 2.0**-52, 1e-290
 
 
 class BranchedProgram:
@@ -76,7 +75,7 @@ class BranchedProgram:
             if bound >= self._enough(cutoff):
                 self.proved = min(self.proved, bound)
                 continue
-            below, values = self._bounded(low, high)
+            below, values = self._bounded(low, high, deadline)
             bound = max(bound, below)
             if bound >= self._enough(cutoff):
                 self.proved = min(self.proved, bound)
@@ -85,7 +84,7 @@ class BranchedProgram:
             middle = values[self.whole] if values is not None else np.full(len(self.whole), 0.5)
             away = np.minimum(middle, 1 - middle)[free]
             if values is not None and (not len(away) or away.max() <= WHOLE):
-                self._take(values if not len(away) or away.max() == 0 else self._settled(values))
+                self._take(values if not len(away) or away.max() == 0 else self._settled(values, deadline))
                 self.proved = min(self.proved, bound)
                 continue
             if not len(free):
@@ -98,10 +97,10 @@ class BranchedProgram:
                 here[0][unit] = here[1][unit] = value
                 stack.append((bound, *here))
 
-    def _settled(self, values: Vector) -> Vector:
+    def _settled(self, values: Vector, deadline: float) -> Vector:
         """The solution with whole numbers that are whole, if there is one."""
         whole = np.round(values[self.whole])
-        _, better = self._bounded(whole, whole)
+        _, better = self._bounded(whole, whole, deadline)
         return values if better is None else better
 
     def _enough(self, cutoff: float) -> float:
@@ -113,10 +112,12 @@ class BranchedProgram:
         if objective < self.found:
             self.found, self.solution = objective, values
 
-    def _bounded(self, low: Vector, high: Vector) -> tuple[float, Vector | None]:
+    def _bounded(self, low: Vector, high: Vector, deadline: float) -> tuple[float, Vector | None]:
         """A proved bound where whole numbers lie between ends, and HiGHS's solution if it has one."""
         self.lower[self.whole], self.upper[self.whole] = low, high
         self.solver.changeColsBounds(len(self.whole), self.whole.astype(np.int32), low, high)
+        left = max(deadline - time.monotonic(), 0.01)
+        self.solver.setOptionValue("time_limit", self.solver.getRunTime() + left)  # its clock goes on from run to run
         self.solver.run()
         status = self.solver.getModelStatus()
         if status == highspy.HighsModelStatus.kOptimal:
