@@ -96,7 +96,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle = write_bundle(Path(folder) / "smallest", {"one": smallest()}, forms=FORMS)
         start = {name: started(read, files_of(bundle, "one")) for name, read in chosen.items()}
-        for name, query in queries(options.sets.split(",")):
+        for asked in queries(options.sets.split(",")):
+            name, query = asked.name, asked.query
             if "Linf" not in name:
                 continue
             begun = time.process_time()
