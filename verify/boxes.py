@@ -253,12 +253,10 @@ class OpenBoxes:
             for side in (bounds.lower, bounds.upper)
         ]
         lower, upper, weights = self.lower[chosen], self.upper[chosen], weights[chosen]
-        places = np.arange(len(lower))
-        lower, upper, halves = split_boxes(lower, upper, weights, region)
-        places = places[halves]
-        while 0 < len(lower) < FEW_BOXES:
+        places, is_split = np.arange(len(lower)), False
+        while not is_split or 0 < len(lower) < FEW_BOXES:
             lower, upper, halves = split_boxes(lower, upper, weights[places], region)
-            places = places[halves]
+            places, is_split = places[halves], True
         return OpenBoxes(lower, upper, np.stack(sides, axis=1)[places]), places
 
 

@@ -22,7 +22,7 @@ FEASIBILITY_TOLERANCE = 1e-9
 """How far HiGHS may leave a row or a bound, in the units of `balanced`."""
 
 MARGIN_TOLERANCE = 1e-6
-"""HOLDS needs every violation to miss by more than this, relative to the scale of its slack: HiGHS works in floats."""
+"""HOLDS needs every violation to miss by more than this, relative to the scale of its slack: solutions are floats."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ def slack_scale(disjunct: tuple[Constraint, ...], bounds: Bounds, output: str) -
 
 
 def slack_tolerance(disjunct: tuple[Constraint, ...], bounds: Bounds, graph: Graph) -> float:
-    """By how much a violation must be missed before HiGHS is believed: the larger of two.
+    """By how much a violation must be missed for programs to prove it: the larger of two.
 
     The one is `MARGIN_TOLERANCE` of the size of the numbers that meet in the slack, the other is what becomes of
     `FEASIBILITY_TOLERANCE` in each row on the way to the slack.

@@ -76,7 +76,7 @@ def output_range(
 ) -> OutputRange:
     """The least and the greatest value of a linear expression over a network's outputs, on a level set of a flow.
 
-    For each end an attack gives a first value; what bounds leave open beyond it goes to a mixed-integer program (HiGHS). Its
+    For each end an attack gives a first value; what bounds leave open beyond it goes to a mixed-integer program. Its
     proved bound is moved outward by 1e-6 of the scale of the numbers in it, the tolerance of the ``milp`` engine. Where time
     runs out, each end is what is proved and what is attained by then.
 

@@ -266,9 +266,8 @@ def symbolic_bounds(
     convex: dict[str, Vector] = {}
     slopes: dict[str, Vector] = {}
     relu_inputs = {relu.input for relu in graph.relus}
-    so_far = Bounds(
-        lower, upper, convex, slopes
-    )  # what it derives from a tensor's bounds is asked for when these are final
+    # what it derives from a tensor's bounds, and keeps, is asked for when these are final
+    so_far = Bounds(lower, upper, convex, slopes)
     for node in graph.nodes:
         low, high = _interval_step(node, so_far)
         if within is not None and node.output in within.lower:
