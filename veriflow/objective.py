@@ -13,10 +13,13 @@ from .bijections import Bijection, CouplingBlock
 from .flow import USFlow
 from .norm_laws import MixtureLaw
 from .passes import CouplingsPass, LaplaceMixturePass, LUPass
+from .stability import Stability
 
 
 class Objective:
     """Mean NLL − log prior / n over batches of n training rows, and its gradient: by passes where there are (`passes`).
+
+    A penalty on unstable ReLUs is added where there is one.
 
     The gradient is added to that of the parameters, so their ``grad`` must be there and zero before each call. Neither
     parameters nor gradients may move in memory.
@@ -25,10 +28,13 @@ class Objective:
         flow: what is trained, standardised.
         rows: the training rows ``[n, dim]``.
         prior_sigma: deviation of log|det| under the determinant prior; None for no prior.
+        stability: the penalty on unstable ReLUs; None for none.
     """
 
     @torch.no_grad()
-    def __init__(self, flow: USFlow, rows: Tensor, prior_sigma: float | None) -> None:
+    def __init__(
+        self, flow: USFlow, rows: Tensor, prior_sigma: float | None, stability: Stability | None = None
+    ) -> None:
         standardisation, _, *self._blocks = reversed(flow.parts())
         self._rows, logdet = standardisation.inverse_and_logdet(rows)
         factors, offset = flow.lu.factors, flow.lu.offset
@@ -38,6 +44,7 @@ class Objective:
         self._precision = flow.determinant_precision(prior_sigma) / len(rows) if prior_sigma is not None else 0.0
         self._base, constant = _base_pass(flow.base)
         self._constant = constant - float(logdet)
+        self._stability = stability
         self._passes: dict[int, list[CouplingsPass | _AutogradPass]] = {}
 
     @torch.no_grad()
@@ -55,7 +62,8 @@ class Objective:
         self._lu.backward(grad)
         nll = value - self._log_diagonal.sum() + self._constant
         self._grad_log_diagonal.sub_(1).add_(self._log_diagonal, alpha=self._precision)
-        return nll + 0.5 * self._precision * self._log_diagonal.square().sum(), nll
+        loss = nll + 0.5 * self._precision * self._log_diagonal.square().sum()
+        return loss if self._stability is None else loss + self._stability.add_gradient(), nll
 
     def _make_passes(self, rows: int) -> list[CouplingsPass | _AutogradPass]:
         """From the LU map to the latent points, for batches of a size."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,6 +22,7 @@ from .data import dequantise, split_rows, standardisation
 from .errors import DataError, TrainingError
 from .flow import USFlow
 from .objective import Objective
+from .stability import Stability
 
 SMALL = 1_000_000
 """Number of parameters below which training uses one CPU thread."""
@@ -41,6 +42,9 @@ class TrainingOptions:
         patience: validations without a better NLL after which training stops.
         clip: largest norm of the gradient.
         seed: of the split, the shuffling and the start.
+        stability: nats that a ReLU may cost where it is not stable over the latent ball of mass ``stability_mass``
+            (`Stability`); zero for no such penalty, which is the fastest.
+        stability_mass: of the ball: that of the level sets on which something is to be proved.
     """
 
     steps: int = 3000
@@ -52,6 +56,8 @@ class TrainingOptions:
     patience: int = 20
     clip: float = 10.0
     seed: int = 0
+    stability: float = 0.0
+    stability_mass: float = 0.9
 
     def __post_init__(self) -> None:
         positive: dict[str, float] = {
@@ -67,29 +73,37 @@ class TrainingOptions:
                 raise TrainingError(f"expected a positive {name}; got {value}")
         if not 0 < self.validation < 1:
             raise TrainingError(f"expected a validation share between 0 and 1; got {self.validation}")
+        if not (math.isfinite(self.stability) and self.stability >= 0):
+            raise TrainingError(f"expected a stability of zero or more nats; got {self.stability}")
+        if not 0 < self.stability_mass < 1:
+            raise TrainingError(f"expected a stability mass between 0 and 1; got {self.stability_mass}")
 
 
 @dataclass
 class History:
-    """What happened: the mean training NLL and the validation NLL (nats per row) at each validation."""
+    """What happened: at each validation the mean training NLL, the validation NLL and the penalty on unstable ReLUs.
+
+    All in nats per row. Without the penalty there are zeros.
+    """
 
     steps: list[int] = field(default_factory=list)
     train_nll: list[float] = field(default_factory=list)
     validation_nll: list[float] = field(default_factory=list)
+    penalty: list[float] = field(default_factory=list)
 
     @property
     def best(self) -> int:
-        """Index of the best validation."""
-        return int(np.argmin(self.validation_nll))
+        """Index of the best validation: that of the lowest NLL, or sum of NLL and penalty."""
+        return int(np.argmin(np.add(self.validation_nll, self.penalty)))
 
     @property
     def best_step(self) -> int:
-        """Step at which the validation NLL was lowest: the flow is left as it was there."""
+        """Step of the best validation: the flow is left as it was there."""
         return self.steps[self.best]
 
     @property
     def best_nll(self) -> float:
-        """Lowest validation NLL, in nats per row."""
+        """Validation NLL of the best validation, in nats per row."""
         return self.validation_nll[self.best]
 
 
@@ -116,20 +130,61 @@ def fit(
         TrainingError: options that make no sense, a loss that is not finite (named by step), a checkpoint of another run.
     """
     options = options or TrainingOptions()
-    rows = _checked_rows(flow, data)
-    if columns := flow.integral_columns:
-        rows = torch.as_tensor(dequantise(rows.double().numpy(), columns, options.seed)).to(rows.dtype)
-    train_index, validation_index = split_rows(len(rows), options.validation, options.seed)
-    train, validation = rows[train_index], rows[validation_index]
+    rows = _checked_rows(flow, data, options.seed)
+    train, validation = _split(rows, options)
     mean, deviation = standardisation(train.double().numpy())
     flow.standardise(torch.as_tensor(mean), torch.as_tensor(deviation))
     run = fingerprint(flow.config(), asdict(options), rows)
     start = load_checkpoint(checkpoint, run) if checkpoint is not None and checkpoint.exists() else None
-    fabric = Fabric(devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")
     run_once = partial(_train, options=options, start=start, checkpoint=checkpoint, run=run, progress=progress)
+    return _launch(run_once, flow, train, validation, devices)
+
+
+def tune(
+    flow: USFlow,
+    data: Tensor | np.ndarray,
+    options: TrainingOptions | None = None,
+    *,
+    hold: Callable[[USFlow], None] | None = None,
+    progress: bool = True,
+) -> History:
+    """Train a fitted flow on from where it stands, and leave it at its best validated step, on the CPU.
+
+    As `fit`, but that the flow keeps the means and deviations that it begins from. ``hold`` is called after every step, to
+    put the parameters back, in place, to where they must be: a projected gradient method.
+
+    Raises:
+        DataError, TrainingError: as `fit`.
+    """
+    options = options or TrainingOptions()
+    train, validation = split(flow, data, options)
+    run_once = partial(_train, options=options, start=None, checkpoint=None, run="", progress=progress, hold=hold)
+    return _launch(run_once, flow, train, validation, 1)
+
+
+def split(flow: USFlow, data: Tensor | np.ndarray, options: TrainingOptions) -> tuple[Tensor, Tensor]:
+    """The rows ``[n, dim]`` that training with these options learns from, and those that it validates on.
+
+    In the flow's dtype; columns of whole numbers have their noise.
+
+    Raises:
+        DataError: as `fit`, but that columns may be constant.
+    """
+    return _split(_checked_rows(flow, data, options.seed), options)
+
+
+def _split(rows: Tensor, options: TrainingOptions) -> tuple[Tensor, Tensor]:
+    train, validation = split_rows(len(rows), options.validation, options.seed)
+    return rows[train], rows[validation]
+
+
+_Run = Callable[[Fabric, USFlow, Tensor, Tensor], tuple[dict[str, np.ndarray], History]]
+
+
+def _launch(run_once: _Run, flow: USFlow, train: Tensor, validation: Tensor, devices: int) -> History:
+    fabric = Fabric(devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")
     with _threads_for(flow):
-        result: tuple[dict[str, np.ndarray], History] = fabric.launch(run_once, flow, train, validation)
-    state, history = result
+        state, history = fabric.launch(run_once, flow, train, validation)
     flow.cpu().load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     return history
 
@@ -146,7 +201,8 @@ def _threads_for(flow: USFlow) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _checked_rows(flow: USFlow, data: Tensor | np.ndarray) -> Tensor:
+def _checked_rows(flow: USFlow, data: Tensor | np.ndarray, seed: int) -> Tensor:
+    """The data as rows of the flow's dtype on the CPU, with noise in the columns of whole numbers."""
     rows = torch.as_tensor(data)
     if rows.ndim != 2 or rows.shape[1] != flow.dim:
         raise DataError(f"expected rows of shape [n, {flow.dim}]; got {list(rows.shape)}")
@@ -157,7 +213,10 @@ def _checked_rows(flow: USFlow, data: Tensor | np.ndarray) -> Tensor:
         raise DataError(
             f"expected finite numbers; got NaN or infinity in row {int(finite.logical_not().nonzero()[0, 0])}"
         )
-    return rows.detach().cpu().to(next(flow.parameters()).dtype)
+    rows = rows.detach().cpu().to(next(flow.parameters()).dtype)
+    if columns := flow.integral_columns:
+        rows = torch.as_tensor(dequantise(rows.double().numpy(), columns, seed)).to(rows.dtype)
+    return rows
 
 
 def _train(
@@ -171,6 +230,7 @@ def _train(
     checkpoint: Path | None,
     run: str,
     progress: bool,
+    hold: Callable[[USFlow], None] | None = None,
 ) -> tuple[dict[str, np.ndarray], History]:
     """The training loop of one process; the best state comes back as arrays, which outlive the process, with the history."""
     flow.to(fabric.device)
@@ -181,7 +241,8 @@ def _train(
         optimizer = torch.optim.Adam([vector], lr=options.learning_rate, fused=True)
         if start is not None:
             optimizer.load_state_dict(_adam_state(optimizer, start))
-        objective = Objective(flow, train, options.prior_sigma)
+        stability = Stability(flow, options.stability, options.stability_mass) if options.stability else None
+        objective = Objective(flow, train, options.prior_sigma, stability)
         history = History(**start.history) if start else History()
         best = start.best if start else _snapshot(flow)
         total = torch.zeros((), device=fabric.device)
@@ -208,15 +269,21 @@ def _train(
             if length > options.clip:
                 vector.grad.mul_(options.clip / length)
             optimizer.step()
+            if hold is not None:
+                hold(flow)
             total += nll.detach()
             bar.update()
             if step % options.validate_every == 0 or step == options.steps:
                 with torch.no_grad():
                     held_out = float(-flow.log_prob(validation).mean())
+                    if stability is not None:
+                        stability.measure()
+                    penalty = 0.0 if stability is None else float(stability.value())
                 since = step - (history.steps[-1] if history.steps else 0)
                 history.steps.append(step)
                 history.train_nll.append(float(total) / since)
                 history.validation_nll.append(held_out if math.isfinite(held_out) else math.inf)
+                history.penalty.append(penalty)
                 total.zero_()
                 bar.set_postfix(nll=f"{history.train_nll[-1]:.3f}", validation=f"{held_out:.3f}")
                 if history.best_step == step:
