@@ -25,6 +25,7 @@ from .bijections import (
     Standardisation,
 )
 from .errors import ModelError
+from .grids import MOST_BITS
 from .level_sets import LevelSet, lower_level_set, upper_level_set
 from .piecewise import Graph, evaluate, lower_flow
 from .piecewise.lower import Direction
@@ -38,6 +39,7 @@ class Flow(nn.Module, Distribution):
     A `torch.distributions.Distribution` of event shape ``[dim]`` and a `torch.nn.Module` at once.
 
     ``features`` are the names of the coordinates: x0, x1, …, and ``integral`` those that are whole numbers in the data.
+    ``bits`` is how many of them the constants of the graph were made for, None for all.
 
     Args:
         bijection: latent z → data x.
@@ -59,6 +61,7 @@ class Flow(nn.Module, Distribution):
         self.base = base
         self.features = tuple(f"x{i}" for i in range(self.dim))
         self.integral: tuple[str, ...] = ()
+        self.bits: int | None = None
 
     @property
     def integral_columns(self) -> list[int]:
@@ -117,7 +120,7 @@ class Flow(nn.Module, Distribution):
 
     def graph(self, direction: Direction = "forward") -> Graph:
         """The flow as affine maps and ReLUs with float32 constants, z → x ("forward") or x → z ("inverse")."""
-        return lower_flow(self.bijection, direction)
+        return lower_flow(self.bijection, direction, self.bits)
 
     def rounding_deviation(self, points: int = 1000, direction: Direction = "forward") -> float:
         """Largest |difference| between the graph and the torch model in float64, over seeded samples of the base.
@@ -155,10 +158,11 @@ class USFlow(Flow):
         features: names of the coordinates; x0, x1, … by default.
         integral: the names of those that are whole numbers in the data, such as ages and codes of categories. `fit`
             spreads them over half a unit to both sides, as a density needs.
+        bits: of the constants that the parameters were rounded for, see `compress`; None for no rounding.
 
     Raises:
         ModelError: sizes below one, blocks in one dimension (there is nothing to couple), names of another number,
-            unknown names.
+            unknown names, bits outside 1 … 24.
     """
 
     def __init__(
@@ -172,6 +176,7 @@ class USFlow(Flow):
         permute: bool = False,
         features: Sequence[str] | None = None,
         integral: Sequence[str] = (),
+        bits: int | None = None,
     ) -> None:
         if dim < 1 or blocks < 0 or householder < 0:
             raise ModelError(f"expected dim >= 1, blocks >= 0, householder >= 0; got {dim}, {blocks}, {householder}")
@@ -180,6 +185,8 @@ class USFlow(Flow):
             raise ModelError(f"expected {dim} feature names; got {len(names)}")
         if unknown := [name for name in integral if name not in names]:
             raise ModelError(f"expected features among {', '.join(names)}; got {unknown[0]!r}")
+        if bits is not None and not 1 <= bits <= MOST_BITS:
+            raise ModelError(f"expected 1 to {MOST_BITS} bits; got {bits}")
 
         def block(number: int) -> ResidualBijection:
             coupling = CouplingBlock(dim, tuple(hidden), number)
@@ -191,6 +198,7 @@ class USFlow(Flow):
         super().__init__(chain, base if base is not None else gamma_mixture(dim))
         self.features = names
         self.integral = tuple(name for name in names if name in integral)
+        self.bits = bits
         self._config = {
             "dim": dim,
             "blocks": blocks,
@@ -199,6 +207,7 @@ class USFlow(Flow):
             "permute": permute,
             "features": list(names),
             "integral": list(self.integral),
+            **({} if bits is None else {"bits": bits}),
         }
 
     @property
@@ -208,17 +217,20 @@ class USFlow(Flow):
         assert isinstance(part, LU)  # noqa: S101 - as built
         return part
 
-    def standardise(self, mean: Tensor, deviation: Tensor) -> None:
-        """Let the flow begin from data of these means and standard deviations, ``[dim]`` each."""
+    @property
+    def standardisation(self) -> Standardisation:
+        """S, which undoes the standardisation of the data."""
         part = self.parts()[-1]
         assert isinstance(part, Standardisation)  # noqa: S101 - as built
-        part.set(mean, deviation)
+        return part
+
+    def standardise(self, mean: Tensor, deviation: Tensor) -> None:
+        """Let the flow begin from data of these means and standard deviations, ``[dim]`` each."""
+        self.standardisation.set(mean, deviation)
 
     def deviations(self) -> Tensor:
         """The standard deviations ``[dim]`` of the data that the flow begins from."""
-        part = self.parts()[-1]
-        assert isinstance(part, Standardisation)  # noqa: S101 - as built
-        return part.deviation
+        return self.standardisation.deviation
 
     def parts(self) -> list[Bijection]:
         """Coupling blocks, LU map and standardisation, the first one applied to the latent z first."""

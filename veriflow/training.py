@@ -184,7 +184,8 @@ _Run = Callable[[Fabric, USFlow, Tensor, Tensor], tuple[dict[str, np.ndarray], H
 def _launch(run_once: _Run, flow: USFlow, train: Tensor, validation: Tensor, devices: int) -> History:
     fabric = Fabric(devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")
     with _threads_for(flow):
-        state, history = fabric.launch(run_once, flow, train, validation)
+        result: tuple[dict[str, np.ndarray], History] = fabric.launch(run_once, flow, train, validation)
+    state, history = result
     flow.cpu().load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     return history
 

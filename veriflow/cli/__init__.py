@@ -18,6 +18,7 @@ from .output import ExitCode, fail, os_error_sentence
 
 COMMANDS = {
     "fit": "Fit a flow to a table.",
+    "compress": "Make a flow easier to prove things about.",
     "info": "Describe a flow.",
     "sample": "Draw rows from a flow.",
     "score": "Say how probable the rows of a table are.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -14,12 +13,20 @@ import typer
 from .. import training
 from ..bases import BASES, make_base
 from ..data import Table, dequantise, read_table, split_rows
-from ..errors import StorageError
 from ..flow import USFlow
 from ..statistics import Fit, kolmogorov_smirnov
 from ..storage import save_flow
 from ..training import TrainingOptions
-from .inputs import ClassOption, LabelOption, SeedOption, TableArgument, split_list, whole_numbers
+from .inputs import (
+    ClassOption,
+    LabelOption,
+    SeedOption,
+    StabilityOption,
+    TableArgument,
+    check_folder,
+    split_list,
+    whole_numbers,
+)
 from .output import Document, ExitCode, JsonOption, facts, say, show
 
 
@@ -47,6 +54,10 @@ def fit(
     no_prior: Annotated[bool, typer.Option("--no-prior", help="Plain maximum likelihood.")] = False,
     validation: Annotated[float, typer.Option(help="Share of rows held out.")] = TrainingOptions.validation,
     patience: Annotated[int, typer.Option(help="Vain validations before the end.")] = TrainingOptions.patience,
+    stability: StabilityOption = TrainingOptions.stability,
+    stability_mass: Annotated[
+        float, typer.Option(metavar="Q", help="Mass of the level set over which ReLUs are to be stable.")
+    ] = TrainingOptions.stability_mass,
     seed: SeedOption = TrainingOptions.seed,
     devices: Annotated[int, typer.Option(min=1, help="Devices, or processes on a CPU, to spread batches over.")] = 1,
     checkpoint: Annotated[
@@ -61,7 +72,7 @@ def fit(
 
     Example: `veriflow fit flowers.csv -o setosa.safetensors --label species --class setosa`
     """
-    _check_folder(output)
+    check_folder(output)
     rows = read_table(table, label=label, keep_class=keep_class, columns=split_list(columns))
     rows.check_variation()
     options = TrainingOptions(
@@ -72,6 +83,8 @@ def fit(
         validation=validation,
         patience=patience,
         seed=seed,
+        stability=stability,
+        stability_mass=stability_mass,
     )
     torch.manual_seed(seed)
     flow = USFlow(
@@ -129,12 +142,6 @@ def fit(
         }
     )
     show(document, as_json, table_of_facts)
-
-
-def _check_folder(output: Path) -> None:
-    """Refuse before training what could not be written after it."""
-    if output.is_dir() or not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
-        raise StorageError(f"expected a file in a folder that can be written to; got {str(output)!r}")
 
 
 def _advice(checkpoint: Path | None) -> str:

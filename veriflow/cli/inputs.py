@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from torch import Tensor
 
 from ..data import read_table
-from ..errors import ModelError
+from ..errors import ModelError, StorageError
 from ..flow import USFlow
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A flow that `veriflow fit` wrote.")]
@@ -20,6 +21,21 @@ DataOption = Annotated[Path | None, typer.Option("--data", metavar="TABLE", help
 LabelOption = Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="The column of classes.")]
 ClassOption = Annotated[str | None, typer.Option("--class", help="Use the rows of this class only; needs --label.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of the random numbers.")]
+
+StabilityOption = Annotated[
+    float,
+    typer.Option(metavar="NATS", help="What a ReLU may cost that is unstable over the level set; 0: no such penalty."),
+]
+
+
+def check_folder(output: Path) -> None:
+    """Refuse before long work what could not be written after it.
+
+    Raises:
+        StorageError: a folder, or a file in a folder that is not there or cannot be written to.
+    """
+    if output.is_dir() or not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
+        raise StorageError(f"expected a file in a folder that can be written to; got {str(output)!r}")
 
 
 def read_rows(table: Path, flow: USFlow, label: str | None = None, keep_class: str | None = None) -> Tensor:

@@ -91,9 +91,9 @@ def verify(
         question = ask(flow, single_network(network), prop, mass, radius, direction, trim)
         queries = question.queries
     rows = None if data is None or question is None else read_rows(data, question.flow, label, keep_class)
-    answers = _decide_in_turn(queries, split_list(solvers) or [], timeout, memory, wait_for_all)
+    answers = decide_in_turn(queries, split_list(solvers) or [], timeout, memory, wait_for_all)
     verdicts = [part.verdict for part in answers]
-    verdict = _joint(verdicts)
+    verdict = joint(verdicts)
     seconds = math.fsum(part.seconds for part in verdicts)
     counts, counted = count_violations(None if question is None else question.counted, rows)
     decisive = queries[verdicts.index(verdict)]
@@ -149,7 +149,7 @@ def _region_entry(query: Query, answers: Answers) -> Document:
     }
 
 
-def _decide_in_turn(
+def decide_in_turn(
     queries: Sequence[Query], names: list[str], timeout: float, memory: float, wait_for_all: bool
 ) -> list[Answers]:
     """The solvers' answers for each query (for a level set from the centre outwards), up to the first violation."""
@@ -170,7 +170,7 @@ def _answers_table(answers: Sequence[Answers]) -> Table:
     return table
 
 
-def _joint(verdicts: list[Verdict]) -> Verdict:
+def joint(verdicts: Sequence[Verdict]) -> Verdict:
     """The verdict on the union: that of a violated part, else of an unknown one, else of any."""
     order = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.HOLDS)
     return min(verdicts, key=lambda verdict: order.index(verdict.outcome))

@@ -12,16 +12,21 @@ from torch import Tensor, nn
 
 from ..bijections import AffineBijection, AffineProduct, Bijection, Chain, ResidualBijection
 from ..errors import GraphError
+from ..grids import grid_steps, on_grid
 from .graph import Affine, Graph, Matrix, Node, Relu, Vector, identity
 
 Direction = Literal["forward", "inverse"]
 
 
-def lower_flow(bijection: Bijection, direction: Direction = "forward") -> Graph:
+def lower_flow(bijection: Bijection, direction: Direction = "forward", bits: int | None = None) -> Graph:
     """The graph of a bijection, z → x ("forward") or x → z ("inverse").
 
     Weights are folded in float64 and rounded to float32 once; the rounded graph *is* the flow of a query. Blocks keep
     their residual form, so every tensor ``s1, s2, …`` of the stream and the end ``x`` (or ``z``) has ``dim`` entries.
+
+    With ``bits``, each row of an affine map z → x is rounded to a grid of that many bits instead: an inverse of factors of
+    few bits has many, but the bijection is made for such a row (see `compress`). The blocks' constants are products of
+    parameters, short where these are.
 
     Raises:
         GraphError: a bijection that is neither affine nor a residual block.
@@ -37,7 +42,7 @@ def lower_flow(bijection: Bijection, direction: Direction = "forward") -> Graph:
             if isinstance(part, ResidualBijection):
                 nodes += _lower_block(part, stream, target, sign)
             elif isinstance(part, AffineBijection):
-                nodes.append(_lower_affine(part, stream, target, direction))
+                nodes.append(_lower_affine(part, stream, target, direction, bits))
             else:
                 raise GraphError(f"expected affine maps and residual blocks; got {type(part).__name__}")
             stream = target
@@ -64,9 +69,13 @@ def _lower_block(block: ResidualBijection, stream: str, target: str, sign: float
     return [*nodes, Affine(target, terms, sign * _array(bias))]
 
 
-def _lower_affine(part: AffineBijection, stream: str, target: str, direction: Direction) -> Affine:
+def _lower_affine(part: AffineBijection, stream: str, target: str, direction: Direction, bits: int | None) -> Affine:
     if direction == "forward":
-        return Affine(target, ((stream, _array(part.matrix())),), _array(part.shift()))
+        matrix, shift = part.matrix(), part.shift()
+        if bits is not None:
+            steps = grid_steps(matrix, bits)
+            matrix, shift = on_grid(matrix, steps), on_grid(shift, steps[:, 0])
+        return Affine(target, ((stream, _array(matrix)),), _array(shift))
     inverse = part.solve(torch.eye(part.dim, dtype=torch.float64))
     return Affine(target, ((stream, _array(inverse)),), _array(-inverse @ part.shift()))
 

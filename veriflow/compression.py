@@ -1,0 +1,227 @@
+"""Flows made easier to prove things about: sparse or low-rank conditioners, and numbers of few bits.
+
+Magnitude pruning with fine-tuning under the mask: Han et al., *Learning both Weights and Connections for Efficient Neural
+Networks*, NeurIPS 2015. Low rank: the truncated singular value decomposition (Eckart and Young, Psychometrika 1, 1936).
+
+What is cut, fine-tuned and rounded is the bijection, which stays a uniformly scaling one, exactly: its parameters
+change, not the form of its blocks. So the density still depends on the latent norm alone. At the end the base learns the
+law of the norm anew, so that level sets hold the mass that they say.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .bijections import AffineProduct, Conjugate, CouplingBlock, ResidualBijection
+from .errors import ModelError
+from .flow import USFlow
+from .grids import MOST_BITS, grid_steps, on_grid
+from .training import TrainingOptions, split, tune
+
+ROUNDS = 50
+"""Of a few quasi-Newton steps each, in which the base is fitted again."""
+
+TUNING = TrainingOptions(learning_rate=1e-3)
+"""How fine-tuning goes by default."""
+
+
+def compress(
+    flow: USFlow,
+    data: Tensor | np.ndarray,
+    *,
+    keep: float | None = None,
+    rank: int | None = None,
+    bits: int | None = None,
+    steps: int = 1000,
+    options: TrainingOptions = TUNING,
+    progress: bool = True,
+) -> USFlow:
+    """A flow that solvers have an easier time with, and that is a little worse: cut, fine-tuned, rounded, recalibrated.
+
+    Args:
+        flow: a fitted flow; it is left alone.
+        data: the rows ``[n, dim]`` it was fitted to, or others of the same law.
+        keep: share of the weights of every matrix of conditioners and shears that stays, the largest ones. Hidden units
+            that nobody reads any more are switched off.
+        rank: of every such matrix, at most.
+        bits: those of all constants: numbers of the blocks are rounded to whole numbers of so many bits times one power of two
+            for each tensor, and so are the rows of the affine map at the end, as a graph has it. Constants of a block's
+            graph are sums of products of two such numbers, and exact in float32 up to 11 bits.
+        steps: of fine-tuning, in which zeros stay zeros or ranks ranks; 0 for none. There is none for ``bits`` alone.
+        options: of fine-tuning (but for the steps): a penalty on unstable ReLUs, the split of the rows, the learning rate.
+        progress: whether a bar shows how fine-tuning gets on.
+
+    Raises:
+        ModelError: nothing to do, a share outside (0, 1], a rank that no matrix exceeds, bits outside 1 … 24, steps below
+            zero; ``keep`` with ``rank``, or ``rank`` with ``bits``, of which one would undo the other.
+        DataError, TrainingError: as `fit`.
+    """
+    _check(flow, keep, rank, bits, steps, options.stability)
+    train, validation = split(flow, data, options)
+    result = _copy(flow, bits)
+    hold = _holding(result, keep, rank)
+    hold(result)
+    if steps and (keep is not None or rank is not None or options.stability):
+        tune(result, data, replace(options, steps=steps), hold=hold, progress=progress)
+    if bits is not None:
+        _round(result, bits)
+    recalibrate(result, train, validation)
+    return result
+
+
+def recalibrate(flow: USFlow, train: Tensor, validation: Tensor) -> None:
+    """Fit the law of the base to the latent norms of the rows ``[n, dim]`` by maximum likelihood, in place.
+
+    The bijection stays as it is. The law is left where the likelihood of the validation rows is largest on the way, so
+    that it is never worse than before, for these.
+    """
+    law = copy.deepcopy(flow.base.law).double()
+    parameters = list(law.parameters())
+    if not parameters:
+        return
+    with torch.no_grad():
+        norms, held_out = (flow.base.norm(flow.latent(rows)).double() for rows in (train, validation))
+    optimizer = torch.optim.LBFGS(parameters, max_iter=4, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = -law.log_profile(norms).mean()
+        torch.autograd.backward(value)
+        return value
+
+    def judged() -> float:
+        with torch.no_grad():
+            return float(law.log_profile(held_out).mean())
+
+    best, state = judged(), copy.deepcopy(law.state_dict())
+    for _ in range(ROUNDS):
+        value = optimizer.step(loss).item()  # type: ignore[no-untyped-call]
+        if not math.isfinite(value):
+            break
+        if (likelihood := judged()) > best:
+            best, state = likelihood, copy.deepcopy(law.state_dict())
+    flow.base.law.load_state_dict(state)
+
+
+def _check(flow: USFlow, keep: float | None, rank: int | None, bits: int | None, steps: int, stability: float) -> None:
+    if keep is rank is bits is None and not stability:
+        raise ModelError("expected a share to keep, a rank, bits or a stability; got none of them")
+    if keep is not None and rank is not None:
+        raise ModelError("expected a share to keep or a rank, of which one undoes the other; got both")
+    if rank is not None and bits is not None:
+        raise ModelError("expected a rank without bits, for rounding does not keep a rank; got both")
+    if keep is not None and not 0 < keep <= 1:
+        raise ModelError(f"expected a share to keep above 0, at most 1; got {keep}")
+    if bits is not None and not 1 <= bits <= MOST_BITS:
+        raise ModelError(f"expected 1 to {MOST_BITS} bits; got {bits}")
+    if steps < 0:
+        raise ModelError(f"expected zero or more steps of fine-tuning; got {steps}")
+    largest = max((min(matrix.shape) for block in _couplings(flow) for matrix in _matrices(block)), default=0)
+    if (keep is not None or rank is not None) and not largest:
+        raise ModelError("expected a flow with blocks, whose conditioners can be cut; got one without")
+    if rank is not None and not 1 <= rank <= largest:
+        raise ModelError(f"expected a rank from 1 to {largest}, the largest of any matrix of the flow; got {rank}")
+
+
+def _copy(flow: USFlow, bits: int | None) -> USFlow:
+    config = flow.config()
+    made = USFlow.from_config(config if bits is None else {**config, "bits": bits})
+    state = flow.state_dict()
+    made.to(next(flow.parameters()).dtype).load_state_dict(state)
+    return made
+
+
+def _couplings(flow: USFlow) -> list[CouplingBlock]:
+    blocks = [part for part in flow.parts() if isinstance(part, ResidualBijection)]
+    inner = [block.block if isinstance(block, Conjugate) else block for block in blocks]
+    return [block for block in inner if isinstance(block, CouplingBlock)]
+
+
+def _matrices(block: CouplingBlock) -> list[Tensor]:
+    """The shear and the weights of all layers."""
+    return [block.shear, *(weight for weight, _ in block.conditioner.layers())]
+
+
+def _holding(flow: USFlow, keep: float | None, rank: int | None) -> Callable[[USFlow], None]:
+    """What puts the matrices of a flow back to zeros where they have few weights now, or to a rank."""
+    if keep is not None:
+        masks = [_masks(block, keep) for block in _couplings(flow)]
+        return lambda flow: _mask(flow, masks)
+    if rank is not None:
+        return lambda flow: _lower_rank(flow, rank)
+    return lambda _: None
+
+
+@torch.no_grad()
+def _masks(block: CouplingBlock, keep: float) -> list[Tensor]:
+    """1 where the matrices of a block keep a weight: the largest ones, but none of a unit that nobody reads."""
+    masks = [_largest(matrix, keep) for matrix in _matrices(block)]
+    layers = masks[1:]
+    for layer, reader in zip(layers[-2::-1], layers[:0:-1], strict=True):
+        layer.mul_(reader.any(dim=0)[:, None])
+    return masks
+
+
+def _largest(matrix: Tensor, keep: float) -> Tensor:
+    mask = torch.zeros_like(matrix)
+    kept = matrix.abs().flatten().topk(math.ceil(keep * matrix.numel())).indices
+    mask.view(-1)[kept] = 1
+    return mask
+
+
+@torch.no_grad()
+def _mask(flow: USFlow, masks: list[list[Tensor]]) -> None:
+    for block, its_masks in zip(_couplings(flow), masks, strict=True):
+        for matrix, mask in zip(_matrices(block), its_masks, strict=True):
+            matrix.mul_(mask)
+        for (_, bias), reader in zip(block.conditioner.layers()[:-1], its_masks[2:], strict=True):
+            bias.masked_fill_(~reader.any(dim=0), -1.0)  # never on, so that nobody has to ask
+
+
+@torch.no_grad()
+def _lower_rank(flow: USFlow, rank: int) -> None:
+    for block in _couplings(flow):
+        for matrix in _matrices(block):
+            if min(matrix.shape) > rank:
+                left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+                torch.mm(left[:, :rank] * values[:rank], right[:rank], out=matrix)
+
+
+@torch.no_grad()
+def _round(flow: USFlow, bits: int) -> None:
+    """Put the numbers of all blocks on grids, and the LU map to where its product with the standardisation is on one."""
+    for block in _couplings(flow):
+        for parameter in block.parameters():
+            flat = parameter.double().flatten()
+            parameter.copy_(on_grid(flat, grid_steps(flat, bits)).view_as(parameter))
+    precise = copy.deepcopy(flow).double()
+    last = AffineProduct([precise.lu, precise.standardisation])
+    matrix, scale = last.matrix(), flow.deviations().double()
+    steps = grid_steps(matrix, bits)
+    lower, upper = _triangles(torch.linalg.inv(on_grid(matrix, steps)) * scale)
+    flow.lu.factors.copy_(lower.tril(-1) + upper.triu(1) + upper.diagonal().log().diag())
+    flow.lu.offset.copy_((on_grid(last.shift(), steps[:, 0]) - precise.standardisation.mean) / scale)
+
+
+def _triangles(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit lower and upper triangular factors ``[n, n]``, without exchanges of rows: those of an LU map are positive.
+
+    Raises:
+        ModelError: a matrix that has none with a positive diagonal.
+    """
+    lower, upper = torch.eye(len(matrix), dtype=matrix.dtype), matrix.clone()
+    for column in range(len(matrix)):
+        if not upper[column, column] > 0:
+            raise ModelError(
+                "expected more bits: rounded to so few, the last map of the flow has no LU factors; got few"
+            )
+        lower[column + 1 :, column] = upper[column + 1 :, column] / upper[column, column]
+        upper[column + 1 :] -= torch.outer(lower[column + 1 :, column], upper[column])
+    return lower, upper
