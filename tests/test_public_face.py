@@ -6,7 +6,8 @@ import verify
 
 FACES = {
     veriflow: """BASES Ball Box Calibration Flow History LevelSet Product Property Query RadialBase Relation Specification
-        Table TrainingOptions TrimmedLevelSet USFlow VeriflowError abstains_outside calibrated_level_set classified_as confident
+        Table TrainingOptions TrimmedLevelSet USFlow VeriflowError abstains_outside calibrated_level_set classified_as compress
+        confident
         equivalent fair fit flow_query formula_property lipschitz load_flow make_base monotone network_query
         never_confident never_confidently_wrong output_between parse_property read_table restricted_queries robust
         same_decision save_flow specification_queries trimmed_level_set y""",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .bases import BASES, RadialBase, make_base
+    from .compression import compress
     from .data import Table, read_table
     from .errors import VeriflowError
     from .flow import Flow, USFlow
@@ -73,6 +74,7 @@ __all__ = [
     "abstains_outside",
     "calibrated_level_set",
     "classified_as",
+    "compress",
     "confident",
     "equivalent",
     "fair",
@@ -121,6 +123,7 @@ _HOMES = {
     "abstains_outside": "relations",
     "calibrated_level_set": "level_sets",
     "classified_as": "properties",
+    "compress": "compression",
     "confident": "properties",
     "equivalent": "relations",
     "fair": "relations",

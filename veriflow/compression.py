@@ -28,9 +28,6 @@ from .training import TrainingOptions, split, tune
 ROUNDS = 50
 """Of a few quasi-Newton steps each, in which the base is fitted again."""
 
-TUNING = TrainingOptions(learning_rate=1e-3)
-"""How fine-tuning goes by default."""
-
 
 def compress(
     flow: USFlow,
@@ -40,7 +37,7 @@ def compress(
     rank: int | None = None,
     bits: int | None = None,
     steps: int = 1000,
-    options: TrainingOptions = TUNING,
+    options: TrainingOptions | None = None,
     progress: bool = True,
 ) -> USFlow:
     """A flow that solvers have an easier time with, and that is a little worse: cut, fine-tuned, rounded, recalibrated.
@@ -63,6 +60,7 @@ def compress(
             zero; ``keep`` with ``rank``, or ``rank`` with ``bits``, of which one would undo the other.
         DataError, TrainingError: as `fit`.
     """
+    options = options or TrainingOptions()
     _check(flow, keep, rank, bits, steps, options.stability)
     train, validation = split(flow, data, options)
     result = _copy(flow, bits)

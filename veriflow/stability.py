@@ -20,12 +20,16 @@ from .bijections import ResidualBijection
 from .bijections.coupling import Layers
 from .flow import USFlow
 
+MARGIN = 0.1
+"""Without it units would end where the data's pull and the penalty's balance: at the edge, a little unstable."""
+
 
 class Stability:
-    """The penalty ``weight`` · Σ over hidden units of max(0, 1 − |c| / ρ), where a unit's input is within c ± ρ on the ball.
+    """The penalty ``weight`` · Σ over hidden units of max(0, 1 + m − |c| / ρ), where a unit's input is in c ± ρ on the ball.
 
-    A term is 0 where its unit is stable and 1 where zero is in the middle: the sum is at most the number of unstable
-    units, and ``weight`` is what one of them may cost in nats. It does not change with the scale of a unit's input.
+    A term is 0 where its unit is stable with a share m (`MARGIN`) of ρ to spare, and 1 + m where zero is in the middle. So
+    the sum is about the number of unstable units, and ``weight`` what one of them costs in nats. It does not change with
+    the scale of a unit's input.
 
     Args:
         flow: what is trained.
@@ -60,9 +64,9 @@ class Stability:
 
 
 def _unstable_share(lower: Tensor, upper: Tensor) -> Tensor:
-    """max(0, 1 − |c| / ρ) for the middle c and the radius ρ of each interval; 0 where ρ is."""
+    """max(0, 1 + m − |c| / ρ) for the middle c and the radius ρ of each interval."""
     radius = upper - lower
-    return torch.relu(1 - (upper + lower).abs() / radius.clamp_min(torch.finfo(radius.dtype).tiny))
+    return torch.relu(1 + MARGIN - (upper + lower).abs() / radius.clamp_min(torch.finfo(radius.dtype).tiny))
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def compress(
     steps: Annotated[int, typer.Option(help="Steps of fine-tuning after a cut; 0 for none.")] = 1000,
     learning_rate: Annotated[
         float, typer.Option(help="Of fine-tuning, at the start.")
-    ] = compression.TUNING.learning_rate,
+    ] = TrainingOptions.learning_rate,
     validation: Annotated[float, typer.Option(help="Share of rows held out.")] = TrainingOptions.validation,
     seed: SeedOption = TrainingOptions.seed,
     network: Annotated[
