@@ -33,7 +33,8 @@ FEATURES = ["width [mm]", "height"]
 
 FIELDS = {
     "fit": "model features rows validation_rows steps best_step train_nll validation_nll seconds resumed norm_fit",
-    "info": "model dim features blocks hidden householder permute parameters relus log_volume p law level_sets",
+    "compress": "model rows validation_rows mass keep rank bits stability seconds before after nll_lost time_won",
+    "info": "model dim features blocks hidden householder permute bits parameters relus log_volume p law level_sets",
     "sample": "features rows written samples",
     "score": "rows mean_nll shares_inside norm_fit written scores",
     "level-set": "side mass intervals radius log_density_threshold calibration trimmed rows_inside",
@@ -49,6 +50,7 @@ FIELDS = {
 WITNESS = (
     "data others outputs output_names input_exact latent latent_exact latent_norm log_density level_mass onnx_deviation"
 )
+COST = "nll unstable relus weights bits deviation outcome solving_seconds"
 PROPORTION = "estimate low high confidence count trials"
 
 
@@ -201,6 +203,64 @@ def test_an_early_interrupt_says_what_to_do(
     stopped = run("fit", folder / "blob.csv", "-o", "flow.safetensors", *FIT, *option)
     assert stopped.exit_code == 130
     assert advice in stopped.stderr
+
+
+def test_compress(folder: Path, tmp_path: Path) -> None:
+    made = tmp_path / "small.safetensors"
+    call = ("compress", folder / "flow.safetensors", folder / "blob.csv", "-o", made, "--label", "kind", "--seed", 3)
+    call += ("--keep", 0.5, "--bits", 6, "--stability", 0.01, "--mass", 0.5, "--steps", 50)
+    question = ("--network", folder / "net.onnx", "--property", "y[0] <= 99")
+    found = document(*call, *question)
+    before, after = found["before"], found["after"]
+    assert [" ".join(before), " ".join(after)] == [COST, COST]
+    assert (found["rows"], found["validation_rows"], found["mass"]) == (200, 20, 0.5)
+    assert found["nll_lost"] == pytest.approx(after["nll"] - before["nll"])
+    assert (before["bits"], before["outcome"], after["outcome"]) == (24, "holds", "holds")
+    assert after["bits"] <= 12
+    assert after["weights"] < before["weights"]
+    assert found["time_won"] == pytest.approx(before["solving_seconds"] / after["solving_seconds"])
+    assert document("info", made)["bits"] == 6
+    assert document("score", made, folder / "blob.csv")["rows"] == 200
+    text = run(*call)
+    assert text.exit_code == 0
+    assert "NLL lost" in text.stdout
+    assert "verdict" not in text.stdout
+    assert document(*call)["time_won"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "got none of them"),
+        (("--bits", 0), "expected 1 to 24 bits; got 0"),
+        (("--keep", 1.5), "expected a share to keep above 0, at most 1; got 1.5"),
+        (("--rank", 2), "expected a rank from 1 to 1"),
+        (("--bits", 8, "--mass", 1), "got 1.0"),
+        (("--bits", 8, "--network", "net.onnx"), "expected both --network and --property"),
+        (("--bits", 8, "-o", "nowhere/small.safetensors"), "expected a file in a folder that can be written to"),
+        (("--bits", 8, "--label", "sort"), "'sort'"),
+    ],
+)
+def test_compress_refuses(folder: Path, tmp_path: Path, options: tuple[object, ...], sentence: str) -> None:
+    model, target = folder / "flow.safetensors", tmp_path / "small.safetensors"
+    assert sentence in refused("compress", model, folder / "blob.csv", "-o", target, *options)
+    assert not target.exists()
+
+
+def test_compress_refuses_other_tables(folder: Path, tmp_path: Path) -> None:
+    model, target = folder / "flow.safetensors", tmp_path / "small.safetensors"
+    write_csv(tmp_path / "other.csv", [["width"], [1], [2]])
+    assert "got 'width [mm]'" in refused("compress", model, tmp_path / "other.csv", "-o", target, "--bits", 8)
+    write_csv(tmp_path / "nan.csv", [FEATURES, [1, 2], ["nan", 3]])
+    assert "nan" in refused("compress", model, tmp_path / "nan.csv", "-o", target, "--bits", 8)
+    assert not target.exists()
+
+
+def test_fit_refuses_a_stability_that_makes_no_sense(folder: Path, tmp_path: Path) -> None:
+    call = ("fit", folder / "blob.csv", "-o", tmp_path / "flow.safetensors", *FIT)
+    assert "zero or more nats; got -1.0" in refused(*call, "--stability", -1)
+    assert "between 0 and 1; got 0.0" in refused(*call, "--stability", 1, "--stability-mass", 0)
+    assert document(*call, "--stability", 0.1, "--stability-mass", 0.5)["steps"] == 100
 
 
 def test_info(folder: Path) -> None:

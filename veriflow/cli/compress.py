@@ -53,9 +53,7 @@ def compress(
         float, typer.Option(help="Of the level set that is to be easier.")
     ] = TrainingOptions.stability_mass,
     steps: Annotated[int, typer.Option(help="Steps of fine-tuning after a cut; 0 for none.")] = 1000,
-    learning_rate: Annotated[
-        float, typer.Option(help="Of fine-tuning, at the start.")
-    ] = TrainingOptions.learning_rate,
+    learning_rate: Annotated[float, typer.Option(help="Of fine-tuning, at the start.")] = TrainingOptions.learning_rate,
     validation: Annotated[float, typer.Option(help="Share of rows held out.")] = TrainingOptions.validation,
     seed: SeedOption = TrainingOptions.seed,
     network: Annotated[
