@@ -22,7 +22,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 benchmarks: $(READY)
-	for name in certificates level_set_queries cost_against_size level_set_mass density training_speed; do \
+	for name in certificates level_set_queries cost_against_size level_set_mass density training_speed provable_flows; do \
 		$(BIN)/python benchmarks/$$name.py || exit 1; done
 
 $(READY): pyproject.toml constraints.txt

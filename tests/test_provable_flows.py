@@ -303,8 +303,12 @@ def test_a_rounded_flow_is_saved_and_loaded(fitted: USFlow, tmp_path) -> None:
         assert (one.output, one.inputs) == (two.output, two.inputs)
         for (_, a), (_, b) in zip(getattr(one, "terms", ()), getattr(two, "terms", ()), strict=True):
             assert (a != b).sum() == 0
-    again = compress(back, rings(), bits=5, progress=False)
-    assert again.bits == 5
+    assert compress(back, rings(), bits=5, progress=False).bits == 5
+    tuned = compress(back, rings(), keep=0.5, steps=20, progress=False)  # its last map is on no grid any more
+    assert tuned.bits is None
+    assert tuned.rounding_deviation() < 1e-4
+    fit(back, rings(), TrainingOptions(steps=5), progress=False)
+    assert back.bits is None
 
 
 # the law of the norm
@@ -369,6 +373,15 @@ def test_rounding_is_made_up_for(fitted: USFlow) -> None:
 def test_cuts_that_make_no_sense_are_refused(fitted: USFlow, options: dict[str, float], sentence: str) -> None:
     with pytest.raises(ModelError, match=sentence):
         compress(fitted, rings(), progress=False, **options)
+
+
+def test_bits_in_which_the_last_map_is_singular_are_refused() -> None:
+    flow = USFlow(2, blocks=0)
+    with torch.no_grad():  # z → x is [[1, 1], [1, 1.01]], but for rounding
+        flow.lu.factors.copy_(torch.tensor([[math.log(101), -100], [-100 / 101, math.log(100 / 101)]]))
+    assert compress(flow, rings()[:, :2], bits=12).bits == 12
+    with pytest.raises(ModelError, match="stays invertible, in float32 too; got 3"):
+        compress(flow, rings()[:, :2], bits=3)
 
 
 def test_affine_flows_and_bad_rows_are_refused(fitted: USFlow) -> None:

@@ -56,20 +56,23 @@ def compress(
         progress: whether a bar shows how fine-tuning gets on.
 
     Raises:
-        ModelError: nothing to do, a share outside (0, 1], a rank that no matrix exceeds, bits outside 1 … 24, steps below
-            zero; ``keep`` with ``rank``, or ``rank`` with ``bits``, of which one would undo the other.
+        ModelError: nothing to do, a share outside (0, 1], a rank that no matrix exceeds, bits outside 1 … 24 or so few that
+            the last map is singular, steps below zero; ``keep`` with ``rank``, or ``rank`` with ``bits``, of which one would
+            undo the other.
         DataError, TrainingError: as `fit`.
     """
     options = options or TrainingOptions()
     _check(flow, keep, rank, bits, steps, options.stability)
     train, validation = split(flow, data, options)
-    result = _copy(flow, bits)
+    result = USFlow.from_config(flow.config()).to(next(flow.parameters()).dtype)
+    result.load_state_dict(flow.state_dict())
     hold = _holding(result, keep, rank)
     hold(result)
     if steps and (keep is not None or rank is not None or options.stability):
         tune(result, data, replace(options, steps=steps), hold=hold, progress=progress)
     if bits is not None:
         _round(result, bits)
+        result.bits = bits
     recalibrate(result, train, validation)
     return result
 
@@ -126,14 +129,6 @@ def _check(flow: USFlow, keep: float | None, rank: int | None, bits: int | None,
         raise ModelError("expected a flow with blocks, whose conditioners can be cut; got one without")
     if rank is not None and not 1 <= rank <= largest:
         raise ModelError(f"expected a rank from 1 to {largest}, the largest of any matrix of the flow; got {rank}")
-
-
-def _copy(flow: USFlow, bits: int | None) -> USFlow:
-    config = flow.config()
-    made = USFlow.from_config(config if bits is None else {**config, "bits": bits})
-    state = flow.state_dict()
-    made.to(next(flow.parameters()).dtype).load_state_dict(state)
-    return made
 
 
 def _couplings(flow: USFlow) -> list[CouplingBlock]:
@@ -199,27 +194,38 @@ def _round(flow: USFlow, bits: int) -> None:
         for parameter in block.parameters():
             flat = parameter.double().flatten()
             parameter.copy_(on_grid(flat, grid_steps(flat, bits)).view_as(parameter))
+    matrix, shift = _last_map(flow)
+    steps = grid_steps(matrix, bits)
+    short, short_shift = on_grid(matrix, steps), on_grid(shift, steps[:, 0])
+    scale, mean = flow.deviations().double(), flow.standardisation.mean.double()
+    inverse, singular = torch.linalg.inv_ex(short)
+    factors = None if singular else _factors(inverse * scale)
+    if factors is not None:
+        flow.lu.factors.copy_(factors)
+        flow.lu.offset.copy_((short_shift - mean) / scale)
+        matrix, shift = _last_map(flow)
+        steps = grid_steps(matrix, bits)
+    if factors is None or not (
+        torch.equal(on_grid(matrix, steps), short) and torch.equal(on_grid(shift, steps[:, 0]), short_shift)
+    ):
+        raise ModelError(
+            f"expected bits in which the last map of the flow stays invertible, in float32 too; got {bits}"
+        )
+
+
+def _last_map(flow: USFlow) -> tuple[Tensor, Tensor]:
+    """Matrix and shift, in float64, of the LU map and the standardisation together, as a graph has them."""
     precise = copy.deepcopy(flow).double()
     last = AffineProduct([precise.lu, precise.standardisation])
-    matrix, scale = last.matrix(), flow.deviations().double()
-    steps = grid_steps(matrix, bits)
-    lower, upper = _triangles(torch.linalg.inv(on_grid(matrix, steps)) * scale)
-    flow.lu.factors.copy_(lower.tril(-1) + upper.triu(1) + upper.diagonal().log().diag())
-    flow.lu.offset.copy_((on_grid(last.shift(), steps[:, 0]) - precise.standardisation.mean) / scale)
+    return last.matrix(), last.shift()
 
 
-def _triangles(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit lower and upper triangular factors ``[n, n]``, without exchanges of rows: those of an LU map are positive.
-
-    Raises:
-        ModelError: a matrix that has none with a positive diagonal.
-    """
-    lower, upper = torch.eye(len(matrix), dtype=matrix.dtype), matrix.clone()
+def _factors(matrix: Tensor) -> Tensor | None:
+    """A matrix ``[n, n]`` as `LU.factors`, without exchanges of rows; None where its diagonal would not be positive."""
+    lower, upper = torch.zeros_like(matrix), matrix.clone()
     for column in range(len(matrix)):
         if not upper[column, column] > 0:
-            raise ModelError(
-                "expected more bits: rounded to so few, the last map of the flow has no LU factors; got few"
-            )
+            return None
         lower[column + 1 :, column] = upper[column + 1 :, column] / upper[column, column]
         upper[column + 1 :] -= torch.outer(lower[column + 1 :, column], upper[column])
-    return lower, upper
+    return lower + upper.triu(1) + upper.diagonal().log().diag()

@@ -39,7 +39,7 @@ class Flow(nn.Module, Distribution):
     A `torch.distributions.Distribution` of event shape ``[dim]`` and a `torch.nn.Module` at once.
 
     ``features`` are the names of the coordinates: x0, x1, …, and ``integral`` those that are whole numbers in the data.
-    ``bits`` is how many of them the constants of the graph were made for, None for all.
+    ``bits`` is how many of them the rows of the last map were made for, None for all; training sets it back to None.
 
     Args:
         bijection: latent z → data x.
@@ -207,7 +207,6 @@ class USFlow(Flow):
             "permute": permute,
             "features": list(names),
             "integral": list(self.integral),
-            **({} if bits is None else {"bits": bits}),
         }
 
     @property
@@ -260,7 +259,8 @@ class USFlow(Flow):
 
     def config(self) -> dict[str, Any]:
         """What `from_config` needs to build a flow of the same shape; learned values are in the state_dict."""
-        return {**self._config, "base": self.base.config()}
+        bits = {} if self.bits is None else {"bits": self.bits}
+        return {**self._config, **bits, "base": self.base.config()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> USFlow:

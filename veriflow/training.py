@@ -130,6 +130,7 @@ def fit(
         TrainingError: options that make no sense, a loss that is not finite (named by step), a checkpoint of another run.
     """
     options = options or TrainingOptions()
+    flow.bits = None
     rows = _checked_rows(flow, data, options.seed)
     train, validation = _split(rows, options)
     mean, deviation = standardisation(train.double().numpy())
@@ -157,6 +158,7 @@ def tune(
         DataError, TrainingError: as `fit`.
     """
     options = options or TrainingOptions()
+    flow.bits = None
     train, validation = split(flow, data, options)
     run_once = partial(_train, options=options, start=None, checkpoint=None, run="", progress=progress, hold=hold)
     return _launch(run_once, flow, train, validation, 1)
