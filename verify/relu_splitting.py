@@ -11,8 +11,9 @@ import heapq
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from veriflow.query import Query
 
 from .attack import RepeatedAttack
 from .boxes import conjunctions
+from .open_parts import OpenParts, misfit, numbers
 from .pieces import PieceSearch, piece_of
 
 Vector = NDArray[np.float64]
@@ -29,6 +31,9 @@ Signs = NDArray[np.int8]
 Indices = NDArray[np.intp]
 
 BATCH = 128
+WAY = "signs of units"
+"""What the parts of this search are."""
+
 LEAF_UNITS = 40
 """Pieces with at most this many unstable units are decided by a small program: it joins what all splits say, bounds do not."""
 
@@ -56,6 +61,15 @@ class _Pieces:
         signs[np.arange(len(places)), self.units[places]] = np.tile(np.array([1, -1], dtype=np.int8), len(self.signs))
         return _Pieces(signs, self.disjuncts[places], self.choices[places], self.units[places])
 
+    @classmethod
+    def stacked(cls, parts: Sequence[_Pieces]) -> _Pieces:
+        """One stack of several."""
+        return cls(*(np.concatenate(arrays) for arrays in zip(*(vars(part).values() for part in parts), strict=True)))
+
+
+_Entry = tuple[float, int, _Pieces]
+"""The margin of one piece, its number, and the piece."""
+
 
 def search_splits(
     query: Query,
@@ -64,18 +78,28 @@ def search_splits(
     deadline: float,
     most_pieces: float = math.inf,
     report: Callable[[PieceSearch], None] = lambda state: None,
+    left: OpenParts | None = None,
 ) -> PieceSearch:
     """Close every piece of the region, or find a violation, or stop at ``deadline`` (a `time.monotonic` value).
 
-    An attack, where one is given, goes on between the rounds. After ``most_pieces`` the search stops as well.
+    An attack, where one is given, goes on between the rounds. After ``most_pieces`` the search stops as well. It begins
+    with what an earlier one of the same query has ``left`` open.
+
+    Raises:
+        StorageError: open parts that are not those of this query.
     """
     state = PieceSearch()
     root = exclude(query.graph, query.region, conjunctions(query))
     if root.excluded.all():
         return state
     tree = _Tree(query, root)
-    heap: list[tuple[float, int, _Pieces]] = []
+    heap: list[_Entry] = []
     counter = itertools.count()
+
+    def tell() -> None:
+        state.open, state.margin = len(heap), heap[0][0] if heap else None
+        state.left = partial(_left, list(heap), whole[1], state.pieces, state.near_misses)
+        report(state)
 
     def push(margins: Vector, pieces: _Pieces) -> None:
         for place, margin in enumerate(margins.tolist()):
@@ -83,22 +107,44 @@ def search_splits(
             part = _Pieces(pieces.signs[one], pieces.disjuncts[one], pieces.choices[one], pieces.units[one])
             heapq.heappush(heap, (margin, next(counter), part))
 
-    push(*tree.roots())
+    whole = tree.roots()
+    if left is None:
+        push(*whole)
+    else:
+        state.pieces, state.near_misses = int(left.number("pieces")), int(left.number("near_misses"))
+        push(*_restored(left, query, whole[1]))
     while heap:
-        state.open, state.margin = len(heap), heap[0][0]
-        report(state)
+        tell()
         if attack and state.witness is None:
             state.witness = attack.after(state.pieces + 1)
         late = time.monotonic() > deadline or state.pieces > most_pieces
         if state.witness is not None or late or state.is_full or state.is_vain:
             return state
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
-        parents = _Pieces(
-            *(np.concatenate(parts) for parts in zip(*(vars(p).values() for _, _, p in taken), strict=True))
-        )
+        parents = _Pieces.stacked([piece for _, _, piece in taken])
         push(*tree.examined(parents.children(), np.array([m for m, _, _ in taken]).repeat(2), state, deadline))
-    state.open = 0
+    tell()
     return state
+
+
+def _left(heap: Sequence[_Entry], like: _Pieces, pieces: int, near_misses: int) -> OpenParts:
+    """Open pieces as arrays."""
+    nothing = _Pieces(*(array[:0] for array in vars(like).values()))
+    stack = _Pieces.stacked([nothing, *(piece for _, _, piece in heap)])
+    margins = np.array([margin for margin, _, _ in heap], dtype=np.float64)
+    return OpenParts(WAY, {**vars(stack), "margins": margins, **numbers(pieces=pieces, near_misses=near_misses)})
+
+
+def _restored(left: OpenParts, query: Query, like: _Pieces) -> tuple[Vector, _Pieces]:
+    """Margins and pieces from arrays."""
+    arrays = left.stacks({**vars(like), "margins": np.zeros(0)})
+    margins, pieces = arrays.pop("margins"), _Pieces(**arrays)
+    ends = ((pieces.disjuncts, len(query.violation)), (pieces.units, query.graph.relu_count))
+    if left.way != WAY or any(((places < 0) | (places >= count)).any() for places, count in ends):
+        raise misfit("pieces of another kind")
+    if (np.abs(pieces.signs) > 1).any() or (pieces.choices < 0).any() or (pieces.choices[:, :2] > 1).any():
+        raise misfit("signs or slopes out of their range")
+    return margins, pieces
 
 
 class _Tree:

@@ -20,7 +20,8 @@ from ..statistics import Fit, kolmogorov_smirnov
 from ..storage import save_flow
 from ..training import TrainingOptions
 from .inputs import ClassOption, LabelOption, SeedOption, TableArgument, split_list, whole_numbers
-from .output import Document, ExitCode, JsonOption, facts, say, show
+from .long_runs import interrupted, say_resumed
+from .output import Document, JsonOption, facts, show
 
 
 def fit(
@@ -85,8 +86,8 @@ def fit(
         integral=split_list(integral) or (),
     )
     resumed = checkpoint is not None and checkpoint.exists()
-    if resumed and not quiet:
-        say(f"going on from the checkpoint {checkpoint}")
+    if not quiet:
+        say_resumed(checkpoint)
     start = time.monotonic()
     try:
         history = training.fit(
@@ -98,8 +99,7 @@ def fit(
             progress=not quiet and sys.stderr.isatty(),
         )
     except KeyboardInterrupt:
-        say(_advice(checkpoint))
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
+        raise interrupted(checkpoint) from None
     seconds = time.monotonic() - start
     save_flow(flow, output)
 
@@ -135,14 +135,6 @@ def _check_folder(output: Path) -> None:
     """Refuse before training what could not be written after it."""
     if output.is_dir() or not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
         raise StorageError(f"expected a file in a folder that can be written to; got {str(output)!r}")
-
-
-def _advice(checkpoint: Path | None) -> str:
-    if checkpoint is None:
-        return "interrupted: nothing is written; with --checkpoint FILE a run can be resumed"
-    if not checkpoint.exists():
-        return "interrupted before the first validation: nothing is written, the same command starts anew"
-    return f"interrupted: the same command goes on from the checkpoint {checkpoint}"
 
 
 def _norm_fit(flow: USFlow, rows: Table, held_out: list[int], seed: int) -> Fit:
