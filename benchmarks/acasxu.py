@@ -23,7 +23,7 @@ from rich.table import Table
 
 from exporters import read_onnx, read_vnnlib
 from veriflow.restriction import specification_queries
-from verify import Outcome, verify
+from verify import Outcome, verify_all
 
 Instance = tuple[str, str]
 """Network and property file."""
@@ -34,16 +34,8 @@ ANSWERS = {Outcome.VIOLATED: "sat", Outcome.HOLDS: "unsat", Outcome.UNKNOWN: "op
 def answer(instance: Instance, *, folder: Path, engine: str, timeout: float) -> tuple[str, float]:
     """sat, unsat or open, and the seconds of wall time: a property of several boxes is sat where one of them is."""
     queries = specification_queries([read_onnx(folder / instance[0])], read_vnnlib(folder / instance[1]))
-    seconds, words = 0.0, []
-    for query in queries:
-        if seconds >= timeout:
-            return "open", seconds
-        verdict = verify(query, engine, timeout=timeout - seconds)
-        seconds += verdict.seconds
-        words.append(ANSWERS[verdict.outcome])
-        if words[-1] == "sat":
-            return "sat", seconds
-    return ("open" if "open" in words else "unsat"), seconds
+    verdict = verify_all(queries, [engine], timeout=timeout).verdict
+    return ANSWERS[verdict.outcome], verdict.seconds
 
 
 def main() -> None:

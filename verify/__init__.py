@@ -12,6 +12,7 @@ from .several import AUTO, Answers, verify_with
 from .tool_names import external_tool, found_tools
 from .tool_process import MEMORY_LIMIT
 from .trimming import trimmed_for_proof
+from .union import JointAnswers, verify_all
 from .verdict import Outcome, Verdict, Witness
 from .verdict_curve import verdict_at, verdict_curve
 from .violation_bounds import ViolationBounds, violation_bounds
@@ -25,6 +26,7 @@ __all__ = [
     "Certificate",
     "EngineInfo",
     "ExternalTool",
+    "JointAnswers",
     "Outcome",
     "OutputRange",
     "RadialSearch",
@@ -48,6 +50,7 @@ __all__ = [
     "verdict_at",
     "verdict_curve",
     "verify",
+    "verify_all",
     "verify_with",
     "violation_bounds",
     "violation_probability",

@@ -13,8 +13,9 @@ import heapq
 import itertools
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +30,18 @@ from .attack import RepeatedAttack
 from .boxes import OpenBoxes, box_norms
 from .milp import solve_milp
 from .milp_scaling import slack_tolerance
+from .open_parts import Arrays, OpenParts, numbers
 from .pieces import MOST_PIECES, PieceSearch, piece_of
 from .replay import replay
 from .verdict import Witness
 
 Vector = NDArray[np.float64]
+Entry = tuple[Vector, Vector, Vector]
 
 BATCH = 256
+BOXES, RADIAL = "boxes", "boxes by norm"
+"""What the parts of both searches are."""
+
 LEAF_UNITS = 20
 """Boxes with at most this many unstable units are decided by a small program instead of being split again."""
 
@@ -52,6 +58,8 @@ class RadialSearch:
         unsettled: least norm of a leaf in which a violation is only missed by less than the tolerance.
         settled: whether the search came to its end before the deadline.
         is_full: whether it ended because more boxes are open than it keeps.
+        open: how many boxes are neither closed nor split.
+        left: gives what was open when the search last told of itself.
     """
 
     proved: float
@@ -61,6 +69,8 @@ class RadialSearch:
     unsettled: float = math.inf
     settled: bool = False
     is_full: bool = False
+    open: int = 0
+    left: Callable[[], OpenParts] | None = field(default=None, repr=False)
 
 
 def search_radially(
@@ -73,27 +83,43 @@ def search_radially(
     proved: float = 0.0,
     attack: RepeatedAttack | None = None,
     report: Callable[[RadialSearch], None] = lambda state: None,
+    left: OpenParts | None = None,
 ) -> RadialSearch:
     """Find the violation of least norm in a ball, or prove that there is none.
 
     Ends when the relative gap between both radii is closed, or at ``deadline`` (a `time.monotonic` value); with an attack, at
     the first violation, which the attack goes on to look for as well. Nothing is looked for within the radius ``proved``,
-    which an earlier search has settled.
+    which an earlier search has settled. What that one has ``left`` open is all that this one looks at, unless it kept less
+    than this one asks for: its violation, which is to be ``start`` then, was nearer, or its gap larger.
     `RadialSearch.proved` is the ball's radius where no violation is in it.
+
+    Raises:
+        StorageError: open parts that are not those of this query.
     """
     query = query.at(ball)
     state = RadialSearch(proved, start.norm if start else math.inf, start)
     counter = itertools.count()
-    reach = min(ball.radius, state.refuted)
-    heap: list[tuple[float, int, tuple[Vector, Vector, Vector]]] = []
-    heapq.heappush(heap, (0.0, next(counter), OpenBoxes.whole(query, replace(ball, radius=reach)).entries()[0]))
 
     def limit() -> float:
         return min(ball.radius, state.refuted * (1 - gap))
 
+    heap: list[tuple[float, int, Entry]] = []
+    if left is None or left.number("limit") < limit() or left.number("within") > proved:
+        reach = min(ball.radius, state.refuted)
+        heap.append((0.0, next(counter), OpenBoxes.whole(query, replace(ball, radius=reach)).entries()[0]))
+    else:
+        state.boxes, state.unsettled = int(left.number("boxes")), left.number("unsettled")
+        boxes = OpenBoxes.restored(left, RADIAL, query, ball)
+        norms = box_norms(boxes.lower, boxes.upper, ball.p)[0].tolist()
+        heap += [(norm, next(counter), entry) for norm, entry in zip(norms, boxes.entries(), strict=True)]
+        heapq.heapify(heap)
+
     while True:
         nearest = heap[0][0] if heap else math.inf
         state.proved = max(state.proved, min(nearest, state.unsettled, limit()))
+        state.open = len(heap)
+        counts = numbers(boxes=state.boxes, unsettled=state.unsettled, limit=limit(), within=proved)
+        state.left = partial(_left_by_norm, list(heap), query, ball, counts)
         report(state)
         state.is_full = len(heap) > MOST_PIECES
         late = state.is_full or time.monotonic() > deadline
@@ -114,6 +140,11 @@ def search_radially(
                 heapq.heappush(heap, (norm, next(counter), entry))
 
 
+def _left_by_norm(heap: Sequence[tuple[float, int, Entry]], query: Query, ball: Ball, counts: Arrays) -> OpenParts:
+    """Open boxes as arrays; their norms can be had from their ends."""
+    return OpenParts(RADIAL, {**OpenBoxes.arrays([entry for _, _, entry in heap], query, ball), **counts})
+
+
 def _examine(
     query: Query, boxes: OpenBoxes, ball: Ball, state: RadialSearch, limit: Callable[[], float], deadline: float
 ) -> OpenBoxes:
@@ -122,11 +153,12 @@ def _examine(
     unstable = bounds.unstable(query.graph)
     is_split: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
     for place in np.flatnonzero(is_split & (unstable <= LEAF_UNITS)):
-        is_split[place] = False
         inside = piece_of(bounds, int(place))
-        for row, row_open in zip(query.violation, is_open[place], strict=True):
-            if row_open:
-                _decide_leaf(query, ball, inside, row, state, limit, deadline)
+        late = [
+            _decide_leaf(query, ball, inside, disjunct, state, limit, deadline)
+            for disjunct in itertools.compress(query.violation, is_open[place])
+        ]
+        is_split[place] = any(late)
     return boxes.halved(query, bounds, is_split, weights, ball)[0]
 
 
@@ -138,14 +170,17 @@ def _decide_leaf(
     state: RadialSearch,
     limit: Callable[[], float],
     deadline: float,
-) -> None:
-    """Least norm of a violation in a box by a small program; what the tolerance leaves open goes to ``unsettled``."""
+) -> bool:
+    """Least norm of a violation in a box by a small program; what the tolerance leaves open goes to ``unsettled``.
+
+    Returns whether the deadline left it open.
+    """
     tolerance = slack_tolerance(disjunct, bounds, query.graph)
     here = query.at(ball)
     model = milp_model(here, bounds, disjunct, -tolerance)
     answer = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
     if answer.proved >= limit() and (answer.status == "infeasible" or limit() < ball.radius):
-        return
+        return False
     for slack in (tolerance, 0.0):
         model = milp_model(here, bounds, disjunct, slack)
         found = solve_milp(model, (model.norm, 1.0), time_limit=deadline - time.monotonic())
@@ -155,34 +190,62 @@ def _decide_leaf(
                 state.refuted, state.witness = witness.norm, witness
             break
     if answer.proved < limit() or state.witness is None:
+        if time.monotonic() > deadline:
+            return True
         # on the sphere itself a violation is one: what the program leaves there is not proved
         state.unsettled = min(state.unsettled, answer.proved, math.nextafter(ball.radius, 0.0))
+    return False
 
 
-def search_box(query: Query, region: Region, attack: RepeatedAttack, *, deadline: float) -> PieceSearch:
+def search_box(
+    query: Query,
+    region: Region,
+    attack: RepeatedAttack,
+    *,
+    deadline: float,
+    report: Callable[[PieceSearch], None] = lambda state: None,
+    left: OpenParts | None = None,
+) -> PieceSearch:
     """Close every part of a region, or find a violation, or stop at ``deadline`` (a `time.monotonic` value).
 
-    The parts made last come first, so that few of them are open at any time.
+    The parts made last come first, so that few of them are open at any time. It begins with what an earlier search of the
+    same query has ``left`` open.
+
+    Raises:
+        StorageError: open parts that are not those of this query.
     """
     state = PieceSearch()
-    stack = OpenBoxes.whole(query, region).entries()
-    state.open = len(stack)
-    while stack and state.witness is None and not state.is_full and not state.is_vain and time.monotonic() < deadline:
+    if left is None:
+        stack = OpenBoxes.whole(query, region).entries()
+    else:
+        state.pieces, state.near_misses = int(left.number("pieces")), int(left.number("near_misses"))
+        stack = OpenBoxes.restored(left, BOXES, query, region).entries()
+    while True:
+        state.open = len(stack)
+        state.left = partial(_left, stack, query, region, state.pieces, state.near_misses)
+        report(state)
+        is_over = state.witness is not None or state.is_full or state.is_vain or time.monotonic() >= deadline
+        if not stack or is_over:
+            return state
         taken, stack = stack[-BATCH:], stack[:-BATCH]
         state.pieces += len(taken)
         boxes = OpenBoxes.stacked(taken)
         bounds, is_open, weights = boxes.examined(query, region)
-        left: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
-        state.try_points(query, (boxes.lower[left] + boxes.upper[left]) / 2)
-        for place in np.flatnonzero(left & (bounds.unstable(query.graph) <= LEAF_UNITS)):
+        is_left: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
+        state.try_points(query, (boxes.lower[is_left] + boxes.upper[is_left]) / 2)
+        for place in np.flatnonzero(is_left & (bounds.unstable(query.graph) <= LEAF_UNITS)):
             inside = piece_of(bounds, int(place))
             late = [
                 state.decide_leaf(query, inside, disjunct, deadline)
                 for disjunct in itertools.compress(query.violation, is_open[place])
                 if state.witness is None
             ]
-            left[place] = any(late)
-        stack += boxes.halved(query, bounds, left, weights, region)[0].entries()
-        state.open = len(stack)
+            is_left[place] = any(late)
+        stack += boxes.halved(query, bounds, is_left, weights, region)[0].entries()
         state.witness = state.witness or (attack.after(state.pieces) if stack else None)
-    return state
+
+
+def _left(stack: Sequence[Entry], query: Query, region: Region, pieces: int, near_misses: int) -> OpenParts:
+    """Open boxes as arrays, in their order."""
+    arrays = OpenBoxes.arrays(stack, query, region)
+    return OpenParts(BOXES, {**arrays, **numbers(pieces=pieces, near_misses=near_misses)})

@@ -14,6 +14,8 @@ from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Product, Region, pieces
 
+from .open_parts import Arrays, OpenParts, misfit
+
 Vector = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
@@ -225,6 +227,23 @@ class OpenBoxes:
     def stacked(cls, entries: Sequence[tuple[Vector, Vector, Vector]]) -> OpenBoxes:
         """Boxes from `entries`."""
         return cls(*(np.stack(arrays) for arrays in zip(*entries, strict=True)))
+
+    @classmethod
+    def restored(cls, left: OpenParts, way: str, query: Query, region: Region) -> OpenBoxes:
+        """Boxes from what a search of this way has left open in a region.
+
+        Raises:
+            StorageError: open parts that are not those of this query.
+        """
+        boxes = cls(**left.stacks(vars(cls.whole(query, region))))
+        if left.way != way or (boxes.lower > boxes.upper).any():
+            raise misfit("boxes of another kind")
+        return boxes
+
+    @classmethod
+    def arrays(cls, entries: Sequence[tuple[Vector, Vector, Vector]], query: Query, region: Region) -> Arrays:
+        """Any number of boxes as arrays, for `restored`."""
+        return vars(cls.stacked(entries)) if entries else {n: v[:0] for n, v in vars(cls.whole(query, region)).items()}
 
     def entries(self) -> list[tuple[Vector, Vector, Vector]]:
         """Ends and known bounds of each box, to be kept in some order."""

@@ -3,51 +3,92 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from veriflow.query import Query
 from veriflow.regions import Ball
 
 from .attack import RepeatedAttack
-from .box_splitting import search_box, search_radially
+from .box_splitting import RadialSearch, search_box, search_radially
 from .boxes import FEW_DIMENSIONS
 from .milp import refuse_round_shells
+from .open_parts import OpenParts
 from .pieces import MOST_PIECES, PieceSearch
-from .relu_splitting import search_splits
+from .progress import progress_text
+from .relu_splitting import WAY, search_splits
+from .search_file import SearchFile
 from .verdict import Outcome, Verdict
 
 BOTH_WAYS, TRIED = 5, 512
 """Dimensions of a ball from which on splitting ReLUs is tried before boxes, and for how many pieces."""
 
+Report = Callable[[PieceSearch | RadialSearch], None]
+
 FULL = f"the memory's limit of {MOST_PIECES} open pieces"
 
 
-def verify_branch_and_bound(query: Query, *, timeout: float) -> Verdict:
+def verify_branch_and_bound(
+    query: Query,
+    *,
+    timeout: float,
+    checkpoint: Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Verdict:
     """Decide a query over a box, a ball, a shell or a product of these.
 
+    Args:
+        query: what to decide.
+        timeout: seconds.
+        checkpoint: a file that keeps what is open, now and then and however the search ends, and from which it goes on.
+        report: called with a line on how it gets on.
+
     Raises:
-        QueryError: an L2 shell.
+        QueryError: an L2 shell, or a checkpoint of another query.
+        StorageError: a checkpoint that cannot be read or written.
     """
     deadline = time.monotonic() + timeout
+    refuse_round_shells(query.region)
+    file = None if checkpoint is None else SearchFile(checkpoint, query)
+    if file is not None and file.witness is not None:
+        return Verdict(Outcome.VIOLATED, "the checkpoint has a violation, replayed exactly", file.witness)
+
+    def tell(search: PieceSearch | RadialSearch) -> None:
+        if report is not None:
+            report(progress_text(search, query))
+        if file is not None:
+            file.keep(search)
+
+    try:
+        return _decided(query, deadline, None if file is None else file.left, tell)
+    finally:
+        if file is not None:
+            file.write()
+
+
+def _decided(query: Query, deadline: float, left: OpenParts | None, report: Report) -> Verdict:
     region = query.region
-    refuse_round_shells(region)
     few = region.dim <= FEW_DIMENSIONS or not query.graph.relus
     attack = RepeatedAttack(query, first=256, cut=8) if few else RepeatedAttack(query, first=1, cut=16)
     witness = attack.after(0)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
     if not few:
-        return _verdict(search_splits(query, attack, deadline=deadline))
+        return _verdict(search_splits(query, attack, deadline=deadline, report=report, left=left))
     if not isinstance(region, Ball) or region.inner or not region.radius:
-        return _verdict(search_box(query, region, attack, deadline=deadline))
-    if region.dim >= BOTH_WAYS and query.graph.relus:
-        found = search_splits(query, attack, deadline=deadline, most_pieces=TRIED)
+        return _verdict(search_box(query, region, attack, deadline=deadline, report=report, left=left))
+    if region.dim >= BOTH_WAYS and query.graph.relus and (left is None or left.way == WAY):
+        found = search_splits(query, attack, deadline=deadline, most_pieces=TRIED, report=report, left=left)
         if found.witness is not None or not found.open:
             return _verdict(found)
-    return _on_ball(query, region, attack, deadline)
+        left = None
+    return _on_ball(query, region, attack, deadline, left, report)
 
 
-def _on_ball(query: Query, ball: Ball, attack: RepeatedAttack, deadline: float) -> Verdict:
-    state = search_radially(query, ball, None, gap=0.0, deadline=deadline, attack=attack)
+def _on_ball(
+    query: Query, ball: Ball, attack: RepeatedAttack, deadline: float, left: OpenParts | None, report: Report
+) -> Verdict:
+    state = search_radially(query, ball, None, gap=0.0, deadline=deadline, attack=attack, report=report, left=left)
     if state.witness is not None:
         return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
     if state.proved >= ball.radius:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from veriflow.ball_mass import ball_mass
@@ -18,6 +19,7 @@ from .attack import drawn_in, nearest_violation
 from .box_splitting import RadialSearch, search_radially
 from .boxes import FEW_DIMENSIONS
 from .branch_and_bound import FULL
+from .open_parts import OpenParts, numbers
 from .pieces import PieceSearch
 from .polish import polished
 from .relu_splitting import search_splits
@@ -97,20 +99,20 @@ def certify(
     if not (timeout > 0 and 0 < gap < 1):
         raise SolverError(f"expected a positive time limit and a gap between 0 and 1; got {timeout} and {gap}")
     start = time.monotonic()
-    file = None if checkpoint is None else SearchFile(checkpoint, query)
-    known = RadialSearch(0.0, math.inf, None)
-    if file is not None:
-        known.proved, known.witness = file.proved, file.witness
+    file = None if checkpoint is None else SearchFile(checkpoint, query, task="certify")
 
     def tell(state: RadialSearch) -> None:
         report(state)
         if file is not None:
             file.keep(state)
 
-    with one_thread():
-        state = _search(query, ball, known, gap, start + timeout, tell)
-    if file is not None:
-        file.keep(state, now=True)
+    try:
+        with one_thread():
+            state = _search(query, ball, file, gap, start + timeout, tell)
+            tell(state)
+    finally:
+        if file is not None:
+            file.write()
     complete = state.proved >= min(ball.radius, state.refuted * (1 - gap))
     if not complete:
         end = FULL if state.is_full else f"time limit of {timeout:g} s"
@@ -141,30 +143,51 @@ def _mass(query: Query, ball: Ball, radius: float) -> float:
     return max(value - error, 0.0)
 
 
+def _kept(radius: float, proved: float, left: Callable[[], OpenParts] | None) -> OpenParts:
+    """What is open in the ball of a radius, and the radius that is proved."""
+    way, arrays = "", {}
+    if left is not None:
+        found = left()
+        way, arrays = found.way, dict(found.arrays)
+    return OpenParts(way, {**arrays, **numbers(radius=radius, proved=proved)})
+
+
 def _search(
     query: Query,
     ball: Ball,
-    known: RadialSearch,
+    file: SearchFile | None,
     gap: float,
     deadline: float,
     report: Callable[[RadialSearch], None],
 ) -> RadialSearch:
-    """Both radii, from what is ``known`` on."""
-    witness, proved = known.witness or nearest_violation(query, ball), min(known.proved, ball.radius)
+    """Both radii, from what the file knows on."""
+    proved, begun, left = 0.0, 0.0, None
+    if file is not None and file.left is not None:
+        proved, begun = min(file.left.number("proved"), ball.radius), file.left.number("radius")
+        left = file.left if file.left.way and begun > proved else None
+    witness = (file and file.witness) or nearest_violation(query, ball)
     state = RadialSearch(proved, witness.norm if witness else math.inf, witness)
     report(state)
     if ball.dim > FEW_DIMENSIONS:
-        return _grow_balls(query, ball, state, gap, deadline, report)
+        return _grow_balls(query, ball, state, gap, deadline, report, begun, left)
     outermost = min(ball.radius, state.refuted)
+    radii = [outermost / GROWTH**stage for stage in reversed(range(STAGES))]
+    if left is not None:
+        radii = [begun, *(radius for radius in radii if radius > begun)]
     boxes = 0
-    for stage in reversed(range(STAGES)):
-        radius = outermost / GROWTH**stage
-        if stage and radius <= proved:
+
+    def tell(state: RadialSearch) -> None:
+        state.left = partial(_kept, radius, state.proved, state.left)
+        report(state)
+
+    for radius in radii:
+        if radius <= proved and radius < outermost:
             continue
         inner = replace(ball, radius=radius)
-        start = None if stage else witness
-        state = search_radially(query, inner, start, gap=gap, deadline=deadline, proved=proved, report=report)
-        state.boxes = boxes = boxes + state.boxes
+        start = witness if radius >= outermost else None
+        state = search_radially(query, inner, start, gap=gap, deadline=deadline, proved=proved, report=tell, left=left)
+        state.boxes, left = boxes + state.boxes, None
+        boxes = state.boxes
         if state.witness is not None or state.proved < radius:
             break
         proved = state.proved
@@ -180,13 +203,18 @@ def _grow_balls(
     gap: float,
     deadline: float,
     report: Callable[[RadialSearch], None],
+    begun: float = 0.0,
+    left: OpenParts | None = None,
 ) -> RadialSearch:
     """Decide balls that grow, or shrink where one is too hard; each gets half of the time that is left.
 
-    The first violation is polished before the ball that reaches it is asked for, which is the hardest.
+    The first violation is polished before the ball that reaches it is asked for, which is the hardest. A ball that was
+    ``begun``, with parts ``left`` open, comes first, unless a violation in it is known.
     """
     limit, too_hard = min(ball.radius, state.refuted * (1 - gap)), math.inf
     radius, is_polished = min(limit, max(state.proved * GROWTH, limit / GROWTH**4)), False
+    if left is not None and begun <= replace(ball, radius=limit).rounded_outward().radius:
+        radius = min(begun, limit)
     while state.proved < limit and too_hard > state.proved * (1 + gap) and time.monotonic() < deadline:
         if state.witness is not None and not is_polished and radius * GROWTH > limit:
             state.witness = polished(query, state.witness, deadline=(3 * time.monotonic() + deadline) / 4)
@@ -198,12 +226,15 @@ def _grow_balls(
         here = query.at(inner)
         before = state.boxes
 
-        def tell(found: PieceSearch, before: int = before) -> None:
-            state.boxes = before + found.pieces
+        def tell(found: PieceSearch, before: int = before, radius: float = inner.radius) -> None:
+            state.boxes, state.open = before + found.pieces, found.open
+            if found.witness is None:  # parts may be closed that hold the violation
+                state.left = partial(_kept, radius, state.proved, found.left)
             report(state)
 
-        found = search_splits(here, deadline=(time.monotonic() + deadline) / 2, report=tell)
-        state.boxes = before + found.pieces
+        half = (time.monotonic() + deadline) / 2
+        found = search_splits(here, deadline=half, report=tell, left=left if inner.radius == begun else None)
+        state.boxes, left = before + found.pieces, None
         if found.witness is not None:
             state.witness = drawn_in(here, found.witness)
             state.refuted, is_polished = state.witness.norm, False
@@ -212,6 +243,7 @@ def _grow_balls(
             too_hard = radius
         else:
             state.proved = inner.radius
+            state.left = partial(_kept, inner.radius, state.proved, None)
         if too_hard > limit:
             radius = min(limit, max(state.proved * GROWTH, limit / GROWTH**4))
         else:

@@ -1,11 +1,12 @@
 """Run as a module in a process of its own: decides a query file with one of veriflow's engines.
 
-Arguments: the file, the engine's name, the time limit in seconds. Prints one JSON object on the last line: ``{"outcome": …,
-"reason": …, "point": ["1/3", …] or null}``, ``{"error": …}`` where the engine failed, ``{"refusal": …}`` where it cannot
-take the query.
+Arguments: the file, the engine's name, the time limit in seconds, and perhaps a checkpoint, which is written too when the
+process is asked to end. Prints one JSON object on the last line: ``{"outcome": …, "reason": …, "point": ["1/3", …] or null}``,
+``{"error": …}`` where the engine failed, ``{"refusal": …}`` where it cannot take the query.
 """
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from veriflow.errors import SolverError, VeriflowError
 from .engines import verify
 
 
-def decide(path: str, engine_name: str, timeout: float) -> dict[str, object]:
+def decide(path: str, engine_name: str, timeout: float, checkpoint: Path | None) -> dict[str, object]:
     """The engine's verdict, its witness as the point alone."""
     try:
-        verdict = verify(query_from_bytes(Path(path).read_bytes()), engine_name, timeout=timeout)
+        query = query_from_bytes(Path(path).read_bytes())
+        verdict = verify(query, engine_name, timeout=timeout, checkpoint=checkpoint)
     except SolverError as error:
         return {"error": str(error)}
     except VeriflowError as error:
@@ -28,4 +30,6 @@ def decide(path: str, engine_name: str, timeout: float) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n" + json.dumps(decide(sys.argv[1], sys.argv[2], float(sys.argv[3]))))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    kept = Path(sys.argv[4]) if len(sys.argv) > 4 else None
+    sys.stdout.write("\n" + json.dumps(decide(sys.argv[1], sys.argv[2], float(sys.argv[3]), kept)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from veriflow.errors import SolverError
 from veriflow.query import Query
@@ -25,7 +26,7 @@ Engine = Callable[..., Verdict]
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """One engine: its name, the package that it needs, what it is for and how to get it."""
+    """One engine: its name, the package that it needs, what it is for and how to get it, and whether it keeps checkpoints."""
 
     name: str
     module: str
@@ -33,6 +34,7 @@ class EngineInfo:
     description: str
     install: str
     run: Engine
+    keeps_checkpoints: bool = False
 
     @property
     def version(self) -> str | None:
@@ -56,6 +58,7 @@ ENGINES: dict[str, EngineInfo] = {
             "boxes, balls, shells; branch and bound, all bounds proved",
             "comes with veriflow",
             verify_branch_and_bound,
+            keeps_checkpoints=True,
         ),
         EngineInfo(
             "milp",
@@ -133,20 +136,47 @@ def check_time(timeout: float) -> None:
         raise SolverError(f"expected a time limit above 0 seconds; got {timeout}")
 
 
-def verify(query: Query, engine_name: str = "bab", *, timeout: float = 60.0) -> Verdict:
+def check_checkpoint(names: Sequence[str]) -> None:
+    """Refuse a checkpoint for solvers of which none keeps one.
+
+    Raises:
+        SolverError: no such engine among the names.
+    """
+    able = [name for name, info in ENGINES.items() if info.keeps_checkpoints]
+    if not set(able).intersection(names):
+        raise SolverError(f"expected {' or '.join(able)} among the solvers, for a checkpoint; got {', '.join(names)}")
+
+
+def verify(
+    query: Query,
+    engine_name: str = "bab",
+    *,
+    timeout: float = 60.0,
+    checkpoint: Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Verdict:
     """Decide a query by one solver.
 
     Args:
         query: what to decide.
         engine_name: an engine of `ENGINES`, which runs in this process, or an outside tool, see `solver`.
         timeout: seconds after which the answer is UNKNOWN.
+        checkpoint: for ``bab``, a file that keeps what is open, and from which a stopped run goes on.
+        report: called with a line on how ``bab`` gets on, now and then.
 
     Raises:
-        SolverError: a solver that is unknown, not installed or broken, or a time limit that is not positive.
-        QueryError: a region that the solver cannot take.
+        SolverError: a solver that is unknown, not installed or broken, or a time limit that is not positive; a checkpoint
+            for another solver than ``bab``.
+        QueryError: a region that the solver cannot take, a checkpoint of another query.
+        StorageError: a checkpoint that cannot be read or written.
     """
     check_time(timeout)
     chosen, start = solver(engine_name), time.monotonic()
+    if checkpoint is not None:
+        check_checkpoint([engine_name])
     with one_thread():
-        verdict = chosen.run(query, timeout=timeout)
+        if isinstance(chosen, EngineInfo) and chosen.keeps_checkpoints:
+            verdict = chosen.run(query, timeout=timeout, checkpoint=checkpoint, report=report)
+        else:
+            verdict = chosen.run(query, timeout=timeout)
     return replace(verdict, engine=engine_name, seconds=time.monotonic() - start)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from veriflow.query import Query
 from .attack import violation_slack
 from .milp import solve_milp
 from .milp_scaling import slack_tolerance
+from .open_parts import OpenParts
 from .replay import replay
 from .verdict import Witness
 
@@ -36,16 +38,18 @@ class PieceSearch:
     Attributes:
         pieces: how many were bounded.
         open: how many are neither closed nor split.
-        margin: the least proved margin among the open ones, where they are ordered by it.
+        margin: the least proved margin among the open ones; None where they are not ordered by it.
         witness: a replayed violation, which ends the search.
         near_misses: leaves in which a violation is only missed by less than the tolerance.
+        left: gives what was open when the search last told of itself.
     """
 
     pieces: int = 0
     open: int = 0
-    margin: float = 0.0
+    margin: float | None = None
     witness: Witness | None = None
     near_misses: int = 0
+    left: Callable[[], OpenParts] | None = field(default=None, repr=False)
 
     @property
     def is_vain(self) -> bool:

@@ -1,76 +1,116 @@
-"""What a search for the most probable counterexample has found out, in a file, so that a stopped one can go on."""
+"""Searches on disk, so that a stopped one goes on: what each of some queries has left open, in one sealed file.
+
+A checkpoint is an input: what is not among its open parts counts as proved. The file's seal tells one that was cut short or
+altered by mistake, not one that somebody forged.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from exporters import query_to_bytes
 from veriflow.errors import QueryError, StorageError
-from veriflow.files import write_atomically
 from veriflow.query import Query
+from veriflow.storage import load_tensors, save_tensors
 
-from .box_splitting import RadialSearch
+from .open_parts import OpenParts, Search
 from .replay import replay
 from .verdict import Witness
 
-KIND = "veriflow search 1"
+KIND = "search checkpoint 2"
+"""The number goes up where open parts get another meaning."""
 
-INTERVAL = 1.0
-"""Seconds between two writes at least."""
+INTERVAL, SHARE = 1.0, 0.05
+"""Seconds between two writes at least, and the share of a search's time that they may take."""
 
 
 class SearchFile:
-    """The radius that is proved and the best violation, kept in a JSON file.
+    """The open parts and the violation of one query's search, in a file that may hold those of other queries too.
+
+    Args:
+        path: where it is; it is written at once where there is none.
+        query: whose search it is.
+        task: what is searched for; checkpoints of one task do not serve another.
+        queries: all queries of the file, where there are more; where it is left out, a file of several will do.
 
     Attributes:
-        proved: no violation has a smaller norm than this.
-        witness: the violation of least norm, replayed; None where there is none yet.
+        left: what was open; None where the search has not begun.
+        witness: the violation, replayed; None where there is none yet.
 
     Raises:
-        StorageError: a file that is no such checkpoint, or that cannot be read.
-        QueryError: a checkpoint of another query.
+        StorageError: a file that is no such checkpoint, or that cannot be read or written.
+        QueryError: a checkpoint of other queries, or of another task.
     """
 
-    def __init__(self, path: Path, query: Query) -> None:
-        self.path = path
-        self.query = hashlib.sha256(query_to_bytes(query)).hexdigest()
-        self.proved, self.witness = 0.0, None
-        self._written = -math.inf
-        if path.exists():
-            self.proved, self.witness = self._read(query)
+    def __init__(self, path: Path, query: Query, *, task: str = "verify", queries: Sequence[Query] = ()) -> None:
+        self.path, self.task, self.name = path, task, fingerprint(query)
+        names = [fingerprint(one) for one in queries]
+        self.left: OpenParts | None = None
+        self.witness: Witness | None = None
+        self._search: Search | None = None
+        self._due = -math.inf
+        if not path.exists():
+            self._entries: dict[str, dict[str, Any]] = {name: {} for name in names or [self.name]}
+            self._tensors: dict[str, torch.Tensor] = {}
+            self._save()
+            return
+        document, self._tensors = load_tensors(path, KIND)
+        self._entries = document["searches"]
+        if document["task"] != task or self.name not in self._entries or (names and list(self._entries) != names):
+            raise QueryError(f"expected a checkpoint of the same question in {str(path)!r}; got one of another")
+        entry = self._entries[self.name]
+        if "way" in entry:
+            prefix = f"{self.name}/"
+            arrays = {n.removeprefix(prefix): t.numpy() for n, t in self._tensors.items() if n.startswith(prefix)}
+            self.left = OpenParts(entry["way"], arrays)
+        if "point" in entry:
+            self.witness = replay(query, [Fraction(value) for value in entry["point"]])
+            if self.witness is None:
+                raise StorageError(f"expected a checkpoint whose violation replays in {str(path)!r}; got another one")
 
-    def _read(self, query: Query) -> tuple[float, Witness | None]:
-        wrong = f"expected a checkpoint of a search in {str(self.path)!r}; got "
-        try:
-            found = json.loads(self.path.read_text())
-            kind, name, proved, point = (found[key] for key in ("kind", "query", "proved", "point"))
-            point = None if point is None else [Fraction(value) for value in point]
-        except OSError as error:
-            raise StorageError(f"{wrong}{error.strerror}") from None
-        except (ValueError, TypeError, KeyError, ZeroDivisionError):
-            raise StorageError(f"{wrong}something else") from None
-        if kind != KIND or not isinstance(proved, float) or not 0 <= proved < math.inf:
-            raise StorageError(f"{wrong}something else")
-        if name != self.query:
-            raise QueryError(f"expected a checkpoint of the same query in {str(self.path)!r}; got one of another")
-        witness = None if point is None or len(point) != query.region.dim else replay(query, point)
-        if point is not None and witness is None:
-            raise StorageError(f"{wrong}one whose violation does not replay")
-        return proved, witness
+    def keep(self, search: Search) -> None:
+        """Remember where a search stands, and write it if that is due."""
+        self._search = search
+        self._note()
+        if time.monotonic() >= self._due:
+            self.write()
 
-    def keep(self, state: RadialSearch, *, now: bool = False) -> None:
-        """Write what is new, at most once a second unless it is to be ``now``."""
-        is_new = state.proved > self.proved or (state.witness is not None and state.witness != self.witness)
-        if state.witness is not None and (self.witness is None or state.witness.norm < self.witness.norm):
-            self.witness = state.witness
-        self.proved = max(self.proved, state.proved)
-        if now or (is_new and time.monotonic() - self._written >= INTERVAL):
-            point = None if self.witness is None else [str(value) for value in self.witness.point]
-            entry = {"kind": KIND, "query": self.query, "proved": self.proved, "point": point}
-            write_atomically(self.path, json.dumps(entry, indent=1) + "\n")
-            self._written = time.monotonic()
+    def write(self) -> None:
+        """Write where the search stood when it was last told."""
+        if self._search is None:
+            return
+        start = time.monotonic()
+        self._note()
+        left = self.left if self._search.left is None else self._search.left()
+        self._entries[self.name] = {} if left is None else {"way": left.way}
+        if self.witness is not None:
+            self._entries[self.name]["point"] = [str(value) for value in self.witness.point]
+        prefix = f"{self.name}/"
+        self._tensors = {name: tensor for name, tensor in self._tensors.items() if not name.startswith(prefix)}
+        if left is not None:
+            self._tensors |= {prefix + name: torch.from_numpy(array) for name, array in left.arrays.items()}
+        self._save()
+        now = time.monotonic()
+        self._due = now + max(INTERVAL, (now - start) / SHARE)
+
+    def _note(self) -> None:
+        """Take over a violation of smaller norm."""
+        found = None if self._search is None else self._search.witness
+        if found is not None and (self.witness is None or found.norm < self.witness.norm):
+            self.witness = found
+
+    def _save(self) -> None:
+        save_tensors(self.path, KIND, {"task": self.task, "searches": self._entries}, self._tensors)
+
+
+def fingerprint(query: Query) -> str:
+    """Tells queries apart: a hash over all but the flow, which is in the graph."""
+    return hashlib.sha256(query_to_bytes(query)).hexdigest()

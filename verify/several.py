@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -22,9 +22,10 @@ from exporters import query_to_bytes, write_bundle
 from veriflow.errors import DisagreementError, QueryError, SolverError, VeriflowError
 from veriflow.query import Query
 
-from .engines import ENGINES, EngineInfo, check_time, solver, verify
+from .engines import ENGINES, EngineInfo, check_checkpoint, check_time, solver, verify
 from .external import ExternalTool
 from .replay import replay
+from .search_file import SearchFile
 from .tool_process import MEMORY_LIMIT, run_tool
 from .verdict import Outcome, Verdict
 
@@ -55,6 +56,8 @@ def verify_with(
     memory: float = MEMORY_LIMIT,
     wait_for_all: bool = False,
     evidence: str | Path = "disagreement",
+    checkpoint: Path | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Answers:
     """Decide a query by several solvers at once, as many at a time as the machine has processors.
 
@@ -70,24 +73,33 @@ def verify_with(
         memory: gigabytes for each process of a solver.
         wait_for_all: whether to wait for every solver and compare, instead of stopping the others at the first answer.
         evidence: where a bundle goes that shows a disagreement; a number is added where that name is taken.
+        checkpoint: a file in which ``bab`` keeps what is open, and from which a stopped run goes on.
+        report: called with a line on how it gets on, now and then.
 
     Raises:
-        SolverError: no name or one that is given twice, a solver that is unknown or not installed, limits not positive.
-        QueryError: a query that none of the solvers can take.
+        SolverError: no name or one that is given twice, a solver that is unknown or not installed, limits not positive, a
+            checkpoint for solvers without ``bab``.
+        QueryError: a query that none of the solvers can take, a checkpoint of another query.
+        StorageError: a checkpoint that cannot be read or written.
         DisagreementError: one solver says HOLDS and another has a violation that replays.
     """
     check_time(timeout)
     if not memory > 0:
         raise SolverError(f"expected a memory limit above 0 GB; got {memory}")
     if list(names) == [AUTO]:
-        return _in_order(query, timeout, memory)
+        return _in_order(query, timeout, memory, checkpoint, report)
     if not names or len(set(names)) < len(names):
         raise SolverError(f"expected solvers that are named once; got {', '.join(names) or 'none'}")
     solvers = [solver(name) for name in names]
     if len(names) == 1 and names[0] in ENGINES:
-        verdict = verify(query, names[0], timeout=timeout)
+        verdict = verify(query, names[0], timeout=timeout, checkpoint=checkpoint, report=report)
         return Answers(verdict, (verdict,))
-    each = _asked(query, solvers, names, timeout, memory, wait_for_all)
+    if checkpoint is not None:
+        check_checkpoint(names)
+        SearchFile(checkpoint, query)  # refused here, and not in a process
+    if report is not None:
+        report(f"asking {', '.join(names)}")
+    each = _asked(query, solvers, names, timeout, memory, wait_for_all, checkpoint)
     _compare(query, each, Path(evidence))
     order = (Outcome.VIOLATED, Outcome.HOLDS, Outcome.UNKNOWN)
     best = min(each, key=lambda verdict: (order.index(verdict.outcome), verdict.engine not in ENGINES, verdict.seconds))
@@ -97,14 +109,17 @@ def verify_with(
     return Answers(best, tuple(each))
 
 
-def _in_order(query: Query, timeout: float, memory: float) -> Answers:
+def _in_order(
+    query: Query, timeout: float, memory: float, checkpoint: Path | None, report: Callable[[str], None] | None
+) -> Answers:
     """What ``auto`` answers."""
-    alone = verify(query, timeout=min(ALONE, timeout))
+    alone = verify(query, timeout=min(ALONE, timeout), checkpoint=checkpoint, report=report)
     left = timeout - alone.seconds
     if alone.outcome is not Outcome.UNKNOWN or left <= 0:
         return Answers(alone, (alone,))
     names = ("bab", "milp", "smt") if alone.seconds >= ALONE else ("smt",)
-    together = verify_with(query, names, timeout=left, memory=memory)
+    kept = checkpoint if "bab" in names else None
+    together = verify_with(query, names, timeout=left, memory=memory, checkpoint=kept, report=report)
     verdict = replace(together.verdict, seconds=alone.seconds + together.verdict.seconds)
     return Answers(verdict, (alone, *together.each))
 
@@ -116,6 +131,7 @@ def _asked(
     timeout: float,
     memory: float,
     wait_for_all: bool,
+    checkpoint: Path | None,
 ) -> list[Verdict]:
     """Everyone's verdict; those that come after one that counts are stopped, unless all are waited for."""
     stop = threading.Event()
@@ -129,7 +145,8 @@ def _asked(
             if isinstance(chosen, ExternalTool):
                 verdict = chosen.run(query, timeout=timeout, memory=memory, stop=stop)
             else:
-                verdict = _in_a_process(query, name, timeout, memory, stop)
+                kept = checkpoint if chosen.keeps_checkpoints else None
+                verdict = _in_a_process(query, name, timeout, memory, stop, kept)
         except SolverError as error:
             verdict = Verdict(Outcome.UNKNOWN, f"failed: {error}")
         except VeriflowError as error:
@@ -152,14 +169,16 @@ def _asked(
     return [future.result() for future in futures]
 
 
-def _in_a_process(query: Query, name: str, timeout: float, memory: float, stop: threading.Event) -> Verdict:
+def _in_a_process(
+    query: Query, name: str, timeout: float, memory: float, stop: threading.Event, checkpoint: Path | None
+) -> Verdict:
     """An engine's verdict from a process of its own; its witness is replayed here once more, with the flow."""
-    start = time.monotonic()
+    start, kept = time.monotonic(), [] if checkpoint is None else [checkpoint.resolve()]
     with tempfile.TemporaryDirectory(prefix="veriflow-") as folder:
         path = Path(folder) / "query.npz"
         path.write_bytes(query_to_bytes(query))
         run = run_tool(
-            [sys.executable, "-m", "verify.engine_worker", path, name, f"{timeout!r}"],
+            [sys.executable, "-m", "verify.engine_worker", path, name, f"{timeout!r}", *kept],
             timeout=timeout,
             memory=memory,
             folder=folder,

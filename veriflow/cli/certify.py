@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
-from verify import Certificate, RadialSearch, ViolationBounds, trimmed_for_proof, verdict_curve, violation_bounds
+from verify import Certificate, ViolationBounds, trimmed_for_proof, verdict_curve, violation_bounds
 from verify import certify as search
+from verify.progress import progress_text
 
 from ..box_masses import check_box_masses
 from ..errors import QueryError
@@ -18,6 +19,7 @@ from ..query import Query
 from ..regions import Ball
 from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
 from .inputs import ClassOption, DataOption, LabelOption, read_rows
+from .long_runs import long_run
 from .mass_bars import checked_picture, mass_bar, write_mass_plot
 from .output import Document, ExitCode, JsonOption, facts, show
 from .question import (
@@ -167,18 +169,15 @@ def _entry(certificate: Certificate, query: Query) -> dict[str, Document]:
 
 
 def _search_visibly(query: Query, gap: float, timeout: float, checkpoint: Path | None, *, quiet: bool) -> Certificate:
-    """Search with both radii on a live line of stderr, where that is a terminal."""
-    region = query.region
-    law = None if query.flow is None or (isinstance(region, Ball) and region.is_trimmed) else query.flow.base.law
-    with Console(stderr=True, quiet=quiet).status("looking for a violation …") as line:
-
-        def radius(value: float) -> str:
-            return f"{value:.4g}" if law is None else f"{value:.4g} (mass {float(law.cdf(value)):.4g})"
-
-        def report(state: RadialSearch) -> None:
-            line.update(f"proved to {radius(state.proved)}, refuted at {radius(state.refuted)}, {state.boxes} pieces")
-
-        return search(query, gap=gap, timeout=timeout, checkpoint=checkpoint, report=report)
+    """Search with both radii on a live line."""
+    with long_run("looking for a violation", checkpoint, quiet=quiet) as line:
+        return search(
+            query,
+            gap=gap,
+            timeout=timeout,
+            checkpoint=checkpoint,
+            report=lambda state: line(progress_text(state, query)),
+        )
 
 
 def _radii_text(certificate: Certificate) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from verify import MEMORY_LIMIT, Outcome
+from verify import Outcome, verify_all
 
 from .. import compression
 from ..errors import QueryError
@@ -31,7 +30,6 @@ from .inputs import (
 )
 from .output import Document, JsonOption, cell, facts, grid, show
 from .question import ask
-from .verify import decide_in_turn, joint
 
 
 def compress(
@@ -155,9 +153,8 @@ class _Solved:
 
 def _solve(flow: Path, network: Path, prop: str, mass: float, solvers: str, timeout: float) -> _Solved:
     queries = ask(flow, network, prop, mass, None).queries
-    answers = decide_in_turn(queries, split_list(solvers) or [], timeout, MEMORY_LIMIT, wait_for_all=False)
-    verdicts = [part.verdict for part in answers]
-    return _Solved(str(joint(verdicts).outcome), math.fsum(part.seconds for part in verdicts))
+    verdict = verify_all(queries, split_list(solvers) or [], timeout=timeout).verdict
+    return _Solved(str(verdict.outcome), verdict.seconds)
 
 
 def _time_won(before: _Solved, after: _Solved) -> float | None:

@@ -27,7 +27,8 @@ from .inputs import (
     split_list,
     whole_numbers,
 )
-from .output import Document, ExitCode, JsonOption, facts, say, show
+from .long_runs import interrupted, say_resumed
+from .output import Document, JsonOption, facts, show
 
 
 def fit(
@@ -98,8 +99,8 @@ def fit(
         integral=split_list(integral) or (),
     )
     resumed = checkpoint is not None and checkpoint.exists()
-    if resumed and not quiet:
-        say(f"going on from the checkpoint {checkpoint}")
+    if not quiet:
+        say_resumed(checkpoint)
     start = time.monotonic()
     try:
         history = training.fit(
@@ -111,8 +112,7 @@ def fit(
             progress=not quiet and sys.stderr.isatty(),
         )
     except KeyboardInterrupt:
-        say(_advice(checkpoint))
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
+        raise interrupted(checkpoint) from None
     seconds = time.monotonic() - start
     save_flow(flow, output)
 
@@ -142,14 +142,6 @@ def fit(
         }
     )
     show(document, as_json, table_of_facts)
-
-
-def _advice(checkpoint: Path | None) -> str:
-    if checkpoint is None:
-        return "interrupted: nothing is written; with --checkpoint FILE a run can be resumed"
-    if not checkpoint.exists():
-        return "interrupted before the first validation: nothing is written, the same command starts anew"
-    return f"interrupted: the same command goes on from the checkpoint {checkpoint}"
 
 
 def _norm_fit(flow: USFlow, rows: Table, held_out: list[int], seed: int) -> Fit:

@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from exporters import read_vnnlib, run_onnx
-from verify import Outcome, Verdict
-from verify import verify_with as decide
+from verify import Outcome, Witness, verify_all
 from verify.engines import check_time
 
 from ..errors import PropertyError
@@ -64,13 +63,12 @@ def verify_file(
     check_time(timeout)
     spec = read_vnnlib(query)
     files = network_files(network, spec)
-    found = _decided(queries_on_files(files, spec), start + timeout)
-    if isinstance(found, str):
-        typer.echo(found)
-        return
-    typer.echo("sat")
-    asked, verdict = found
-    typer.echo("\n".join(_assignment(spec, files, asked, verdict)))
+    queries = queries_on_files(files, spec)
+    joint = verify_all(queries, timeout=max(start + timeout - time.monotonic(), 0.01))
+    outcome, witness = joint.verdict.outcome, joint.verdict.witness
+    typer.echo("timed-out" if outcome is Outcome.UNKNOWN and joint.is_late else WORDS[outcome])
+    if witness is not None:
+        typer.echo("\n".join(_assignment(spec, files, queries[joint.decisive], witness)))
 
 
 @solver.command(context_settings={"ignore_unknown_options": True})
@@ -86,23 +84,9 @@ def supports(
     typer.echo("\n".join(CAPABILITIES[capability]))
 
 
-def _decided(queries: Sequence[Query], deadline: float) -> str | tuple[Query, Verdict]:
-    """The violated query and its verdict, or the word for the whole file."""
-    words = {"unsat"}
-    for place, query in enumerate(queries):
-        share = (deadline - time.monotonic()) / (len(queries) - place)
-        verdict = decide(query, timeout=max(share, 0.01)).verdict
-        if verdict.witness is not None:
-            return query, verdict
-        if verdict.outcome is Outcome.UNKNOWN:
-            words.add("timed-out" if verdict.seconds >= share else "unknown")
-    return next(word for word in ("timed-out", "unknown", "unsat") if word in words)
-
-
-def _assignment(spec: Specification, files: Sequence[str], query: Query, verdict: Verdict) -> list[str]:
+def _assignment(spec: Specification, files: Sequence[str], query: Query, witness: Witness) -> list[str]:
     """Every input and output with its value; outputs are what onnxruntime computes on the network's own file."""
-    assert verdict.witness is not None  # noqa: S101 - a violated query has one
-    inputs = [float(v) for v in evaluate_exact(query.graph, list(verdict.witness.point))[query.data]]
+    inputs = [float(v) for v in evaluate_exact(query.graph, list(witness.point))[query.data]]
     lines: list[str] = []
     for place, (network, file) in enumerate(zip(spec.networks, files, strict=True)):
         start = sum(other.inputs for other in spec.networks[:place])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +10,15 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from verify import AUTO, MEMORY_LIMIT, Answers, Outcome, Verdict
-from verify import verify_with as decide
+from verify import AUTO, MEMORY_LIMIT, Answers, Outcome
+from verify import verify_all as decide
 
 from ..errors import RegionError
 from ..query import Query
 from ..regions import Ball
 from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
 from .inputs import ClassOption, DataOption, LabelOption, read_rows, split_list
+from .long_runs import long_run
 from .output import Document, ExitCode, JsonOption, facts, grid, show
 from .question import (
     LATENT_TO_DATA,
@@ -71,6 +71,10 @@ def verify(
     timeout: Annotated[
         float, typer.Option(help="Seconds for each solver, in equal parts for each shell or box.")
     ] = 60.0,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep what bab has open there, and go on from it if it is there."),
+    ] = None,
     data: DataOption = None,
     label: LabelOption = None,
     keep_class: ClassOption = None,
@@ -91,12 +95,20 @@ def verify(
         question = ask(flow, single_network(network), prop, mass, radius, direction, trim)
         queries = question.queries
     rows = None if data is None or question is None else read_rows(data, question.flow, label, keep_class)
-    answers = decide_in_turn(queries, split_list(solvers) or [], timeout, memory, wait_for_all)
-    verdicts = [part.verdict for part in answers]
-    verdict = joint(verdicts)
-    seconds = math.fsum(part.seconds for part in verdicts)
+    names = split_list(solvers) or []
+    with long_run(f"asking {', '.join(names)}", checkpoint, quiet=as_json) as line:
+        joint = decide(
+            queries,
+            names,
+            timeout=timeout,
+            memory=memory,
+            wait_for_all=wait_for_all,
+            checkpoint=checkpoint,
+            report=line,
+        )
+    verdict, answers = joint.verdict, joint.each
     counts, counted = count_violations(None if question is None else question.counted, rows)
-    decisive = queries[verdicts.index(verdict)]
+    decisive = queries[joint.decisive]
     mass = None if question is None else question.level_set.mass
     trimmed = None if question is None else question.trimmed
 
@@ -105,7 +117,7 @@ def verify(
         "outcome": str(verdict.outcome),
         "reason": verdict.reason,
         "engine": verdict.engine,
-        "seconds": seconds,
+        "seconds": verdict.seconds,
         "property": decisive.text,
         "mass": mass,
         "trimmed": trimmed_entry(trimmed),
@@ -121,7 +133,7 @@ def verify(
             "on the level set of mass": mass if trimmed is None else None,
             "on the": trimmed,
             "reason": verdict.reason,
-            "time": f"{seconds:.2f} s with {verdict.engine}",
+            "time": f"{verdict.seconds:.2f} s with {verdict.engine}",
         }
     )
     shown: list[RenderableType] = (
@@ -149,28 +161,9 @@ def _region_entry(query: Query, answers: Answers) -> Document:
     }
 
 
-def decide_in_turn(
-    queries: Sequence[Query], names: list[str], timeout: float, memory: float, wait_for_all: bool
-) -> list[Answers]:
-    """The solvers' answers for each query (for a level set from the centre outwards), up to the first violation."""
-    answers: list[Answers] = []
-    for query in queries:
-        share = timeout / len(queries)
-        answers.append(decide(query, names, timeout=share, memory=memory, wait_for_all=wait_for_all))
-        if answers[-1].verdict.outcome is Outcome.VIOLATED:
-            break
-    return answers
-
-
 def _answers_table(answers: Sequence[Answers]) -> Table:
     """What every solver said, region by region."""
     table = grid("solver", "answer", "seconds", "reason")
     for one in (one for part in answers for one in part.each):
         table.add_row(one.engine, str(one.outcome), f"{one.seconds:.2f}", one.reason)
     return table
-
-
-def joint(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict on the union: that of a violated part, else of an unknown one, else of any."""
-    order = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.HOLDS)
-    return min(verdicts, key=lambda verdict: order.index(verdict.outcome))

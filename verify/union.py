@@ -1,0 +1,94 @@
+"""One question of several queries, such as the shells of a level set or the boxes of a property file."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from veriflow.errors import QueryError
+from veriflow.query import Query
+
+from .engines import check_checkpoint, check_time
+from .search_file import SearchFile
+from .several import AUTO, Answers, verify_with
+from .tool_process import MEMORY_LIMIT
+from .verdict import Outcome, Verdict
+
+_LEAST = 0.01  # seconds for a query when all time is used up
+_ORDER = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.HOLDS)
+
+
+@dataclass(frozen=True)
+class JointAnswers:
+    """What is known of several queries as one question.
+
+    Attributes:
+        verdict: VIOLATED where one query is, else UNKNOWN where one is open, else HOLDS; with the seconds of all.
+        decisive: place of the query whose verdict it is.
+        each: the solvers' answers to each query, up to the first violation.
+        is_late: whether a query used up its time and stays open.
+    """
+
+    verdict: Verdict
+    decisive: int
+    each: tuple[Answers, ...]
+    is_late: bool
+
+
+def verify_all(
+    queries: Sequence[Query],
+    names: Sequence[str] = (AUTO,),
+    *,
+    timeout: float = 60.0,
+    memory: float = MEMORY_LIMIT,
+    wait_for_all: bool = False,
+    checkpoint: Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> JointAnswers:
+    """Decide queries one after the other, up to the first violation.
+
+    Each query may take an equal share of the time that is left; ``timeout`` is for all together. The other arguments are
+    those of `verify_with`. A checkpoint is one file for all queries.
+
+    Raises:
+        QueryError: no queries; otherwise as `verify_with`.
+    """
+    check_time(timeout)
+    if not queries:
+        raise QueryError("expected one query at least; got none")
+    if checkpoint is not None:
+        if list(names) != [AUTO]:
+            check_checkpoint(names)
+        SearchFile(checkpoint, queries[0], queries=queries)
+    deadline = time.monotonic() + timeout
+    answers: list[Answers] = []
+    is_late = False
+    for place, query in enumerate(queries):
+        share = max((deadline - time.monotonic()) / (len(queries) - place), _LEAST)
+        found = verify_with(
+            query,
+            names,
+            timeout=share,
+            memory=memory,
+            wait_for_all=wait_for_all,
+            checkpoint=checkpoint,
+            report=_placed(report, place, len(queries)),
+        )
+        answers.append(found)
+        if found.verdict.outcome is Outcome.VIOLATED:
+            break
+        is_late |= found.verdict.outcome is Outcome.UNKNOWN and found.verdict.seconds >= share
+    verdicts = [found.verdict for found in answers]
+    decisive = min(range(len(verdicts)), key=lambda place: _ORDER.index(verdicts[place].outcome))
+    verdict = replace(verdicts[decisive], seconds=math.fsum(one.seconds for one in verdicts))
+    return JointAnswers(verdict, decisive, tuple(answers), is_late)
+
+
+def _placed(report: Callable[[str], None] | None, place: int, count: int) -> Callable[[str], None] | None:
+    """Lines that begin with which query they are about, where there are several."""
+    if report is None or count == 1:
+        return report
+    return lambda text: report(f"{place + 1} of {count}: {text}")
