@@ -52,7 +52,7 @@ def compress(
         rank: of every such matrix, at most.
         bits: those of all constants: numbers of the blocks are rounded to whole numbers of so many bits times one power of two
             for each tensor, and so are the rows of the affine map at the end, as a graph has it. Constants of a block's
-            graph are sums of products of two such numbers, and exact in float32 up to 11 bits.
+            graph are sums of products of two such numbers, exact in float32 up to 10 bits and 64 dimensions.
         steps: of fine-tuning, in which zeros stay zeros or ranks ranks; 0 for none. There is none for ``bits`` alone.
         options: of fine-tuning (but for the steps): a penalty on unstable ReLUs, the split of the rows, the learning rate.
         progress: whether a bar shows how fine-tuning gets on.
