@@ -31,9 +31,9 @@ from rich.console import Console
 from rich.table import Table
 
 from veriflow import Ball, Query, TrainingOptions, USFlow, compress, fit, flow_query, never_confidently_wrong
-from veriflow.compression import recalibrate
 from veriflow.piecewise import Graph
 from veriflow.proof_cost import proof_cost
+from veriflow.recalibration import recalibrate
 from veriflow.training import split
 from verify import Outcome, verify_with
 from verify.attack import nearest_violation

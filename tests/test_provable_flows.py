@@ -16,12 +16,12 @@ import veriflow.objective
 import veriflow.training
 from veriflow import Ball, TrainingOptions, USFlow, compress, fit, load_flow, make_base, save_flow
 from veriflow.bijections import Conjugate, CouplingBlock
-from veriflow.compression import recalibrate
 from veriflow.errors import DataError, ModelError, TrainingError
 from veriflow.grids import grid_steps, on_grid
 from veriflow.objective import Objective
 from veriflow.piecewise import evaluate, symbolic_bounds
 from veriflow.proof_cost import longest_constant, proof_cost
+from veriflow.recalibration import recalibrate
 from veriflow.stability import MARGIN, Stability, hidden_bounds
 from veriflow.training import split, tune
 
@@ -121,11 +121,14 @@ def test_the_penalty_counts_units_by_how_unstable_they_are() -> None:
     with torch.no_grad():
         block.conditioner.linears[0].weight.copy_(torch.tensor([[1.0], [1.0], [2.0]]))
         block.conditioner.linears[0].bias.copy_(torch.tensor([0.0, 0.5, -50.0]))
-    stability = Stability(flow, 2.0, 0.5)
+    stability = Stability(flow, 2.0, 0.5, flow.sample((200,)))
     stability.radius = 1.0
     assert float(stability.value().detach()) == pytest.approx(2.0 * ((1 + MARGIN) + (0.5 + MARGIN)))
     stability.measure()
-    assert stability.radius == pytest.approx(float(flow.base.law.quantile(0.5)))
+    radius = float(flow.base.law.quantile(0.5))
+    assert stability.radius == pytest.approx(radius, rel=0.1)
+    wider = Stability(flow, 2.0, 0.5, flow(3 * flow.latent(flow.sample((200,)))).detach())
+    assert wider.radius == pytest.approx(3 * radius, rel=0.2)
 
 
 @settings(max_examples=15, deadline=None)
@@ -134,7 +137,7 @@ def test_the_objective_adds_the_penalty_and_its_gradient(flow: USFlow) -> None:
     rows = flow.sample((20,))
     for parameter in flow.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    stability = Stability(flow, 0.3, 0.5)
+    stability = Stability(flow, 0.3, 0.5, rows)
     expected = -flow.log_prob(rows).mean() - flow.determinant_log_prior(1.0) / len(rows) + stability.value()
     gradients = torch.autograd.grad(expected, list(flow.parameters()), allow_unused=True)
     places = [parameter.grad for parameter in flow.parameters()]

@@ -17,18 +17,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from .bijections import AffineProduct, Conjugate, CouplingBlock, ResidualBijection
 from .errors import ModelError
 from .flow import USFlow
 from .grids import MOST_BITS, grid_steps, on_grid
-from .norm_laws import NormLaw
+from .recalibration import recalibrate
 from .training import TrainingOptions, split, tune
-
-ROUNDS = 50
-"""Of a few quasi-Newton steps each, in which the base is fitted again."""
 
 
 def compress(
@@ -77,57 +73,6 @@ def compress(
         result.bits = bits
     recalibrate(result, train, validation)
     return result
-
-
-def recalibrate(flow: USFlow, train: Tensor, validation: Tensor) -> None:
-    """Fit the law of the base to the latent norms of rows ``[n, dim]`` by maximum likelihood, in place; the bijection stays.
-
-    All parameters are fitted to the training rows, and left where the validation rows are most likely on the way. Latents of
-    rows that the bijection has not seen may be larger throughout: the law is then scaled by what is most likely for the
-    validation rows, if these gain more than one nat in all (Akaike's criterion for one parameter). So the law is never worse
-    than before, for these.
-    """
-    law = copy.deepcopy(flow.base.law).double()
-    parameters = list(law.parameters())
-    if not parameters:
-        return
-    with torch.no_grad():
-        norms, held_out = (flow.base.norm(flow.latent(rows)).double() for rows in (train, validation))
-    optimizer = torch.optim.LBFGS(parameters, max_iter=4, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = -law.log_profile(norms).mean()
-        torch.autograd.backward(value)
-        return value
-
-    def judged() -> float:
-        with torch.no_grad():
-            return float(law.log_profile(held_out).mean())
-
-    best, state = judged(), copy.deepcopy(law.state_dict())
-    for _ in range(ROUNDS):
-        value = optimizer.step(loss).item()  # type: ignore[no-untyped-call]
-        if not math.isfinite(value):
-            break
-        if (likelihood := judged()) > best:
-            best, state = likelihood, copy.deepcopy(law.state_dict())
-    law.load_state_dict(state)
-    _rescale(law, held_out)
-    flow.base.law.load_state_dict(law.state_dict())
-
-
-@torch.no_grad()
-def _rescale(law: NormLaw, norms: Tensor) -> None:
-    def gained(log_scale: float) -> float:
-        scaled = law.log_profile(norms * math.exp(-log_scale)) - law.dim * log_scale
-        return float((scaled - law.log_profile(norms)).sum())
-
-    best = minimize_scalar(lambda log_scale: -gained(log_scale), bounds=(-2, 2), method="bounded").x
-    if gained(best) > 1:
-        for name, parameter in law.named_parameters():
-            if name.endswith(("log_scale", "log_median")):
-                parameter.add_(best)
 
 
 def _check(flow: USFlow, keep: float | None, rank: int | None, bits: int | None, steps: int, stability: float) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from .bijections import ResidualBijection
 from .bijections.coupling import Layers
 from .flow import USFlow
+from .recalibration import likely_scale
 
 MARGIN = 0.1
 """Without it units would end where the data's pull and the penalty's balance: at the edge, a little unstable."""
@@ -34,18 +35,22 @@ class Stability:
     Args:
         flow: what is trained.
         weight: nats for each unit.
-        mass: of the latent ball, under the base as it is at the last `measure`.
+        mass: of the latent ball, as it is at the last `measure`.
+        rows: data points ``[n, dim]`` that nothing is fitted to.
     """
 
-    def __init__(self, flow: USFlow, weight: float, mass: float) -> None:
+    def __init__(self, flow: USFlow, weight: float, mass: float, rows: Tensor) -> None:
         self._flow = flow
         self._blocks = [part for part in flow.parts() if isinstance(part, ResidualBijection)]
-        self.weight, self.mass = weight, mass
+        self.weight, self.mass, self._rows = weight, mass, rows
         self.measure()
 
     def measure(self) -> None:
-        """Take the radius of the ball of the mass from the base's law as it is now."""
-        self.radius = float(self._flow.base.law.quantile(self.mass))
+        """Take the radius of the ball of the mass from the base's law as it is now, scaled as the rows say."""
+        law = self._flow.base.law
+        with torch.no_grad():
+            norms = self._flow.base.norm(self._flow.latent(self._rows))
+        self.radius = float(law.quantile(self.mass)) * likely_scale(law, norms)
 
     def value(self) -> Tensor:
         """The penalty, a scalar in nats."""

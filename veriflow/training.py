@@ -244,7 +244,8 @@ def _train(
         optimizer = torch.optim.Adam([vector], lr=options.learning_rate, fused=True)
         if start is not None:
             optimizer.load_state_dict(_adam_state(optimizer, start))
-        stability = Stability(flow, options.stability, options.stability_mass) if options.stability else None
+        weight, mass = options.stability, options.stability_mass
+        stability = Stability(flow, weight, mass, validation) if weight else None
         objective = Objective(flow, train, options.prior_sigma, stability)
         history = History(**start.history) if start else History()
         best = start.best if start else _snapshot(flow)
