@@ -20,8 +20,14 @@ from veriflow.regions import Region
 
 from .relu_pieces import Indices, ReluPieces, ReluTree, Vector
 
-FIRST, MOST = 8, 512
+FIRST, MOST = 8, 2048
 """How often the worst piece of a unit's tree is split at first, and at most: each time twice as often."""
+
+EARLY = 16
+"""The first step is due when a search has cost the so-manieth part of it."""
+
+MEMORY = 1 << 28
+"""Bytes that the pieces of one layer's trees may take: in wide layers trees are split less often."""
 
 WORTH = 0.02
 """Share by which the width between a unit's bounds must have shrunk for its tree to grow again."""
@@ -47,11 +53,18 @@ class Refinement:
         """Whether nothing more is to be gained."""
         return self.splits > MOST or not any(worth.any() for worth in self._worth.values())
 
+    def is_due(self, pieces: int) -> bool:
+        """Whether the next step is to be taken, when a search has looked at so many pieces."""
+        if self.cost:
+            return pieces >= self.cost and not self.is_over
+        rows = [2 * self._units(name).size * self._share(self.graph.ending_at(name)) for name in self._worth]
+        return EARLY * pieces >= sum(rows) * (2 * FIRST + 1) and not self.is_over
+
     def tighten(self, deadline: float) -> None:
         """Grow every tree that is worth it, up to ``deadline`` (a `time.monotonic` value)."""
         for name, worth in self._worth.items():
             low, high = self.bounds.lower[name], self.bounds.upper[name]
-            units = np.flatnonzero(worth & (low < 0) & (high > 0))
+            units = self._units(name)
             self._worth[name] = np.zeros_like(worth)
             if not units.size or time.monotonic() > deadline:
                 continue
@@ -63,6 +76,14 @@ class Refinement:
                 {**self.bounds.lower, name: lower}, {**self.bounds.upper, name: upper}, self.bounds.convex
             )
         self.splits *= 2
+
+    def _units(self, name: str) -> Indices:
+        """Entries of a tensor whose trees are to grow."""
+        return np.flatnonzero(self._worth[name] & (self.bounds.lower[name] < 0) & (self.bounds.upper[name] > 0))
+
+    def _share(self, graph: Graph) -> float:
+        """What a piece of a part of the graph costs beside one of the whole graph."""
+        return graph.relu_count / self.graph.relu_count
 
     def _ends(self, name: str, units: Indices, deadline: float) -> tuple[Vector, Vector]:
         """Lower and upper bounds on some entries of a tensor."""
@@ -76,7 +97,8 @@ class Refinement:
 
     def _grown(self, tree: ReluTree, whole: ReluPieces, deadline: float) -> Vector:
         """Proved least margin of each row, ``[n]``: the worst pieces are split, of rows whose margin is not above zero."""
-        count, most = len(whole.rows), self.splits + 1
+        count, size = len(whole.rows), sum(array[0].nbytes for array in vars(whole).values())
+        most = max(min(self.splits + 1, MEMORY // (count * size)), 1)
         kept = ReluPieces(*(np.zeros((count, most, *array.shape[1:]), array.dtype) for array in vars(whole).values()))
         margins = np.full((count, most), np.inf)
 
@@ -85,7 +107,7 @@ class Refinement:
                 array[at] = part
             margins[at] = found
 
-        share = tree.graph.relu_count / self.graph.relu_count
+        share = self._share(tree.graph)
         rows, column = np.arange(count), np.zeros(count, dtype=np.intp)
         found = tree.bounded(whole)
         put((rows, column), found.pieces, found.margins)

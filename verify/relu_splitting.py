@@ -28,14 +28,13 @@ from .pieces import PieceSearch, piece_of
 from .refinement import Refinement
 from .relu_pieces import ReluPieces, ReluTree, Vector
 
-BATCH, BEFORE = 128, 128
-"""Pieces that are split at once, and how many are looked at before bounds on the way are refined for the first time."""
-
+BATCH = 256
 WAY = "signs of units"
 """What the parts of this search are."""
 
-LEAF_UNITS = 40
-"""Pieces with at most this many unstable units are decided by a small program: it joins what all splits say, bounds do not."""
+LEAF_UNITS, LARGER_LEAVES, MANY = 20, 40, 3000
+"""Pieces with at most this many unstable units are decided by a small program: it joins what all splits say, bounds do not.
+Larger ones are when many pieces have been looked at: where a violation is near, bounds hardly ever close a piece."""
 
 _Entry = tuple[float, int, ReluPieces]
 """The margin of one piece, its number, and the piece."""
@@ -90,7 +89,7 @@ def search_splits(
         late = time.monotonic() > deadline or state.pieces > most_pieces
         if state.witness is not None or late or state.is_full or state.is_vain:
             return state
-        if state.pieces >= max(BEFORE, refinement.cost) and not refinement.is_over:
+        if refinement.is_due(state.pieces):
             refinement.tighten(deadline)
             tree.bounds, fresh = refinement.bounds, next(counter)
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
@@ -131,7 +130,8 @@ def _examined(
     state.pieces += len(pieces.rows)
     is_open = ~(bounded.margins > 0)
     state.try_points(query, _extremes(query.region, bounded.found.ended, is_open))
-    for place in np.flatnonzero(is_open & (bounded.unstable <= LEAF_UNITS)):
+    leaf = LEAF_UNITS if state.pieces < MANY else LARGER_LEAVES
+    for place in np.flatnonzero(is_open & (bounded.unstable <= leaf)):
         if state.witness is None:
             inside, disjunct = piece_of(bounded.bounds, int(place)), query.violation[pieces.rows[place]]
             is_open[place] = state.decide_leaf(query, inside, disjunct, deadline)
