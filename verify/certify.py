@@ -121,6 +121,8 @@ def certify(
         reason = "no violation in the whole ball"
     else:
         reason = f"both radii agree within {gap:g}"
+    if file is not None and file.failure:
+        reason += f"; {file.failure}"
     return Certificate(
         query.text,
         state.proved,

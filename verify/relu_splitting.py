@@ -128,7 +128,8 @@ def search_splits(
 
 
 def _left(heap: Sequence[_Entry], like: _Pieces, pieces: int, near_misses: int) -> OpenParts:
-    """Open pieces as arrays."""
+    """Open pieces as arrays, in their order."""
+    heap = sorted(heap)
     nothing = _Pieces(*(array[:0] for array in vars(like).values()))
     stack = _Pieces.stacked([nothing, *(piece for _, _, piece in heap)])
     margins = np.array([margin for margin, _, _ in heap], dtype=np.float64)
