@@ -154,7 +154,8 @@ HARD = (5, 24, 24, 24, 2)
 SEARCHES = {
     "signs": ((12, 24, 24, 24, 2), Ball(math.inf, 1.0, 12), -2.0),
     "boxes": (HARD, Box(-2 * np.ones(5), 2 * np.ones(5)), -1.0),
-    "norms": (HARD, Ball(1, 10.0, 5), -3.0),
+    "norms": ((4, 24, 24, 24, 2), Ball(1, 10.0, 4), -3.0),
+    "both": (HARD, Ball(1, 10.0, 5), -1.5),
     "shell": (HARD, Ball(1, 8.0, 5, 4.0), -3.0),
 }
 """Networks, regions and margins at which a property holds, but not at once."""
@@ -166,7 +167,8 @@ def hard_query(way):
 
 
 @pytest.mark.parametrize("way", SEARCHES)
-def test_a_verdict_goes_on_to_the_same_count_of_pieces(way, tmp_path):
+def test_a_verdict_goes_on_to_its_end(way, tmp_path):
+    """Boxes are the same in the end as in one run; bounds that all pieces share are refined anew, at other times."""
     query, file = hard_query(way), tmp_path / "search"
     whole = verify(query, "bab", timeout=300)
     assert whole.outcome is Outcome.HOLDS
@@ -179,13 +181,14 @@ def test_a_verdict_goes_on_to_the_same_count_of_pieces(way, tmp_path):
             found = saved(file)
             counts.append(found.get("pieces", found.get("boxes")))
             assert found.get("signs", found.get("lower")) > 0
-    assert (verdict.outcome, verdict.reason) == (whole.outcome, whole.reason)
+    assert verdict.outcome is whole.outcome
+    assert way in ("signs", "both") or verdict.reason == whole.reason
     assert len(counts) > 3
     at = next((place for place in range(1, len(counts)) if counts[place] < counts[place - 1]), len(counts))
     assert counts[:at] == sorted(counts[:at])
     assert counts[at:] == sorted(counts[at:])  # a ball of five dimensions has its units split, and then its boxes
     again = verify(query, "bab", timeout=300, checkpoint=file)
-    assert (again.outcome, again.reason) == (whole.outcome, whole.reason)
+    assert (again.outcome, again.reason) == (verdict.outcome, verdict.reason)
 
 
 @pytest.mark.parametrize("way", SEARCHES)

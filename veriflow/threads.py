@@ -1,19 +1,28 @@
-"""How many CPU threads torch uses: one for small work, where more only wait for each other."""
+"""How many CPU threads numerical work uses: one for small work, where more only wait for each other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
+from threadpoolctl import ThreadpoolController
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The libraries of linear algebra that are loaded; looking for them takes some milliseconds."""
+    return ThreadpoolController()
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch on one CPU thread for the time being."""
+    """Torch and numpy on one CPU thread for the time being."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with _libraries().limit(limits=1):
+            yield
     finally:
         torch.set_num_threads(before)

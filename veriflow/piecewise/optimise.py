@@ -11,7 +11,7 @@ multipliers; here with convex functions at vertices beside the upper lines.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -24,8 +24,9 @@ from .graph import Affine, Graph, Vector, dense
 RATE, DECAY, CHORD = 0.3, 0.97, 0.3
 """Adam's rate over a region, its factor after each step, and the share of the chord to begin with."""
 
-PIECE_RATE, PIECE_STEPS = 0.1, 6
-"""Adam's rate and its steps over a piece of a region, which begins with what was found for a larger piece."""
+PIECE_RATE, PIECE_STEPS, VERTEX_STEPS = 0.1, 3, 6
+"""Adam's rate over a piece of a region, which begins with what was found for a larger piece, and its steps there: more
+where the region has vertices, and with them convex functions to choose as well."""
 
 ENOUGH, GAIN, PATIENCE = 1e-3, 1e-2, 6
 """Relative margin beyond which a conjunction needs no more, and when too little is gained in how many steps."""
@@ -57,6 +58,7 @@ class Exclusion:
         margins: proved lower bounds on ``limits − rows @ output``; above zero, the conjunction holds nowhere.
         relaxation: with which they were proved.
         ended: all that the last pass gave.
+        inner: by input of a ReLU, with which its bounds, rows ``[I; −I]``, were made.
     """
 
     bounds: Bounds
@@ -65,6 +67,7 @@ class Exclusion:
     margins: Vector
     relaxation: Relaxation
     ended: LinearBounds
+    inner: Mapping[str, Relaxation] = field(default_factory=dict)
 
     @property
     def excluded(self) -> NDArray[np.bool_]:
@@ -97,7 +100,7 @@ def exclude(graph: Graph, region: Regions, violation: Conjunctions, *, steps: in
         optimiser.param_groups[0]["lr"] *= DECAY
     last = found.pop(graph.output, Relaxation({}, {}))
     bounds = symbolic_bounds(graph, region, found)
-    return _proved(graph, region, bounds, *combined, last)
+    return replace(_proved(graph, region, bounds, *combined, last), inner=found)
 
 
 def exclude_in_pieces(
@@ -113,7 +116,7 @@ def exclude_in_pieces(
     given, limit = torch.from_numpy(rows), torch.from_numpy(limits)
     scale = given.abs().sum(-1) + limit.abs()
     optimiser = torch.optim.Adam(ascent.parameters(), lr=PIECE_RATE, fused=True)
-    for _ in range(PIECE_STEPS):
+    for _ in range(PIECE_STEPS if region.vertices is None else VERTEX_STEPS):
         goal = ((ascent.last(-given, lower, upper, convex) + limit) / scale).clamp_max(ENOUGH)
         if bool((goal == ENOUGH).all()):
             break
