@@ -2,10 +2,11 @@
 
     VERIFLOW_TOOLS=/path/to/tools/bin python benchmarks/level_set_queries.py [bab milp marabou …] [--sets moons,digits]
 
-Queries on ``classifier ∘ flow`` at multiples of the norm of the nearest violation that an attack finds and polishes. Every
+Queries on ``classifier ∘ flow`` at multiples of the norm of the nearest violation that three attacks find and polish. Every
 solver answers every query, alone, one thread, in this process or one of its own, with the same time limit. Answers are
 kept in benchmarks/cache with their query, solver and limit, so that a run that was stopped goes on; ``--afresh bab,milp``
-asks these again. A solver that leaves all three radii of one flow open is not asked about deeper flows of that set and norm.
+asks these again. A solver that leaves the ball of .5 open is not asked about that of .85, which contains it; one open at
+all radii of one flow is not asked about deeper flows of that set and norm.
 The ratio compares the first solver with each other one, and with the fastest of them, where both decide.
 
 The sets with images of MNIST are there where VERIFLOW_SHARED_DATA names a folder with ``mnist/mnist.npz``.
@@ -44,7 +45,7 @@ from verify.polish import polished
 
 HIGHS = "highs"
 SHARES = (0.5, 0.85, 1.1)
-POLISHING = 20.0
+ATTACKS, POLISHING = 3, 60.0
 ANSWERS = CACHE / "level_set_queries.json"
 PICTURE = Path("docs/level_set_queries.svg")
 
@@ -130,14 +131,13 @@ def kept(path: Path) -> dict:
 
 
 def attack_radius(query: Query, ball: Ball) -> float | None:
-    """The norm of the nearest violation that the attack finds and polishing draws in, found once."""
+    """The norm of the nearest violation that attacks find and polishing draws in, found once."""
     path = CACHE / "attack_radii.json"
     known, name = kept(path), fingerprint(query)
     if name not in known:
-        nearest = nearest_violation(query, ball)
-        if nearest is not None:
-            nearest = polished(query, nearest, deadline=time.monotonic() + POLISHING)
-        known[name] = None if nearest is None else nearest.norm
+        found = [nearest_violation(query, ball, seed=1000 * attack) for attack in range(ATTACKS)]
+        near = [polished(query, one, deadline=time.monotonic() + POLISHING) for one in found if one is not None]
+        known[name] = min((one.norm for one in near), default=None)
         write_atomically(path, json.dumps(known).encode())
     return known[name]
 
@@ -184,21 +184,23 @@ def installed() -> list[str]:
 
 
 class GivenUp:
-    """Which solvers left all three radii of a flow open: they are not asked about deeper ones of that set and norm."""
+    """Which queries solvers left open, and which others they are spared therefore."""
 
     def __init__(self) -> None:
-        self.open: dict[tuple[str, str, float, int], int] = {}
+        self.open: dict[tuple[str, str, float, int], set[float]] = {}
 
     def __call__(self, solver: str, asked: Asked) -> bool:
         """Whether to spare the solver this query."""
-        return any(
-            self.open.get((solver, asked.group, asked.p, blocks), 0) == len(SHARES) for blocks in range(asked.blocks)
-        )
+        here, spared = (solver, asked.group, asked.p), set(SHARES)
+        if asked.share == SHARES[1] and SHARES[0] in self.open.get((*here, asked.blocks), ()):
+            self.note(solver, asked, Outcome.UNKNOWN)
+            return True
+        return any(self.open.get((*here, blocks)) == spared for blocks in range(asked.blocks))
 
     def note(self, solver: str, asked: Asked, outcome: str) -> None:
-        """Count an answer."""
-        key = (solver, asked.group, asked.p, asked.blocks)
-        self.open[key] = self.open.get(key, 0) + (outcome == Outcome.UNKNOWN)
+        """Remember an answer."""
+        if outcome == Outcome.UNKNOWN:
+            self.open.setdefault((solver, asked.group, asked.p, asked.blocks), set()).add(asked.share)
 
 
 def main() -> None:

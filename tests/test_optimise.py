@@ -1,4 +1,4 @@
-"""Chosen bounds: they hold whatever was chosen, in every piece; the ascent gains; branch and bound on ReLUs is exact."""
+"""Chosen bounds: they hold whatever was chosen, in every piece; the ascents gain; branch and bound on ReLUs is exact."""
 
 import math
 import time
@@ -9,8 +9,17 @@ import pytest
 import torch
 from small_queries import inside_points, random_flow, random_graph, random_network, small_query
 
-from veriflow.piecewise import Bounds, Conjunctions, Relaxation, backward_rows, compose, evaluate, symbolic_bounds
-from veriflow.piecewise.optimise import exclude, exclude_in_pieces
+from veriflow.piecewise import (
+    Bounds,
+    Conjunctions,
+    PieceAscent,
+    Relaxation,
+    backward_rows,
+    compose,
+    evaluate,
+    exclude,
+    symbolic_bounds,
+)
 from veriflow.properties import classified_as
 from veriflow.query import network_query
 from veriflow.regions import Ball, Box
@@ -80,9 +89,43 @@ def test_bounds_hold_in_every_piece(region, seed):
     truth = (rows[:, 0] * values[graph.output]).sum(axis=1)
     assert (ended.lower[:, 0] <= truth).all()
 
-    found = exclude_in_pieces(graph, region, pieces, -rows, np.full((len(points), 1), 0.1), choice)
+    units = [[kind[r.output][:, 0] for r in graph.relus] for kind in (choice.slopes, choice.multipliers, choice.chords)]
+    start = np.clip(np.stack([np.concatenate(kind, axis=-1) for kind in units], axis=1), 0, 1).astype(np.float32)
+    found, chosen = PieceAscent(graph, region).exclude(pieces, -rows[:, 0], np.full(len(points), 0.1), start)
     assert (found.margins[:, 0] <= truth + 0.1).all()
     assert (found.margins[:, 0] >= ended.lower[:, 0] + 0.1 - 0.2 * np.abs(ended.lower[:, 0]) - 0.5).mean() > 0.9
+    assert (chosen >= 0).all()
+    assert (chosen[:, ::2] <= 1).all()
+
+
+@pytest.mark.parametrize("region", [*REGIONS[:3], Ball(1, 0.7, 3, limit=0.4)], ids=str)
+def test_the_gradient_over_pieces_is_that_of_the_proved_bounds(region):
+    """Against differences of what is proved, at choices inside of their range, one choice moved at a time."""
+    rng = np.random.default_rng(0)
+    graph = random_graph(3)
+    whole = symbolic_bounds(graph, region)
+    relus = graph.relus
+    signs = {r.input: rng.integers(-1, 2, graph.sizes[r.input]) for r in relus}
+    lower = {n: np.where(s > 0, np.maximum(whole.lower[n], 0), whole.lower[n])[None] for n, s in signs.items()}
+    upper = {n: np.where(s < 0, np.minimum(whole.upper[n], 0), whole.upper[n])[None] for n, s in signs.items()}
+    pieces = Bounds({**whole.lower, **lower}, {**whole.upper, **upper}, whole.convex)
+    rows, choices = rng.standard_normal((1, graph.output_size)), rng.uniform(0.2, 0.8, (1, 3, graph.relu_count))
+    ascent = PieceAscent(graph, region)
+
+    def proved(choices):
+        relaxation = ascent._relaxation(choices)
+        return backward_rows(graph, region, pieces, graph.output, rows[:, None], relaxation).lower[0, 0]
+
+    single = [array.astype(np.float32) for array in (rows, choices)]
+    value, gradient = ascent._values_and_gradient(ascent._lines(pieces), *single)
+    assert value[0] == pytest.approx(proved(choices), rel=1e-5, abs=1e-5)
+    step, kinds = 1e-6, (0, 1, 2) if region.vertices is not None else (0, 1)
+    for kind in kinds:
+        for unit in range(graph.relu_count):
+            moved = np.zeros_like(choices)
+            moved[0, kind, unit] = step
+            difference = (proved(choices + moved) - proved(choices - moved)) / (2 * step)
+            assert gradient[0, kind, unit] == pytest.approx(difference, rel=1e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize("region", REGIONS, ids=str)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from veriflow.piecewise import Bounds, Exclusion, Graph, Relaxation, exclude_in_pieces
+from veriflow.piecewise import Bounds, Exclusion, Graph, PieceAscent, Relaxation
 from veriflow.regions import Region
 
 Vector = NDArray[np.float64]
@@ -27,7 +27,7 @@ class ReluPieces:
     Attributes:
         signs: of every unit ``[batch, units]``: 1 on, −1 off, 0 not split.
         rows: number of the row that each is about ``[batch]``.
-        choices: slopes, chords and multipliers to begin with ``[batch, 3, units]``.
+        choices: slopes, multipliers and chords to begin with ``[batch, 3, units]``, as `PieceAscent` takes them.
         units: which unit to split next ``[batch]``.
     """
 
@@ -84,48 +84,36 @@ class ReluTree:
     """
 
     def __init__(self, graph: Graph, region: Region, bounds: Bounds, rows: Vector, limits: Vector) -> None:
-        self.graph, self.region, self.bounds, self.rows, self.limits = graph, region, bounds, rows, limits
+        self.graph, self.bounds, self.rows, self.limits = graph, bounds, rows, limits
         self.relus, self.places = graph.relus, graph.unit_places
-
-    def within(self, bounds: Bounds) -> ReluTree:
-        """The same with other bounds over the region."""
-        return ReluTree(self.graph, self.region, bounds, self.rows, self.limits)
-
-    def joined(self, parts: Mapping[str, Vector]) -> Vector:
-        """Values by output of a ReLU, as one array over all units."""
-        return np.concatenate([parts[relu.output] for relu in self.relus], axis=-1)
+        self._ascent = PieceAscent(graph, region)
 
     def whole(self, rows: Indices, relaxation: Relaxation, losses: Mapping[str, Vector] | None = None) -> ReluPieces:
         """The whole region as one piece for each of some rows, from what is known of all rows ``[n, …]``.
 
         Without losses, the unit to split is that which is spread most.
         """
-        slopes, chords = self.joined(relaxation.slopes)[rows], self.joined(relaxation.chords)[rows]
-        choices = np.stack([slopes, chords, np.zeros_like(slopes)], axis=1).astype(np.float32)
+        slopes, chords = self._joined(relaxation.slopes)[rows], self._joined(relaxation.chords)[rows]
+        choices = np.stack([slopes, np.zeros_like(slopes), chords], axis=1).astype(np.float32)
         signs = np.zeros(slopes.shape, dtype=np.int8)
-        costs = np.zeros(slopes.shape) if losses is None else self.joined(losses)[rows]
+        costs = np.zeros(slopes.shape) if losses is None else self._joined(losses)[rows]
         return ReluPieces(signs, rows, choices, self._units(signs, costs, self.bounds))
 
     def bounded(self, pieces: ReluPieces) -> BoundedPieces:
         """Bounds over pieces."""
         bounds = self._bounds(pieces.signs)
-        rows, limits = self.rows[pieces.rows][:, None], self.limits[pieces.rows][:, None]
-        start = self._relaxation(pieces.choices)
-        found = exclude_in_pieces(self.graph, self.region, bounds, rows, limits, start)
+        rows, limits = self.rows[pieces.rows], self.limits[pieces.rows]
+        found, choices = self._ascent.exclude(bounds, rows, limits, pieces.choices)
         empty = np.any([(bounds.lower[r.input] > bounds.upper[r.input]).any(axis=-1) for r in self.relus], axis=0)
-        units = self._units(pieces.signs, self.joined(found.ended.losses)[:, 0], bounds)
-        after = ReluPieces(pieces.signs, pieces.rows, self._packed(found.relaxation), units)
+        units = self._units(pieces.signs, self._joined(found.ended.losses)[:, 0], bounds)
+        after = ReluPieces(pieces.signs, pieces.rows, choices, units)
         unstable = (self._spread(bounds) > 0).sum(axis=-1)
         margins = np.where(np.isnan(found.margins), -np.inf, found.margins)[:, 0]
         return BoundedPieces(after, np.where(empty, np.inf, margins), bounds, unstable, found)
 
-    def _relaxation(self, choices: NDArray[np.float32]) -> Relaxation:
-        kinds = choices.astype(np.float64)[:, :, None, :]
-        return Relaxation(*({name: kinds[:, kind, :, at] for name, at in self.places.items()} for kind in range(3)))
-
-    def _packed(self, relaxation: Relaxation) -> NDArray[np.float32]:
-        kinds = [self.joined(kind)[:, 0] for kind in (relaxation.slopes, relaxation.chords, relaxation.multipliers)]
-        return np.stack(kinds, axis=1).astype(np.float32)
+    def _joined(self, parts: Mapping[str, Vector]) -> Vector:
+        """Values by output of a ReLU, as one array over all units."""
+        return np.concatenate([parts[relu.output] for relu in self.relus], axis=-1)
 
     def _bounds(self, signs: Signs) -> Bounds:
         """The region's bounds, with what the splits say of the inputs of ReLUs."""
@@ -139,7 +127,7 @@ class ReluTree:
     def _spread(self, bounds: Bounds) -> Vector:
         """How far each unit may be on its nearer side of zero: zero for stable ones."""
         sides = {r.output: np.minimum(-bounds.lower[r.input], bounds.upper[r.input]) for r in self.relus}
-        return np.maximum(self.joined(sides), 0)
+        return np.maximum(self._joined(sides), 0)
 
     def _units(self, signs: Signs, losses: Vector, bounds: Bounds) -> Indices:
         """The unstable unit whose upper line costs most; where none costs anything, the one spread most."""

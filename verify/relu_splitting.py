@@ -95,10 +95,11 @@ def search_splits(
             return state
         if state.pieces >= max(BEFORE, refinement.cost) and not refinement.is_over:
             refinement.tighten(deadline)
-            tree, fresh = tree.within(refinement.bounds), next(counter)
+            tree.bounds, fresh = refinement.bounds, next(counter)
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
         old, new = ([entry for entry in taken if (entry[1] < fresh) is is_old] for is_old in (True, False))
-        pieces = [piece for _, _, piece in old] + [piece.children() for _, _, piece in new]
+        pieces = [ReluPieces.stacked([piece for _, _, piece in part]) for part in (old, new) if part]
+        pieces[-1] = pieces[-1].children() if new else pieces[-1]
         margins = [margin for margin, _, _ in old] + [margin for margin, _, _ in new for _ in range(2)]
         push(*_examined(query, tree, ReluPieces.stacked(pieces), np.array(margins), state, deadline))
     tell()
@@ -121,7 +122,7 @@ def _restored(left: OpenParts, query: Query, like: ReluPieces) -> tuple[Vector, 
     ends = ((pieces.rows, len(query.violation)), (pieces.units, query.graph.relu_count))
     if left.way != WAY or any(((places < 0) | (places >= count)).any() for places, count in ends):
         raise misfit("pieces of another kind")
-    if (np.abs(pieces.signs) > 1).any() or (pieces.choices < 0).any() or (pieces.choices[:, :2] > 1).any():
+    if (np.abs(pieces.signs) > 1).any() or (pieces.choices < 0).any() or (pieces.choices[:, ::2] > 1).any():
         raise misfit("signs or slopes out of their range")
     return margins, pieces
 

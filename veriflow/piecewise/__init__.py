@@ -13,7 +13,8 @@ from .bounds import (
 from .evaluate import evaluate, evaluate_exact
 from .graph import Affine, Graph, Relu, compose
 from .lower import lower_flow, lower_network
-from .optimise import Conjunctions, Exclusion, exclude, exclude_in_pieces
+from .optimise import Conjunctions, Exclusion, exclude
+from .piece_ascent import PieceAscent
 from .simplify import drop_dead_units, fold_stable_units, fuse_affine, join_shifts
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Exclusion",
     "Graph",
     "LinearBounds",
+    "PieceAscent",
     "Regions",
     "Relaxation",
     "Relu",
@@ -32,7 +34,6 @@ __all__ = [
     "evaluate",
     "evaluate_exact",
     "exclude",
-    "exclude_in_pieces",
     "fold_stable_units",
     "fuse_affine",
     "interval_bounds",

@@ -4,8 +4,7 @@ The search is plain float64 in torch. What it finds is a `Relaxation`, for which
 bounds; those hold whatever is found here.
 
 Sources: Xu et al., *Fast and Complete: Enabling Complete Verification with Rapid and Massively Parallel Incomplete
-Verifiers*, ICLR 2021, section 3.2, for the slopes; Wang et al., *Beta-CROWN*, NeurIPS 2021, section 3.2, for the
-multipliers; here with convex functions at vertices beside the upper lines.
+Verifiers*, ICLR 2021, section 3.2; here with convex functions at vertices beside the upper lines.
 """
 
 from __future__ import annotations
@@ -17,16 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.adam import adam
 
 from .bounds import Bounds, LinearBounds, Regions, Relaxation, backward_rows, symbolic_bounds
 from .graph import Affine, Graph, Vector, dense
 
 RATE, DECAY, CHORD = 0.3, 0.97, 0.3
 """Adam's rate over a region, its factor after each step, and the share of the chord to begin with."""
-
-PIECE_RATE, PIECE_STEPS, VERTEX_STEPS = 0.1, 3, 6
-"""Adam's rate over a piece of a region, which begins with what was found for a larger piece, and its steps there: more
-where the region has vertices, and with them convex functions to choose as well."""
 
 ENOUGH, GAIN, PATIENCE = 1e-3, 1e-2, 6
 """Relative margin beyond which a conjunction needs no more, and when too little is gained in how many steps."""
@@ -83,8 +79,8 @@ def exclude(graph: Graph, region: Regions, violation: Conjunctions, *, steps: in
     """
     ascent = _Ascent(graph, region)
     sums = _WeightedSums(violation, region.lower.shape[:-1])
-    optimiser: torch.optim.Adam | None = None
-    best, since = -np.inf, 0
+    optimiser: _Adam | None = None
+    best, since, rate = -np.inf, 0, RATE
     for _ in range(steps):
         rows, limits = sums.rows_and_limits()
         goal = ((ascent.run(-rows) + limits) / sums.scale).clamp_max(ENOUGH)
@@ -95,54 +91,53 @@ def exclude(graph: Graph, region: Regions, violation: Conjunctions, *, steps: in
         choices = ascent.parameters() + sums.scores
         if bool((goal == ENOUGH).all()) or since == PATIENCE or not choices:
             break
-        optimiser = optimiser or torch.optim.Adam(choices, lr=RATE, fused=True)
-        _ascend(optimiser, goal, ascent)
-        optimiser.param_groups[0]["lr"] *= DECAY
+        optimiser = optimiser or _Adam(choices)
+        optimiser.ascend(goal.sum(), rate)
+        ascent.clamp()
+        rate *= DECAY
     last = found.pop(graph.output, Relaxation({}, {}))
     bounds = symbolic_bounds(graph, region, found)
-    return replace(_proved(graph, region, bounds, *combined, last), inner=found)
+    return replace(proved(graph, region, bounds, *combined, last), inner=found)
 
 
-def exclude_in_pieces(
-    graph: Graph, region: Regions, bounds: Bounds, rows: Vector, limits: Vector, start: Relaxation
-) -> Exclusion:
-    """Whether ``rows @ output ≥ limits`` holds nowhere in pieces of a region, one row ``[batch, 1, outputs]`` for each.
-
-    ``bounds`` ``[batch, size]`` hold in the pieces; only the lines and multipliers of the rows are chosen, from ``start``
-    (arrays ``[batch, 1, size]``) on.
-    """
-    ascent = _Ascent(graph, region, start)
-    lower, upper, convex = ({n: torch.from_numpy(v) for n, v in part.items()} for part in _parts(graph, bounds))
-    given, limit = torch.from_numpy(rows), torch.from_numpy(limits)
-    scale = given.abs().sum(-1) + limit.abs()
-    optimiser = torch.optim.Adam(ascent.parameters(), lr=PIECE_RATE, fused=True)
-    for _ in range(PIECE_STEPS if region.vertices is None else VERTEX_STEPS):
-        goal = ((ascent.last(-given, lower, upper, convex) + limit) / scale).clamp_max(ENOUGH)
-        if bool((goal == ENOUGH).all()):
-            break
-        _ascend(optimiser, goal, ascent)
-    return _proved(graph, region, bounds, rows, limits, ascent.relaxations()[graph.output])
-
-
-def _parts(graph: Graph, bounds: Bounds) -> tuple[Mapping[str, Vector], ...]:
-    names = {relu.input for relu in graph.relus}
-    return tuple({n: v for n, v in part.items() if n in names} for part in (bounds.lower, bounds.upper, bounds.convex))
-
-
-def _ascend(optimiser: torch.optim.Adam, goal: Tensor, ascent: _Ascent) -> None:
-    optimiser.zero_grad()
-    (-goal.sum()).backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
-    ascent.clamp()
-
-
-def _proved(
+def proved(
     graph: Graph, region: Regions, bounds: Bounds, rows: Vector, limits: Vector, relaxation: Relaxation
 ) -> Exclusion:
+    """What a relaxation shows of ``rows @ output ≥ limits``, with rounding errors accounted for; rows ``[..., n, outputs]``."""
     ended = backward_rows(graph, region, bounds, graph.output, -rows, relaxation)
     size = np.abs(limits) + (np.abs(rows) @ bounds.magnitude(graph.output)[..., None])[..., 0]
     margins = ended.lower + limits - 1e-12 * size  # the weighted sums were rounded
     return Exclusion(bounds, rows, limits, margins, relaxation, ended)
+
+
+class _Adam:
+    """Adam on some tensors; `torch.optim.Adam` takes a second to load what it needs for compiling."""
+
+    def __init__(self, parameters: list[Tensor]) -> None:
+        self.parameters = parameters
+        self.means, self.squares = ([torch.zeros_like(one) for one in parameters] for _ in range(2))
+        self.steps = [torch.zeros(()) for _ in parameters]
+
+    def ascend(self, goal: Tensor, rate: float) -> None:
+        """One step towards a greater goal."""
+        slopes = torch.autograd.grad(goal, self.parameters, allow_unused=True, materialize_grads=True)
+        with torch.no_grad():
+            adam(
+                self.parameters,
+                list(slopes),
+                self.means,
+                self.squares,
+                [],
+                self.steps,
+                fused=True,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=rate,
+                weight_decay=0,
+                eps=1e-8,
+                maximize=True,
+            )
 
 
 class _WeightedSums:
@@ -170,11 +165,10 @@ _Key = tuple[str, str]
 class _Ascent:
     """Bounds of a graph over a region as differentiable functions of the choices made for them.
 
-    Choices are kept by the tensor that is bounded and the output of the ReLU that they are for. ``start`` are those of
-    the output's rows; only with it are there multipliers.
+    Choices are kept by the tensor that is bounded and the output of the ReLU that they are for.
     """
 
-    def __init__(self, graph: Graph, region: Regions, start: Relaxation | None = None) -> None:
+    def __init__(self, graph: Graph, region: Regions) -> None:
         self.graph, self.region = graph, region
         self.affine = {
             node.output: ([(name, torch.from_numpy(dense(w))) for name, w in node.terms], torch.from_numpy(node.bias))
@@ -186,33 +180,26 @@ class _Ascent:
         self.shares = None if region.shares is None else torch.from_numpy(region.shares)
         self.slopes: dict[_Key, Tensor] = {}
         self.chords: dict[_Key, Tensor] = {}
-        self.multipliers: dict[_Key, Tensor] = {}
-        if start is not None:
-            for mine, given in zip(self._kinds(), (start.slopes, start.chords, start.multipliers), strict=True):
-                mine |= {(graph.output, n): torch.from_numpy(v.copy()).requires_grad_() for n, v in given.items()}
-
-    def _kinds(self) -> tuple[dict[_Key, Tensor], ...]:
-        return self.slopes, self.chords, self.multipliers
 
     def parameters(self) -> list[Tensor]:
-        """What may be chosen; without a start, known after the first run."""
-        return [tensor for kind in self._kinds() for tensor in kind.values()]
+        """What may be chosen, known after the first run."""
+        return [*self.slopes.values(), *self.chords.values()]
 
     def clamp(self) -> None:
         """Bring every choice back to where it may lie."""
         with torch.no_grad():
-            for parameter in [*self.slopes.values(), *self.chords.values()]:
+            for parameter in self.parameters():
                 parameter.clamp_(0, 1)
-            for parameter in self.multipliers.values():
-                parameter.clamp_min_(0)
 
     def relaxations(self) -> dict[str, Relaxation]:
         """The choices as they are, by tensor that is bounded."""
-        found = {tensor: Relaxation({}, {}, {}) for tensor, _ in self.slopes}
-        for attribute, kind in zip(("slopes", "chords", "multipliers"), self._kinds(), strict=True):
-            for (tensor, relu), chosen in kind.items():
-                getattr(found[tensor], attribute)[relu] = chosen.detach().numpy().copy()
-        return found
+        kinds = [
+            {key: chosen.detach().numpy().copy() for key, chosen in kind.items()} for kind in (self.slopes, self.chords)
+        ]
+        return {
+            tensor: Relaxation(*({relu: v for (t, relu), v in kind.items() if t == tensor} for kind in kinds))
+            for tensor, _ in self.slopes
+        }
 
     def run(self, rows: Tensor) -> Tensor:
         """Lower bounds on ``rows`` of the output, ``[..., n]``, with all bounds on the way made anew."""
@@ -227,12 +214,6 @@ class _Ascent:
                 convex[name] = -ends[..., size:, :]
                 ends = self._least(ends)
             lower[name], upper[name] = ends[..., :size], -ends[..., size:]
-        return self.last(rows, lower, upper, convex)
-
-    def last(
-        self, rows: Tensor, lower: Mapping[str, Tensor], upper: Mapping[str, Tensor], convex: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Lower bounds on ``rows`` of the output, ``[..., n]``, from given bounds on the inputs of ReLUs."""
         ends = self._backward(self.graph.output, rows, lower, upper, convex)
         return ends if self.vertices is None else self._least(ends)
 
@@ -277,8 +258,6 @@ class _Ascent:
                     chord = kept
                 constant = constant - (chord * torch.where(unstable, slope * low, 0.0)).sum(-1)
                 part = positive * torch.where(unstable, self.slopes[key], slope) + chord * slope
-                if key in self.multipliers:
-                    part = part - (on - (high <= 0).double()) * self.multipliers[key]
                 parts = [(node.input, part)]
             for name, part in parts:
                 coefficients[name] = coefficients[name] + part if name in coefficients else part
