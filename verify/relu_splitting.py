@@ -85,7 +85,7 @@ def search_splits(
         state.pieces, state.near_misses = int(left.number("pieces")), int(left.number("near_misses"))
         push(*_restored(left, query, whole))
         refinement.restore(left)
-        tree = tree.within(refinement.bounds)
+        tree.bounds = refinement.bounds
     while heap:
         tell()
         if attack and state.witness is None:
