@@ -11,13 +11,17 @@ Networks with Mixed Integer Programming*, ICLR 2019, section 4.2), with trees cu
 
 from __future__ import annotations
 
+import itertools
 import time
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriflow.piecewise import Bounds, Exclusion, Graph
 from veriflow.regions import Region
 
+from .open_parts import OpenParts, misfit, numbers
 from .relu_pieces import Indices, ReluPieces, ReluTree, Vector
 
 FIRST, MOST = 8, 2048
@@ -28,6 +32,9 @@ EARLY = 16
 
 MEMORY = 1 << 28
 """Bytes that the pieces of one layer's trees may take: in wide layers trees are split less often."""
+
+KEPT = ("least", "most", "worth")
+"""Names of arrays that are kept over units: their bounds, and whether their trees are to grow."""
 
 WORTH = 0.02
 """Share by which the width between a unit's bounds must have shrunk for its tree to grow again."""
@@ -47,6 +54,34 @@ class Refinement:
         self.bounds, self.cost, self.splits = root.bounds, 0.0, FIRST
         names = [relu.input for relu in graph.relus if graph.ending_at(relu.input).relus]
         self._worth = {name: np.ones(graph.sizes[name], dtype=bool) for name in names}
+
+    def kept(self) -> dict[str, NDArray[Any]]:
+        """All that it has found, as arrays."""
+        parts = ((self.bounds.lower, np.float64), (self.bounds.upper, np.float64), (self._worth, np.bool_))
+        arrays = [np.concatenate([np.zeros(0, kind), *(part[name] for name in self._worth)]) for part, kind in parts]
+        return {**dict(zip(KEPT, arrays, strict=True)), **numbers(cost=self.cost, splits=self.splits)}
+
+    def restore(self, left: OpenParts) -> None:
+        """Go on from `kept`.
+
+        Raises:
+            StorageError: what another graph's units have.
+        """
+        mine = self.kept()
+        found = left.stacks({name: mine[name] for name in KEPT})
+        if len(found[KEPT[0]]) != len(mine[KEPT[0]]):
+            raise misfit("bounds of other units")
+        self.cost, self.splits = left.number("cost"), int(left.number("splits"))
+        ends = np.cumsum([0, *(len(worth) for worth in self._worth.values())])
+        units = {name: slice(*pair) for name, pair in zip(self._worth, itertools.pairwise(ends), strict=True)}
+        least, most, worth = (found[name] for name in KEPT)
+        lower, upper = self.bounds.lower, self.bounds.upper
+        self.bounds = Bounds(
+            {**lower, **{name: np.maximum(lower[name], least[place]) for name, place in units.items()}},
+            {**upper, **{name: np.minimum(upper[name], most[place]) for name, place in units.items()}},
+            self.bounds.convex,
+        )
+        self._worth = {name: worth[place] for name, place in units.items()}
 
     @property
     def is_over(self) -> bool:

@@ -23,7 +23,7 @@ from veriflow.regions import Region
 
 from .attack import RepeatedAttack
 from .boxes import conjunctions
-from .open_parts import OpenParts, misfit, numbers
+from .open_parts import Arrays, OpenParts, misfit, numbers
 from .pieces import PieceSearch, piece_of
 from .refinement import Refinement
 from .relu_pieces import ReluPieces, ReluTree, Vector
@@ -70,7 +70,8 @@ def search_splits(
 
     def tell() -> None:
         state.open, state.margin = len(heap), heap[0][0] if heap else None
-        state.left = partial(_left, list(heap), whole, state.pieces, state.near_misses)
+        counts = numbers(pieces=state.pieces, near_misses=state.near_misses)
+        state.left = partial(_left, list(heap), whole, {**counts, **refinement.kept()})
         report(state)
 
     def push(margins: Vector, pieces: ReluPieces) -> None:
@@ -82,6 +83,8 @@ def search_splits(
     else:
         state.pieces, state.near_misses = int(left.number("pieces")), int(left.number("near_misses"))
         push(*_restored(left, query, whole))
+        refinement.restore(left)
+        tree.bounds = refinement.bounds
     while heap:
         tell()
         if attack and state.witness is None:
@@ -102,12 +105,13 @@ def search_splits(
     return state
 
 
-def _left(heap: Sequence[_Entry], like: ReluPieces, pieces: int, near_misses: int) -> OpenParts:
-    """Open pieces as arrays."""
+def _left(heap: Sequence[_Entry], like: ReluPieces, others: Arrays) -> OpenParts:
+    """Open pieces as arrays, in their order, and what else is kept."""
+    heap = sorted(heap)
     nothing = ReluPieces(*(array[:0] for array in vars(like).values()))
     stack = ReluPieces.stacked([nothing, *(piece for _, _, piece in heap)])
     margins = np.array([margin for margin, _, _ in heap], dtype=np.float64)
-    return OpenParts(WAY, {**vars(stack), "margins": margins, **numbers(pieces=pieces, near_misses=near_misses)})
+    return OpenParts(WAY, {**vars(stack), "margins": margins, **others})
 
 
 def _restored(left: OpenParts, query: Query, like: ReluPieces) -> tuple[Vector, ReluPieces]:
