@@ -172,7 +172,7 @@ def test_a_verdict_goes_on_to_its_end(way, tmp_path):
     query, file = hard_query(way), tmp_path / "search"
     whole = verify(query, "bab", timeout=300)
     assert whole.outcome is Outcome.HOLDS
-    counts = [0.0]
+    counts, opened = [0.0], []
     for steps in itertools.chain(range(3, 9), itertools.repeat(1000)):
         try:
             verdict = verify(query, "bab", timeout=300, checkpoint=file, report=stop_after(steps))
@@ -180,8 +180,9 @@ def test_a_verdict_goes_on_to_its_end(way, tmp_path):
         except StopError:
             found = saved(file)
             counts.append(found.get("pieces", found.get("boxes")))
-            assert found.get("signs", found.get("lower")) > 0
+            opened.append(found.get("signs", found.get("lower")))
     assert verdict.outcome is whole.outcome
+    assert min(opened[:-1]) > 0  # the last stop may be when nothing is open any more
     assert way in ("signs", "both") or verdict.reason == whole.reason
     assert len(counts) > 3
     at = next((place for place in range(1, len(counts)) if counts[place] < counts[place - 1]), len(counts))
