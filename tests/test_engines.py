@@ -252,7 +252,7 @@ def test_after_a_ball_that_is_too_hard_smaller_ones_are_tried(monkeypatch):
     module = sys.modules["verify.certify"]
     asked = []
 
-    def search(query, *, deadline, report):
+    def search(query, *, deadline, report, left):
         asked.append(query.region.radius)
         return PieceSearch(pieces=1, open=int(query.region.radius > 0.4))
 

@@ -66,6 +66,15 @@ def test_points_that_miss_a_ball_by_rounding_are_moved_into_it_exactly(ball, see
 
 
 @settings(deadline=None)
+@given(balls, st.integers(0, 1000), st.floats(0.01, 100))
+def test_any_point_but_the_centre_is_moved_into_a_ball(ball, seed, scale):
+    for point in np.random.default_rng(seed).standard_normal((5, ball.dim)):
+        moved = ball.nearest(exact(scale * point))
+        assert ball.p == 2 or ball.contains(moved)
+        assert ball.nearest(moved) == moved
+
+
+@settings(deadline=None)
 @given(products, st.integers(0, 1000))
 def test_projection_ends_in_the_product_and_leaves_its_points_alone(region, seed):
     far = 20 * torch.randn(30, region.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -1,5 +1,6 @@
 """One certificate says what separate verdicts at each mass would say."""
 
+import sys
 from functools import cache
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from small_queries import random_network
 
+from veriflow.ball_mass import Mass
 from veriflow.bases import make_base
 from veriflow.errors import RegionError
 from veriflow.flow import USFlow
@@ -57,6 +59,25 @@ def test_nothing_is_known_beyond_what_was_searched():
             assert verdict_at(certificate, 0.2) is Outcome.UNKNOWN
             return
     pytest.fail("no property holds on mass 0.1")
+
+
+def test_masses_that_are_not_exact_are_rounded_so_that_neither_claims_too_much(monkeypatch):
+    """With an error of 0.02 in each mass, a set is called violated only if it surely holds the witness."""
+    query, exact = next(
+        (query, found) for query, found in (certified(s, s % 2) for s in range(4)) if 0.1 < found.refuted_mass < 0.9
+    )
+    module = sys.modules["verify.certify"]
+    mass = module.ball_mass
+    monkeypatch.setattr(module, "ball_mass", lambda base, ball: Mass(mass(base, ball).value, 0.02))
+    rough = certify(query, timeout=60)
+    assert rough.certified_mass == pytest.approx(max(exact.certified_mass - 0.02, 0), abs=1e-12)
+    assert rough.refuted_mass == pytest.approx(min(exact.refuted_mass + 0.02, 1), abs=1e-12)
+    assert verdict_at(exact, exact.refuted_mass + 0.01) is Outcome.VIOLATED
+    assert verdict_at(rough, exact.refuted_mass + 0.01) is Outcome.UNKNOWN
+    assert verdict_at(rough, exact.refuted_mass + 0.03) is Outcome.VIOLATED
+    assert verdict_at(rough, exact.certified_mass - 0.01) is Outcome.UNKNOWN
+    monkeypatch.setattr(module, "ball_mass", lambda base, ball: Mass(mass(base, ball).value, 2.0))
+    assert (certify(query, timeout=60).certified_mass, certify(query, timeout=60).refuted_mass) == (0, 1)
 
 
 @pytest.mark.parametrize("mass", [-0.1, 1.5, float("nan")])

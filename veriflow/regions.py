@@ -155,16 +155,25 @@ class Ball:
         return inner <= norm <= outer
 
     def nearest(self, point: Sequence[Fraction]) -> list[Fraction]:
-        """The point cut off at the limits and drawn along its ray into the ball or shell, exactly; as it is where p is 2.
+        """A point of the ball or shell that is near, exactly; the point itself where p is 2.
 
-        The centre stays the centre. What is drawn out to an inner radius may be beyond a limit again.
+        It is cut off at the limits and drawn along its ray to the nearer sphere; in a trimmed shell its coordinates go
+        outwards one after the other instead, where the limit leaves room. The centre stays the centre.
         """
         if self.p == 2:
             return list(point)
         reach, inner, outer = Fraction(self.reach), Fraction(self.inner), Fraction(self.radius)
         cut = [min(max(-reach, v), reach) for v in point]
         norm = Fraction((sum if self.p == 1 else max)(abs(v) for v in cut))
-        return [v * min(max(inner, norm), outer) / norm for v in cut] if norm else cut
+        if not norm or inner <= norm <= outer:
+            return cut
+        if norm > outer or not self.is_trimmed:
+            return [v * min(max(inner, norm), outer) / norm for v in cut]
+        for place, value in enumerate(cut):
+            more = min(inner - norm, reach - abs(value))
+            cut[place] += more if value >= 0 else -more
+            norm += more
+        return cut
 
     def rounded_outward(self) -> Ball:
         """The least region around this one whose ends are float32 numbers."""

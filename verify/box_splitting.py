@@ -141,8 +141,8 @@ def search_radially(
 
 
 def _left_by_norm(heap: Sequence[tuple[float, int, Entry]], query: Query, ball: Ball, counts: Arrays) -> OpenParts:
-    """Open boxes as arrays; their norms can be had from their ends."""
-    return OpenParts(RADIAL, {**OpenBoxes.arrays([entry for _, _, entry in heap], query, ball), **counts})
+    """Open boxes as arrays, in their order; their norms can be had from their ends."""
+    return OpenParts(RADIAL, {**OpenBoxes.arrays([entry for _, _, entry in sorted(heap)], query, ball), **counts})
 
 
 def _examine(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from veriflow.query import Query
@@ -59,11 +60,13 @@ def verify_branch_and_bound(
         if file is not None:
             file.keep(search)
 
+    if file is None:
+        return _decided(query, deadline, None, tell)
     try:
-        return _decided(query, deadline, None if file is None else file.left, tell)
+        verdict = _decided(query, deadline, file.left, tell)
     finally:
-        if file is not None:
-            file.write()
+        file.write()
+    return replace(verdict, reason=f"{verdict.reason}; {file.failure}") if file.failure else verdict
 
 
 def _decided(query: Query, deadline: float, left: OpenParts | None, report: Report) -> Verdict:

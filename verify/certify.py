@@ -38,9 +38,10 @@ class Certificate:
         property: the property in words.
         proved_radius: no violation has a smaller latent norm.
         refuted_radius: norm of the witness; infinity where there is none.
-        certified_mass: mass of the ball of the proved radius, trimmed as the query's: the property holds on that much.
-        refuted_mass: mass of the ball of the refuted radius; 1 where there is no witness.
-        searched_mass: mass of the largest ball that was searched.
+        certified_mass: mass of the ball of the proved radius, trimmed as the query's, rounded down: the property holds on that
+            much.
+        refuted_mass: mass of the ball of the refuted radius, rounded up; 1 where there is no witness.
+        searched_mass: mass of the largest ball that was searched, rounded down.
         witness: the violation of least norm, up to the gap.
         complete: whether the search came to its end: the gap is closed, or the largest ball is proved.
         reason: how it ended, in a sentence.
@@ -121,13 +122,15 @@ def certify(
         reason = "no violation in the whole ball"
     else:
         reason = f"both radii agree within {gap:g}"
+    if file is not None and file.failure:
+        reason += f"; {file.failure}"
     return Certificate(
         query.text,
         state.proved,
         state.refuted,
-        _mass(query, ball, state.proved),
-        _mass(query, ball, state.refuted) if math.isfinite(state.refuted) else 1.0,
-        _mass(query, ball, ball.radius),
+        _masses(query, ball, state.proved)[0],
+        _masses(query, ball, state.refuted)[1] if math.isfinite(state.refuted) else 1.0,
+        _masses(query, ball, ball.radius)[0],
         state.witness,
         complete,
         reason,
@@ -136,11 +139,11 @@ def certify(
     )
 
 
-def _mass(query: Query, ball: Ball, radius: float) -> float:
-    """Mass of the ball with another radius, but the same limit; not above the truth."""
+def _masses(query: Query, ball: Ball, radius: float) -> tuple[float, float]:
+    """Mass of the ball with another radius, but the same limit: not above the truth, and not below it."""
     assert query.flow is not None  # noqa: S101 - as checked
     value, error = ball_mass(query.flow.base, replace(ball, radius=radius))
-    return max(value - error, 0.0)
+    return max(value - error, 0.0), min(value + error, 1.0)
 
 
 def _kept(radius: float, proved: float, left: Callable[[], OpenParts] | None) -> OpenParts:

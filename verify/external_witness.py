@@ -66,37 +66,16 @@ def drawn_in(region: Region, point: Sequence[Fraction]) -> list[Fraction] | None
         return None
     moved: list[Fraction] = []
     for place, part in pieces(region):
-        inside = _in_ball(part, point[place]) if isinstance(part, Ball) else _in_box(part, point[place])
-        if inside is None:
-            return None
-        moved += inside
+        near = part.nearest(point[place])
+        for before, after, size in zip(point[place], near, _sizes(part), strict=True):
+            if abs(before - after) > ROUNDING * size:
+                return None
+        moved += near
     return moved
 
 
-def _in_box(box: Box, point: Sequence[Fraction]) -> list[Fraction] | None:
-    moved = box.nearest(point)
-    for before, after, low, high in zip(point, moved, *box.ends, strict=True):
-        if abs(before - after) > ROUNDING * max(abs(low), abs(high), high - low):
-            return None
-    return moved
-
-
-def _in_ball(ball: Ball, point: Sequence[Fraction]) -> list[Fraction] | None:
-    limit, inner, outer = Fraction(ball.reach), Fraction(ball.inner), Fraction(ball.radius)
-    if max(map(abs, point)) > limit + ROUNDING * outer:
-        return None
-    point = [min(max(-limit, value), limit) for value in point] if ball.is_trimmed else list(point)
-    magnitudes = [abs(value) for value in point]
-    norm = sum(magnitudes, Fraction(0)) if ball.p == 1 else max(magnitudes)
-    if inner <= norm <= outer:
-        return point
-    nearest = outer if norm > outer else inner
-    if not norm or abs(norm - nearest) > ROUNDING * outer:
-        return None
-    if not ball.is_trimmed or norm > outer:
-        return [value * nearest / norm for value in point]
-    for place, value in enumerate(magnitudes):  # outwards where the limit leaves room
-        more = min(nearest - norm, limit - value)
-        point[place] += more if point[place] >= 0 else -more
-        norm += more
-    return point
+def _sizes(part: Ball | Box) -> list[Fraction]:
+    """What counts as the size of a part in each coordinate."""
+    if isinstance(part, Ball):
+        return [Fraction(part.radius)] * part.dim
+    return [max(abs(low), abs(high), high - low) for low, high in zip(*part.ends, strict=True)]

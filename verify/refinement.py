@@ -11,17 +11,30 @@ Networks with Mixed Integer Programming*, ICLR 2019, section 4.2), with trees cu
 
 from __future__ import annotations
 
+import itertools
 import time
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from veriflow.piecewise import Bounds, Exclusion, Graph
 from veriflow.regions import Region
 
+from .open_parts import OpenParts, misfit, numbers
 from .relu_pieces import Indices, ReluPieces, ReluTree, Vector
 
-FIRST, MOST = 8, 512
+FIRST, MOST = 8, 2048
 """How often the worst piece of a unit's tree is split at first, and at most: each time twice as often."""
+
+EARLY = 16
+"""The first step is due when a search has cost the so-manieth part of it."""
+
+MEMORY = 1 << 28
+"""Bytes that the pieces of one layer's trees may take: in wide layers trees are split less often."""
+
+KEPT = ("least", "most", "worth")
+"""Names of arrays that are kept over units: their bounds, and whether their trees are to grow."""
 
 WORTH = 0.02
 """Share by which the width between a unit's bounds must have shrunk for its tree to grow again."""
@@ -42,16 +55,51 @@ class Refinement:
         names = [relu.input for relu in graph.relus if graph.ending_at(relu.input).relus]
         self._worth = {name: np.ones(graph.sizes[name], dtype=bool) for name in names}
 
+    def kept(self) -> dict[str, NDArray[Any]]:
+        """All that it has found, as arrays."""
+        parts = ((self.bounds.lower, np.float64), (self.bounds.upper, np.float64), (self._worth, np.bool_))
+        arrays = [np.concatenate([np.zeros(0, kind), *(part[name] for name in self._worth)]) for part, kind in parts]
+        return {**dict(zip(KEPT, arrays, strict=True)), **numbers(cost=self.cost, splits=self.splits)}
+
+    def restore(self, left: OpenParts) -> None:
+        """Go on from `kept`.
+
+        Raises:
+            StorageError: what another graph's units have.
+        """
+        mine = self.kept()
+        found = left.stacks({name: mine[name] for name in KEPT})
+        if len(found[KEPT[0]]) != len(mine[KEPT[0]]):
+            raise misfit("bounds of other units")
+        self.cost, self.splits = left.number("cost"), int(left.number("splits"))
+        ends = np.cumsum([0, *(len(worth) for worth in self._worth.values())])
+        units = {name: slice(*pair) for name, pair in zip(self._worth, itertools.pairwise(ends), strict=True)}
+        least, most, worth = (found[name] for name in KEPT)
+        lower, upper = self.bounds.lower, self.bounds.upper
+        self.bounds = Bounds(
+            {**lower, **{name: np.maximum(lower[name], least[place]) for name, place in units.items()}},
+            {**upper, **{name: np.minimum(upper[name], most[place]) for name, place in units.items()}},
+            self.bounds.convex,
+        )
+        self._worth = {name: worth[place] for name, place in units.items()}
+
     @property
     def is_over(self) -> bool:
         """Whether nothing more is to be gained."""
         return self.splits > MOST or not any(worth.any() for worth in self._worth.values())
 
+    def is_due(self, pieces: int) -> bool:
+        """Whether the next step is to be taken, when a search has looked at so many pieces."""
+        if self.cost:
+            return pieces >= self.cost and not self.is_over
+        rows = [2 * self._units(name).size * self._share(self.graph.ending_at(name)) for name in self._worth]
+        return EARLY * pieces >= sum(rows) * (2 * FIRST + 1) and not self.is_over
+
     def tighten(self, deadline: float) -> None:
         """Grow every tree that is worth it, up to ``deadline`` (a `time.monotonic` value)."""
         for name, worth in self._worth.items():
             low, high = self.bounds.lower[name], self.bounds.upper[name]
-            units = np.flatnonzero(worth & (low < 0) & (high > 0))
+            units = self._units(name)
             self._worth[name] = np.zeros_like(worth)
             if not units.size or time.monotonic() > deadline:
                 continue
@@ -63,6 +111,14 @@ class Refinement:
                 {**self.bounds.lower, name: lower}, {**self.bounds.upper, name: upper}, self.bounds.convex
             )
         self.splits *= 2
+
+    def _units(self, name: str) -> Indices:
+        """Entries of a tensor whose trees are to grow."""
+        return np.flatnonzero(self._worth[name] & (self.bounds.lower[name] < 0) & (self.bounds.upper[name] > 0))
+
+    def _share(self, graph: Graph) -> float:
+        """What a piece of a part of the graph costs beside one of the whole graph."""
+        return graph.relu_count / self.graph.relu_count
 
     def _ends(self, name: str, units: Indices, deadline: float) -> tuple[Vector, Vector]:
         """Lower and upper bounds on some entries of a tensor."""
@@ -76,7 +132,8 @@ class Refinement:
 
     def _grown(self, tree: ReluTree, whole: ReluPieces, deadline: float) -> Vector:
         """Proved least margin of each row, ``[n]``: the worst pieces are split, of rows whose margin is not above zero."""
-        count, most = len(whole.rows), self.splits + 1
+        count, size = len(whole.rows), sum(array[0].nbytes for array in vars(whole).values())
+        most = max(min(self.splits + 1, MEMORY // (count * size)), 1)
         kept = ReluPieces(*(np.zeros((count, most, *array.shape[1:]), array.dtype) for array in vars(whole).values()))
         margins = np.full((count, most), np.inf)
 
@@ -85,7 +142,7 @@ class Refinement:
                 array[at] = part
             margins[at] = found
 
-        share = tree.graph.relu_count / self.graph.relu_count
+        share = self._share(tree.graph)
         rows, column = np.arange(count), np.zeros(count, dtype=np.intp)
         found = tree.bounded(whole)
         put((rows, column), found.pieces, found.margins)

@@ -23,19 +23,18 @@ from veriflow.regions import Region
 
 from .attack import RepeatedAttack
 from .boxes import conjunctions
-from .open_parts import OpenParts, misfit, numbers
+from .open_parts import Arrays, OpenParts, misfit, numbers
 from .pieces import PieceSearch, piece_of
 from .refinement import Refinement
 from .relu_pieces import ReluPieces, ReluTree, Vector
 
-BATCH, BEFORE = 128, 128
-"""Pieces that are split at once, and how many are looked at before bounds on the way are refined for the first time."""
-
+BATCH = 256
 WAY = "signs of units"
 """What the parts of this search are."""
 
-LEAF_UNITS = 40
-"""Pieces with at most this many unstable units are decided by a small program: it joins what all splits say, bounds do not."""
+LEAF_UNITS, LARGER_LEAVES, MANY = 20, 40, 3000
+"""Pieces with at most this many unstable units are decided by a small program: it joins what all splits say, bounds do not.
+Larger ones are when many pieces have been looked at: where a violation is near, bounds hardly ever close a piece."""
 
 _Entry = tuple[float, int, ReluPieces]
 """The margin of one piece, its number, and the piece."""
@@ -71,7 +70,8 @@ def search_splits(
 
     def tell() -> None:
         state.open, state.margin = len(heap), heap[0][0] if heap else None
-        state.left = partial(_left, list(heap), whole, state.pieces, state.near_misses)
+        counts = numbers(pieces=state.pieces, near_misses=state.near_misses)
+        state.left = partial(_left, list(heap), whole, {**counts, **refinement.kept()})
         report(state)
 
     def push(margins: Vector, pieces: ReluPieces) -> None:
@@ -83,6 +83,8 @@ def search_splits(
     else:
         state.pieces, state.near_misses = int(left.number("pieces")), int(left.number("near_misses"))
         push(*_restored(left, query, whole))
+        refinement.restore(left)
+        tree.bounds = refinement.bounds
     while heap:
         tell()
         if attack and state.witness is None:
@@ -90,7 +92,7 @@ def search_splits(
         late = time.monotonic() > deadline or state.pieces > most_pieces
         if state.witness is not None or late or state.is_full or state.is_vain:
             return state
-        if state.pieces >= max(BEFORE, refinement.cost) and not refinement.is_over:
+        if refinement.is_due(state.pieces):
             refinement.tighten(deadline)
             tree.bounds, fresh = refinement.bounds, next(counter)
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
@@ -103,12 +105,13 @@ def search_splits(
     return state
 
 
-def _left(heap: Sequence[_Entry], like: ReluPieces, pieces: int, near_misses: int) -> OpenParts:
-    """Open pieces as arrays."""
+def _left(heap: Sequence[_Entry], like: ReluPieces, others: Arrays) -> OpenParts:
+    """Open pieces as arrays, in their order, and what else is kept."""
+    heap = sorted(heap)
     nothing = ReluPieces(*(array[:0] for array in vars(like).values()))
     stack = ReluPieces.stacked([nothing, *(piece for _, _, piece in heap)])
     margins = np.array([margin for margin, _, _ in heap], dtype=np.float64)
-    return OpenParts(WAY, {**vars(stack), "margins": margins, **numbers(pieces=pieces, near_misses=near_misses)})
+    return OpenParts(WAY, {**vars(stack), "margins": margins, **others})
 
 
 def _restored(left: OpenParts, query: Query, like: ReluPieces) -> tuple[Vector, ReluPieces]:
@@ -131,7 +134,8 @@ def _examined(
     state.pieces += len(pieces.rows)
     is_open = ~(bounded.margins > 0)
     state.try_points(query, _extremes(query.region, bounded.found.ended, is_open))
-    for place in np.flatnonzero(is_open & (bounded.unstable <= LEAF_UNITS)):
+    leaf = LEAF_UNITS if state.pieces < MANY else LARGER_LEAVES
+    for place in np.flatnonzero(is_open & (bounded.unstable <= leaf)):
         if state.witness is None:
             inside, disjunct = piece_of(bounded.bounds, int(place)), query.violation[pieces.rows[place]]
             is_open[place] = state.decide_leaf(query, inside, disjunct, deadline)

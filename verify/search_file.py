@@ -7,7 +7,6 @@ altered by mistake, not one that somebody forged.
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Sequence
 from fractions import Fraction
@@ -44,9 +43,10 @@ class SearchFile:
     Attributes:
         left: what was open; None where the search has not begun.
         witness: the violation, replayed; None where there is none yet.
+        failure: why the last write failed, in a sentence, or nothing: a search does not end for a full disk.
 
     Raises:
-        StorageError: a file that is no such checkpoint, or that cannot be read or written.
+        StorageError: a file that is no such checkpoint, or that cannot be read or, where there is none, written.
         QueryError: a checkpoint of other queries, or of another task.
     """
 
@@ -55,8 +55,9 @@ class SearchFile:
         names = [fingerprint(one) for one in queries]
         self.left: OpenParts | None = None
         self.witness: Witness | None = None
+        self.failure = ""
         self._search: Search | None = None
-        self._due = -math.inf
+        self._due = time.monotonic() + INTERVAL
         if not path.exists():
             self._entries: dict[str, dict[str, Any]] = {name: {} for name in names or [self.name]}
             self._tensors: dict[str, torch.Tensor] = {}
@@ -97,7 +98,11 @@ class SearchFile:
         self._tensors = {name: tensor for name, tensor in self._tensors.items() if not name.startswith(prefix)}
         if left is not None:
             self._tensors |= {prefix + name: torch.from_numpy(array) for name, array in left.arrays.items()}
-        self._save()
+        try:
+            self._save()
+            self.failure = ""
+        except StorageError as error:
+            self.failure = f"the checkpoint is not up to date: {error}"
         now = time.monotonic()
         self._due = now + max(INTERVAL, (now - start) / SHARE)
 

@@ -17,7 +17,7 @@ from .several import AUTO, Answers, verify_with
 from .tool_process import MEMORY_LIMIT
 from .verdict import Outcome, Verdict
 
-_LEAST = 0.01  # seconds for a query when all time is used up
+_LEAST = 1e-6  # seconds for a query when all time is used up
 _ORDER = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.HOLDS)
 
 

@@ -16,8 +16,8 @@ ROUNDING = 1e-12
 def verdict_at(certificate: Certificate, mass: float) -> Outcome:
     """Whether the property holds on the most probable set of a mass.
 
-    It does within the certified mass, and is violated from the refuted mass on; between them, or outside of the ball that
-    was searched, the certificate does not know.
+    It does within the certified mass, which is rounded down, and is violated from the refuted mass on, which is rounded up;
+    between them, or outside of the ball that was searched, the certificate does not know.
 
     Raises:
         RegionError: a mass outside [0, 1].

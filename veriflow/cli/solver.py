@@ -64,7 +64,7 @@ def verify_file(
     spec = read_vnnlib(query)
     files = network_files(network, spec)
     queries = queries_on_files(files, spec)
-    joint = verify_all(queries, timeout=max(start + timeout - time.monotonic(), 0.01))
+    joint = verify_all(queries, timeout=max(start + timeout - time.monotonic(), 1e-6))
     outcome, witness = joint.verdict.outcome, joint.verdict.witness
     typer.echo("timed-out" if outcome is Outcome.UNKNOWN and joint.is_late else WORDS[outcome])
     if witness is not None:
