@@ -1,7 +1,7 @@
-"""The truth of a small query over an L2 ball, in floats: every activation pattern, every set of active rows.
+"""The truth of a small query over an L2 ball or shell, in floats: every activation pattern, every set of active rows.
 
-Within a pattern all is linear, so the greatest slack in the ball, or the least norm of a violation, is attained at a point
-that the active rows and the sphere determine: no bounds, no programs, no solver. Disjuncts are single constraints.
+Within a pattern all is linear, so the greatest slack in the region, or the least norm of a violation, is attained at a point
+that the active rows and a sphere determine: no bounds, no programs, no solver. Disjuncts are single constraints.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ NEAR = 1e-9
 
 
 def greatest_slack(query: Query) -> float:
-    """The greatest slack of a disjunct over the ball: above zero, the property is violated; below, it holds."""
-    radius, best = query.region.radius, -math.inf
+    """The greatest slack of a disjunct over the ball or shell: above zero, the property is violated; below, it holds."""
+    inner, radius, best = query.region.inner, query.region.radius, -math.inf
+    anywhere = np.random.default_rng(0).normal(size=(64, query.region.dim))
     for rows, limits, slack, constant in _pieces(query):
         for foot, free in _faces(rows, limits):
             if np.linalg.norm(foot) > radius:
                 continue
             along = free @ slack
-            length = np.linalg.norm(along)
-            reach = math.sqrt(radius**2 - foot @ foot) / length if length > 1e-12 else 0.0
-            for point in (foot, foot + reach * along):
-                if (rows @ point <= limits + NEAR).all():
-                    best = max(best, float(slack @ point + constant))
+            # where the slack is constant, the points next to the sphere in other faces or directions are as good
+            ways = along[None] if np.linalg.norm(along) > 1e-12 else anywhere @ free
+            units = ways / np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-12)
+            reaches = [math.sqrt(max(end**2 - foot @ foot, 0.0)) for end in (radius, inner)]
+            points = np.vstack([foot, *(foot + sign * reach * units for reach in reaches for sign in (1, -1))])
+            norms = np.linalg.norm(points, axis=1)
+            met = (points @ rows.T <= limits + NEAR).all(axis=1) & (norms >= inner - NEAR) & (norms <= radius + NEAR)
+            best = max(best, float((points[met] @ slack + constant).max(initial=-math.inf)))
     return best
 
 

@@ -215,7 +215,6 @@ def test_bounds_on_a_box_in_a_ball_are_close_to_what_a_program_finds():
     "call",
     [
         lambda: verify(random_query(0, Ball(2, 1.0, 2, 0.5)), "milp"),
-        lambda: verify(random_query(0, Ball(2, 1.0, 2, 0.5)), "bab"),
         lambda: verify(random_query(0, Ball(2, 1.0, 2)), "smt"),
         lambda: output_range(*shells(), y[0]),
         lambda: milp_text(program_over(Ball(2, 1.0, 2)), "mps"),

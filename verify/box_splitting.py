@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from exporters import milp_model
@@ -26,7 +27,7 @@ from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Region
 
-from .attack import RepeatedAttack
+from .attack import RepeatedAttack, project
 from .boxes import OpenBoxes, box_norms
 from .milp import solve_milp
 from .milp_scaling import slack_tolerance
@@ -232,15 +233,17 @@ def search_box(
         boxes = OpenBoxes.stacked(taken)
         bounds, is_open, weights = boxes.examined(query, region)
         is_left: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
-        state.try_points(query, (boxes.lower[is_left] + boxes.upper[is_left]) / 2)
+        middles = torch.from_numpy((boxes.lower[is_left] + boxes.upper[is_left]) / 2)
+        state.try_points(query, project(region, middles).numpy())
         for place in np.flatnonzero(is_left & (bounds.unstable(query.graph) <= LEAF_UNITS)):
             inside = piece_of(bounds, int(place))
-            late = [
-                state.decide_leaf(query, inside, disjunct, deadline)
+            stays = [
+                state.decide_leaf(query, inside, disjunct, deadline, is_halved=True)
                 for disjunct in itertools.compress(query.violation, is_open[place])
                 if state.witness is None
             ]
-            is_left[place] = any(late)
+            is_left[place] = any(stays)
+            weights[place] = 1.0  # the halves of a leaf are to tell a shell from its inside
         stack += boxes.halved(query, bounds, is_left, weights, region)[0].entries()
         state.witness = state.witness or (attack.after(state.pieces) if stack else None)
 

@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from veriflow.query import Query
-from veriflow.regions import Ball
+from veriflow.regions import Ball, Region
 
 from .attack import RepeatedAttack
 from .box_splitting import RadialSearch, search_box, search_radially
 from .boxes import FEW_DIMENSIONS
-from .milp import refuse_round_shells
 from .open_parts import OpenParts
-from .pieces import MOST_PIECES, PieceSearch
+from .pieces import MOST_PIECES, PieceSearch, filled
 from .progress import progress_text
 from .relu_splitting import WAY, search_splits
 from .search_file import SearchFile
@@ -45,11 +44,10 @@ def verify_branch_and_bound(
         report: called with a line on how it gets on.
 
     Raises:
-        QueryError: an L2 shell, or a checkpoint of another query.
+        QueryError: a checkpoint of another query.
         StorageError: a checkpoint that cannot be read or written.
     """
     deadline = time.monotonic() + timeout
-    refuse_round_shells(query.region)
     file = None if checkpoint is None else SearchFile(checkpoint, query)
     if file is not None and file.witness is not None:
         return Verdict(Outcome.VIOLATED, "the checkpoint has a violation, replayed exactly", file.witness)
@@ -77,7 +75,7 @@ def _decided(query: Query, deadline: float, left: OpenParts | None, report: Repo
     if witness is not None:
         return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
     if not few:
-        return _verdict(search_splits(query, attack, deadline=deadline, report=report, left=left))
+        return _verdict(search_splits(query, attack, deadline=deadline, report=report, left=left), region)
     if not isinstance(region, Ball) or region.inner or not region.radius:
         return _verdict(search_box(query, region, attack, deadline=deadline, report=report, left=left))
     if region.dim >= BOTH_WAYS and query.graph.relus and (left is None or left.way == WAY):
@@ -101,14 +99,18 @@ def _on_ball(
     return Verdict(Outcome.UNKNOWN, f"{missed} leaves norms from {state.proved:.6g} open")
 
 
-def _verdict(state: PieceSearch) -> Verdict:
+def _verdict(state: PieceSearch, split: Region | None = None) -> Verdict:
+    """What a search found; of one by ReLUs with the region that it ``split``, whose L2 shells it takes for balls."""
     if state.witness is not None:
         return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
     if state.open and not state.is_vain:
         end = FULL if state.is_full else "the time limit"
         return Verdict(Outcome.UNKNOWN, f"{state.open} of {state.pieces} pieces stay open at {end}")
     if state.near_misses:
-        return Verdict(Outcome.UNKNOWN, "a near miss within the tolerance stays open")
+        missed = "a near miss within the tolerance"
+        if split is not None and filled(split) != split:
+            missed += ", or a violation inside of the L2 shell,"
+        return Verdict(Outcome.UNKNOWN, f"{missed} stays open")
     return Verdict(Outcome.HOLDS, _excluded(state.pieces, "pieces"))
 
 

@@ -84,7 +84,7 @@ def refuse_round_shells(region: Region) -> None:
     """Refuse what programs cannot state.
 
     Raises:
-        QueryError: an L2 shell: outlines from outside fill it.
+        QueryError: an L2 shell, which `bab` alone decides: outlines from outside fill it.
     """
     if any(isinstance(part, Ball) and part.p == 2 and part.inner for _, part in pieces(region)):
         raise QueryError(f"expected boxes, balls, and shells of norm 1 or inf; got {region}")

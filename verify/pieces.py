@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,13 +15,16 @@ from exporters import milp_model
 from veriflow.piecewise import Bounds, evaluate
 from veriflow.properties import Constraint
 from veriflow.query import Query
+from veriflow.regions import Ball, Box, Product, Region, pieces
 
-from .attack import violation_slack
+from .attack import project, violation_slack
 from .milp import solve_milp
 from .milp_scaling import slack_tolerance
 from .open_parts import OpenParts
 from .replay import replay
 from .verdict import Witness
+
+Vector = NDArray[np.float64]
 
 MOST_PIECES = 400_000
 """Open pieces at which a search gives up rather than fill the memory: each takes some kilobytes."""
@@ -29,6 +32,9 @@ MOST_PIECES = 400_000
 
 ENOUGH_MISSES = 32
 """Near misses after which a search ends: it can no longer prove anything, and no violation is next to so many."""
+
+INSIDE = 1 - 2.0**-30
+"""A solution whose norm is a smaller share of a shell's inner radius lies inside of it, and not by rounding."""
 
 
 @dataclass
@@ -61,7 +67,7 @@ class PieceSearch:
         """Whether there are more open pieces than a search keeps."""
         return self.open > MOST_PIECES
 
-    def try_points(self, query: Query, points: NDArray[np.float64]) -> None:
+    def try_points(self, query: Query, points: Vector) -> None:
         """Replay the best of some points ``[n, dim]``, if it looks like a violation."""
         if not len(points):
             return
@@ -73,21 +79,60 @@ class PieceSearch:
         if slacks[best] >= 0:
             self.witness = replay(query, points[best].tolist())
 
-    def decide_leaf(self, query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], deadline: float) -> bool:
-        """Decide one disjunct where bounds leave few units unstable; whether the deadline left it open."""
+    def decide_leaf(
+        self,
+        query: Query,
+        bounds: Bounds,
+        disjunct: tuple[Constraint, ...],
+        deadline: float,
+        *,
+        is_halved: bool = False,
+    ) -> bool:
+        """Decide one disjunct where bounds leave few units unstable; whether it stays open.
+
+        It does where the deadline leaves it open. L2 shells are filled, for no program states them: one without a
+        solution has none in the shell either. A solution inside of one leaves the leaf open where its box ``is_halved``
+        then, for boxes inside of shells are dropped; elsewhere it counts as a near miss.
+        """
         tolerance = slack_tolerance(disjunct, bounds, query.graph)
-        model = milp_model(query, bounds, disjunct, -tolerance)
+        region = filled(query.region)
+        model = milp_model(replace(query, region=region), bounds, disjunct, -tolerance)
+        # where a shell is filled for good, the solution of the greatest slack is likely to be farther out than the first
+        target = -10 * tolerance if is_halved or region == query.region else -math.inf
         left = deadline - time.monotonic()
-        answer = solve_milp(model, (model.slack, -1.0), time_limit=left, target=-10 * tolerance)
+        answer = solve_milp(model, (model.slack, -1.0), time_limit=left, target=target)
         if answer.status == "infeasible":
             return False
         if answer.solution is None:
             return True
-        self.witness = replay(query, answer.solution[model.inputs].tolist())
-        if answer.found == math.inf:
+        point = answer.solution[model.inputs]
+        self.witness = replay(query, point.tolist())
+        is_inside = self.witness is None and _is_inside(query.region, point)
+        if is_inside:
+            self.witness = replay(query, project(query.region, torch.from_numpy(point[None]))[0].tolist())
+        if answer.found == math.inf or (is_inside and is_halved):
             return self.witness is None
         self.near_misses += self.witness is None
         return False
+
+
+def filled(region: Region) -> Region:
+    """The region with the balls around its L2 shells in place of these."""
+    if isinstance(region, Product):
+        return Product(tuple(_filled(part) for part in region.parts))
+    return _filled(region)
+
+
+def _filled(part: Ball | Box) -> Ball | Box:
+    return replace(part, inner=0.0) if isinstance(part, Ball) and part.p == 2 and part.inner else part
+
+
+def _is_inside(region: Region, point: Vector) -> bool:
+    """Whether a point is further inside of an L2 shell than rounding can bring it."""
+    return any(
+        isinstance(part, Ball) and part.p == 2 and float(np.linalg.norm(point[place])) < INSIDE * part.inner
+        for place, part in pieces(region)
+    )
 
 
 def piece_of(bounds: Bounds, place: int) -> Bounds:

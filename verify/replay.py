@@ -27,7 +27,7 @@ def replay(query: Query, point: Sequence[float | Fraction]) -> Witness | None:
     """The witness at a point that an engine proposes, or None if no rendering of the point is a violation.
 
     Tried in turn: the point rounded to float32 (so that onnxruntime sees the same point), that point moved into the
-    region if it left it (a ball by a few units in the last place), and the point as given, moved to the ends of a box,
+    region if it left it (a ball or shell by a few units in the last place), and the point as given, moved to the ends of a box,
     or by no more than rounding to the sphere of a ball or shell. That may be no float32; onnxruntime then sees the nearest one.
     """
     for candidate in _renderings(query, point):
@@ -57,13 +57,14 @@ def _renderings(query: Query, point: Sequence[float | Fraction]) -> Iterable[lis
 
 
 def _moved(region: Region, point: list[Fraction], shrink: float) -> list[Fraction]:
-    """The float32 point in the region's boxes, and drawn in towards the centres of its balls."""
+    """The float32 point in the region's boxes, and drawn in towards the centres of its balls; out of the inside of shells."""
     moved: list[Fraction] = []
     for place, part in pieces(region):
         if isinstance(part, Box):
             moved += part.nearest_float32(point[place])
         else:
-            moved += [Fraction(float(np.float32(float(v) * (1 - shrink)))) for v in point[place]]
+            factor = 1 + shrink if norm_of(point[place], part.p) < part.inner else 1 - shrink
+            moved += [Fraction(float(np.float32(float(v) * factor))) for v in point[place]]
     return moved
 
 
