@@ -14,6 +14,8 @@ from exporters import query_formula
 from veriflow.piecewise import symbolic_bounds
 from veriflow.query import Query
 from verify import Outcome, Verdict, verify
+from verify.pieces import PieceSearch
+from verify.refinement import Refinement
 from verify.relu_splitting import search_splits
 
 
@@ -43,3 +45,14 @@ def splits_are_right(query: Query, truth: Outcome) -> bool:
     if found.witness is not None:
         return truth is Outcome.VIOLATED
     return not found.open and (bool(found.near_misses) or truth is Outcome.HOLDS)
+
+
+def proved_by_bounds_alone(query: Query, *, most_pieces: int = 60) -> bool:
+    """Whether bounds close every piece, refined before each round; no program decides a leaf, and no point is tried."""
+    bare = {"LEAF_UNITS": -1, "LARGER_LEAVES": -1}
+    with ExitStack() as stack:
+        stack.enter_context(patch.multiple("verify.relu_splitting", **bare))
+        stack.enter_context(patch.multiple("verify.refinement", FIRST=1, MOST=64))
+        stack.enter_context(patch.object(Refinement, "is_due", lambda self, pieces: not self.is_over))
+        stack.enter_context(patch.object(PieceSearch, "try_points", lambda *_: None))
+        return not search_splits(query, deadline=time.monotonic() + 60, most_pieces=most_pieces).open

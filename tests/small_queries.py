@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice, pairwise
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from veriflow.piecewise import evaluate
-from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, compose, identity
+from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, compose, dense, identity
 from veriflow.properties import Property, classified_as, formula_property, output_between, y
 from veriflow.query import Query, network_query
 from veriflow.regions import Ball, Box, Product, Region
@@ -127,3 +128,22 @@ def threshold_query(seed: int) -> Query:
     else:
         prop = formula_property(y[1] - y[0] < gap)
     return network_query(graph, region, prop)
+
+
+def in_other_units(query: Query, power: int, seed: int) -> Query:
+    """The same question with every ReLU unit measured in a unit of its own, between 2^−power and 2^power."""
+    graph, rng = query.graph, np.random.default_rng(seed)
+    units = {name: np.ones(size) for name, size in graph.sizes.items()}
+    for relu in graph.relus:
+        units[relu.input] = units[relu.output] = 2.0 ** rng.integers(-power, power + 1, graph.sizes[relu.input])
+    nodes = tuple(
+        Affine(
+            node.output,
+            tuple((name, units[node.output][:, None] * dense(weight) / units[name]) for name, weight in node.terms),
+            units[node.output] * node.bias,
+        )
+        if isinstance(node, Affine)
+        else node
+        for node in graph.nodes
+    )
+    return replace(query, graph=Graph(graph.input, graph.input_size, nodes, graph.output))

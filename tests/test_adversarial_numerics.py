@@ -2,22 +2,28 @@
 
 import itertools
 import sys
+import time
+from dataclasses import replace
 from fractions import Fraction
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 from differential import exact_answer, float_answers, splits_are_right, z3_answer
-from small_queries import float32_array
+from small_queries import float32_array, random_network
 
 from exporters import milp_model
-from veriflow.piecewise import Affine, Graph, Relu, evaluate_exact, symbolic_bounds
+from veriflow.errors import GraphError
+from veriflow.piecewise import Affine, Bounds, Graph, Relu, evaluate_exact, symbolic_bounds
+from veriflow.piecewise.bounds import backward_rows
 from veriflow.properties import classified_as, formula_property, y
 from veriflow.query import network_query
 from veriflow.regions import Ball, Box
-from verify import Outcome
+from verify import Outcome, verify
+from verify.boxes import RegionBoxes, open_disjuncts
 from verify.milp import solve_milp
 from verify.milp_scaling import BalancedModel, balanced, slack_tolerance
+from verify.relu_splitting import search_splits
 
 UNIT = Ball(1, 1.0, 2)
 
@@ -164,3 +170,55 @@ def test_a_program_as_it_is_has_no_solution_for_highs_but_that_is_no_proof():
     with patch.object(sys.modules["verify.milp"], "balanced", return_value=as_it_is):
         answer = solve_milp(model, (model.slack, -1.0), time_limit=60)
     assert (answer.status, answer.solution) == ("stopped", None)
+
+
+def chain(size, layers):
+    """size^layers · relu(± z), as two outputs."""
+    nodes, last, weight = [], "z", size * np.array([[1.0], [-1.0]])
+    for k in range(layers):
+        nodes += [Affine(f"a{k}", ((last, weight),), np.zeros(2)), Relu(f"h{k}", f"a{k}")]
+        last, weight = f"h{k}", size * np.eye(2)
+    return Graph("z", 1, (*nodes, Affine("y", ((last, np.eye(2)),), np.zeros(2))), "y")
+
+
+@pytest.mark.parametrize("region", [Ball(1, 1.0, 1), Box(np.array([-1.0]), np.array([1.0]))], ids=str)
+@pytest.mark.parametrize("engine", ["bab", "milp"])
+def test_numbers_beyond_the_floats_are_refused(engine, region):
+    """Bounds were NaN, which is not above any threshold: a violation that the attack did not see was "excluded"."""
+    query = asked(chain(float(np.float32(1e35)), 9), y[1] - y[0] < 0.3, region)
+    assert query.violated_by(evaluate_exact(query.graph, [Fraction(-1)])["y"])
+    with (
+        patch.object(sys.modules["verify.attack"], "find_violation", return_value=None),
+        pytest.raises(GraphError, match="sizes up to 1e\\+150"),
+    ):
+        verify(query, engine, timeout=60)
+
+
+def test_a_row_that_is_no_number_excludes_nothing():
+    query = asked(two_layers(np.eye(2), [0, 0], [[1, -1]]), y[0] < 5)
+    boxes = RegionBoxes(-np.ones((1, 2)), np.ones((1, 2)), UNIT)
+    bounds = symbolic_bounds(query.graph, boxes, within=Bounds({}, {}))
+    assert not open_disjuncts(query, boxes, bounds)[0].any()
+
+    def without_numbers(*args):
+        found = backward_rows(*args)
+        return replace(found, lower=np.full_like(found.lower, np.nan))
+
+    with patch("verify.boxes.backward_rows", without_numbers):
+        assert open_disjuncts(query, boxes, bounds)[0].all()
+
+
+@pytest.mark.parametrize("region", [Ball(2, 1.0, 6), Ball(1, 2.0, 6, limit=0.5), Ball(1, 1.0, 6)], ids=str)
+def test_choices_stay_numbers_where_the_search_for_them_leaves_float32(region):
+    """They became NaN, so that no piece below was ever closed and the checkpoint could not be read."""
+    nodes, scales = [], iter([2.0**65, 2.0**65, 2.0**-65, 2.0**-65])
+    for node in random_network(np.random.default_rng(3), (6, 8, 8, 8, 2)).nodes:
+        terms = () if isinstance(node, Relu) else ((node.terms[0][0], next(scales) * node.terms[0][1]),)
+        nodes.append(node if isinstance(node, Relu) else Affine(node.output, terms, node.bias))
+    query = asked(Graph("x", 6, tuple(nodes), nodes[-1].output), y[1] - y[0] < 0.5, region.rounded_outward())
+    with patch.multiple("verify.relu_splitting", LEAF_UNITS=-1, LARGER_LEAVES=-1):
+        found = search_splits(query, deadline=time.monotonic() + 60, most_pieces=100)
+        assert found.open
+        again = search_splits(query, deadline=0.0, left=found.left())
+    assert np.isfinite(found.left().arrays["choices"]).all()
+    assert again.open == found.open

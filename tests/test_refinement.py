@@ -80,6 +80,7 @@ def test_no_time_leaves_the_bounds_as_they_are():
     refinement.tighten(0.0)
     assert refinement.bounds is before
     assert refinement.splits == 2 * FIRST
+    assert not refinement.is_over
 
 
 def test_a_bound_that_is_no_number_closes_nothing():

@@ -158,7 +158,8 @@ def open_disjuncts(query: Query, boxes: RegionBoxes, bounds: Bounds) -> tuple[ND
     constraints = [constraint for row in query.violation for constraint in row]
     rows, bound = constraint_rows(constraints, query.graph.output_size)
     ended = backward_rows(query.graph, boxes, bounds, output, -rows)
-    possible = -ended.lower - bound >= -1e-12 * (np.abs(bound) + bounds.magnitude(output) @ np.abs(rows).T)
+    rounding = 1e-12 * (np.abs(bound) + bounds.magnitude(output) @ np.abs(rows).T)
+    possible = ~(-ended.lower - bound < -rounding)  # so that NaN excludes nothing
     ends = np.cumsum([len(row) for row in query.violation])
     groups = np.split(np.arange(len(constraints)), ends[:-1])
     is_open = np.stack([possible[:, group].all(axis=1) for group in groups], axis=1)

@@ -98,10 +98,12 @@ class Refinement:
     def tighten(self, deadline: float) -> None:
         """Grow every tree that is worth it, up to ``deadline`` (a `time.monotonic` value)."""
         for name, worth in self._worth.items():
+            if time.monotonic() > deadline:
+                break
             low, high = self.bounds.lower[name], self.bounds.upper[name]
             units = self._units(name)
             self._worth[name] = np.zeros_like(worth)
-            if not units.size or time.monotonic() > deadline:
+            if not units.size:
                 continue
             lower, upper = low.copy(), high.copy()
             least, most = self._ends(name, units, deadline)

@@ -108,8 +108,7 @@ class ReluTree:
         units = self._units(pieces.signs, self._joined(found.ended.losses)[:, 0], bounds)
         after = ReluPieces(pieces.signs, pieces.rows, choices, units)
         unstable = (self._spread(bounds) > 0).sum(axis=-1)
-        margins = np.where(np.isnan(found.margins), -np.inf, found.margins)[:, 0]
-        return BoundedPieces(after, np.where(empty, np.inf, margins), bounds, unstable, found)
+        return BoundedPieces(after, np.where(empty, np.inf, found.margins[:, 0]), bounds, unstable, found)
 
     def _joined(self, parts: Mapping[str, Vector]) -> Vector:
         """Values by output of a ReLU, as one array over all units."""

@@ -27,10 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ..errors import GraphError
 from .graph import Affine, Graph, Matrix, Node, Relu, Vector
 
 _UNIT = 2.0**-52  # twice the unit roundoff, so that the error sums need no care of their own
-_TINY = 1e-290  # above all that underflow can lose
+_TINY = 1e-160  # above all that underflow can lose, be it in a coefficient of the largest of tensors
+
+LARGEST = 1e150
+"""Tensors that may be larger have no bounds: what floats lose to overflow and underflow would not be accounted for."""
 
 
 class Regions(Protocol):
@@ -261,6 +265,9 @@ def symbolic_bounds(
         relaxations: those of the rows ``[I; −I]`` of each of these tensors, where they have been chosen with care.
         within: bounds that hold over the region, such as those over a region around it. They are taken over, and only
             ReLU units that they leave unstable are looked at again; the output then gets what intervals give.
+
+    Raises:
+        GraphError: a tensor that may be larger than `LARGEST`.
     """
     lower, upper = {graph.input: region.lower}, {graph.input: region.upper}
     convex: dict[str, Vector] = {}
@@ -268,6 +275,7 @@ def symbolic_bounds(
     relu_inputs = {relu.input for relu in graph.relus}
     # what it derives from a tensor's bounds, and keeps, is asked for when these are final
     so_far = Bounds(lower, upper, convex, slopes)
+    _check_sizes(so_far, graph.input)
     for node in graph.nodes:
         low, high = _interval_step(node, so_far)
         if within is not None and node.output in within.lower:
@@ -282,11 +290,18 @@ def symbolic_bounds(
         elif node.output in relu_inputs | {graph.output}:
             rows = np.vstack([np.eye(size), -np.eye(size)])
             both = backward_rows(graph, region, so_far, node.output, rows, (relaxations or {}).get(node.output))
-            lower[node.output] = np.maximum(low, both.lower[..., :size])
-            upper[node.output] = np.minimum(high, -both.lower[..., size:])
+            # coefficients may leave the floats where tensors do not: NaN is no bound
+            lower[node.output] = np.fmax(low, both.lower[..., :size])
+            upper[node.output] = np.fmin(high, -both.lower[..., size:])
             if both.at_vertices is not None and node.output in relu_inputs:
                 convex[node.output] = -both.at_vertices[..., size:, :]
+        _check_sizes(so_far, node.output)
     return so_far
+
+
+def _check_sizes(bounds: Bounds, name: str) -> None:
+    if not ((bounds.lower[name] >= -LARGEST) & (bounds.upper[name] <= LARGEST)).all():
+        raise GraphError(f"expected tensors of sizes up to {LARGEST:g}; got {name!r}, which may be larger")
 
 
 def _tighten_unstable(graph: Graph, region: Regions, bounds: Bounds, tensor: str) -> Vector:
@@ -305,8 +320,8 @@ def _tighten_unstable(graph: Graph, region: Regions, bounds: Bounds, tensor: str
     np.put_along_axis(rows[..., :count, :], places[..., None], 1.0, axis=-1)
     np.put_along_axis(rows[..., count:, :], places[..., None], -1.0, axis=-1)
     found = backward_rows(graph, region, bounds, tensor, rows)
-    least = np.maximum(np.take_along_axis(low, places, -1), found.lower[..., :count])
-    most = np.minimum(np.take_along_axis(high, places, -1), -found.lower[..., count:])
+    least = np.fmax(np.take_along_axis(low, places, -1), found.lower[..., :count])
+    most = np.fmin(np.take_along_axis(high, places, -1), -found.lower[..., count:])
     np.put_along_axis(low, places, least, axis=-1)
     np.put_along_axis(high, places, most, axis=-1)
     steepness = np.abs(found.coefficients)

@@ -81,12 +81,12 @@ def exclude(graph: Graph, region: Regions, violation: Conjunctions, *, steps: in
     sums = _WeightedSums(violation, region.lower.shape[:-1])
     optimiser: _Adam | None = None
     best, since, rate = -np.inf, 0, RATE
-    for _ in range(steps):
+    for step in range(steps):
         rows, limits = sums.rows_and_limits()
         goal = ((ascent.run(-rows) + limits) / sums.scale).clamp_max(ENOUGH)
         value = float(goal.detach().sum())
         since = 0 if value > best + GAIN * abs(best) else since + 1
-        if value > best:
+        if value > best or not step:  # NaN is above nothing
             best, found, combined = value, ascent.relaxations(), (rows.detach().numpy(), limits.detach().numpy())
         choices = ascent.parameters() + sums.scores
         if bool((goal == ENOUGH).all()) or since == PATIENCE or not choices:
@@ -103,11 +103,14 @@ def exclude(graph: Graph, region: Regions, violation: Conjunctions, *, steps: in
 def proved(
     graph: Graph, region: Regions, bounds: Bounds, rows: Vector, limits: Vector, relaxation: Relaxation
 ) -> Exclusion:
-    """What a relaxation shows of ``rows @ output ≥ limits``, with rounding errors accounted for; rows ``[..., n, outputs]``."""
+    """What a relaxation shows of ``rows @ output ≥ limits``, with rounding errors accounted for; rows ``[..., n, outputs]``.
+
+    Where numbers leave the floats, it shows nothing.
+    """
     ended = backward_rows(graph, region, bounds, graph.output, -rows, relaxation)
     size = np.abs(limits) + (np.abs(rows) @ bounds.magnitude(graph.output)[..., None])[..., 0]
     margins = ended.lower + limits - 1e-12 * size  # the weighted sums were rounded
-    return Exclusion(bounds, rows, limits, margins, relaxation, ended)
+    return Exclusion(bounds, rows, limits, np.where(np.isnan(margins), -np.inf, margins), relaxation, ended)
 
 
 class _Adam:

@@ -69,7 +69,13 @@ class PieceAscent:
             limits: ``[batch]``.
             start: the choices to begin with.
         """
-        lines = self._lines(bounds)
+        with np.errstate(over="ignore", invalid="ignore"):
+            choices = self._ascended(self._lines(bounds), rows, limits, start)
+        relaxation = self._relaxation(choices)
+        return proved(self.graph, self.region, bounds, rows[:, None], limits[:, None], relaxation), choices
+
+    def _ascended(self, lines: dict[str, _Lines], rows: Vector, limits: Vector, start: Single) -> Single:
+        """Choices after some steps; those whose steps leave float32 stay as they are."""
         choices = start.copy()
         chosen = (
             choices if self.vertices is not None else choices[:, :2]
@@ -82,15 +88,15 @@ class PieceAscent:
             is_open = values + limit < enough
             if not is_open.any():
                 break
-            gradient = gradient[:, : chosen.shape[1]] * is_open[:, None, None]
+            gradient = np.where(is_open[:, None, None], gradient[:, : chosen.shape[1]], 0)
             mean = KEPT * mean + (1 - KEPT) * gradient
             square = KEPT_SQUARES * square + (1 - KEPT_SQUARES) * gradient**2
             size = np.sqrt(square / (1 - KEPT_SQUARES**step)) + TINY * enough[:, None, None]
-            chosen += (RATE / (1 - KEPT**step)) * mean / size
+            change = (RATE / (1 - KEPT**step)) * mean / size
+            np.add(chosen, change, out=chosen, where=np.isfinite(change))
             np.maximum(chosen, 0, out=chosen)
             np.minimum(choices[:, ::2], 1, out=choices[:, ::2])
-        relaxation = self._relaxation(choices)
-        return proved(self.graph, self.region, bounds, rows[:, None], limits[:, None], relaxation), choices
+        return choices
 
     def _relaxation(self, choices: Single) -> Relaxation:
         kinds = choices.astype(np.float64)[:, :, None, :]
