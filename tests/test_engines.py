@@ -16,6 +16,7 @@ from veriflow.bases import make_base
 from veriflow.errors import DataError, QueryError, RegionError, SolverError
 from veriflow.flow import USFlow
 from veriflow.piecewise import Affine, Graph, Relu, evaluate
+from veriflow.piecewise.graph import dense
 from veriflow.properties import classified_as, formula_property, output_between, y
 from veriflow.query import flow_query, network_query
 from veriflow.regions import Ball, Box
@@ -219,6 +220,22 @@ def small_flow(p=1):
 
 def small_classifier():
     return random_network(np.random.default_rng(5), (2, 6, 6, 2))
+
+
+@pytest.mark.parametrize(("p", "dual"), [(1, math.inf), (2, 2), (math.inf, 1)])
+def test_without_relus_the_certificate_is_the_dual_norm(p, dual):
+    """y = W z + b in ten dimensions: the nearest violation of y0 ≥ y1 is at (b0 − b1) / ‖w0 − w1‖."""
+    rng = np.random.default_rng(0)
+    flow = USFlow(10, blocks=0, base=make_base("exponential", 10, p))
+    network = random_network(rng, (10, 2))
+    node = network.nodes[-1]
+    row = dense(node.terms[0][1])
+    nearest = (node.bias[0] - node.bias[1] + 3.0) / np.linalg.norm(row[0] - row[1], dual)
+    query = flow_query(flow, network, Ball(p, 2 * nearest, 10), classified_as(0, -3.0))
+    certificate = certify(query, gap=1e-3, timeout=120)
+    assert certificate.complete
+    assert certificate.proved_radius == pytest.approx(nearest, rel=2e-3)
+    assert certificate.proved_radius <= nearest * (1 + 1e-9) <= certificate.refuted_radius * (1 + 1e-6)
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def _search(
     witness = (file and file.witness) or nearest_violation(query, ball)
     state = RadialSearch(proved, witness.norm if witness else math.inf, witness)
     report(state)
-    if ball.dim > FEW_DIMENSIONS:
+    if ball.dim > FEW_DIMENSIONS and query.graph.relus:
         return _grow_balls(query, ball, state, gap, deadline, report, begun, left)
     outermost = min(ball.radius, state.refuted)
     radii = [outermost / GROWTH**stage for stage in reversed(range(STAGES))]
