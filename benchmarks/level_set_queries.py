@@ -191,11 +191,11 @@ class GivenUp:
 
     def __call__(self, solver: str, asked: Asked) -> bool:
         """Whether to spare the solver this query."""
-        here, spared = (solver, asked.group, asked.p), set(SHARES)
+        here = (solver, asked.group, asked.p)
         if asked.share == SHARES[1] and SHARES[0] in self.open.get((*here, asked.blocks), ()):
             self.note(solver, asked, Outcome.UNKNOWN)
             return True
-        return any(self.open.get((*here, blocks)) == spared for blocks in range(asked.blocks))
+        return any(self.open.get((*here, blocks)) == set(SHARES) for blocks in range(asked.blocks))
 
     def note(self, solver: str, asked: Asked, outcome: str) -> None:
         """Remember an answer."""

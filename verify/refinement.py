@@ -151,7 +151,7 @@ class Refinement:
         self.cost += count * share
         for last in range(1, most):
             worst = margins.argmin(axis=1)
-            rows = np.flatnonzero(margins.min(axis=1) <= 0)
+            rows = np.flatnonzero(margins[np.arange(count), worst] <= 0)
             if not rows.size or time.monotonic() > deadline:
                 break
             at = (rows, worst[rows])

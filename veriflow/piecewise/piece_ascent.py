@@ -77,9 +77,8 @@ class PieceAscent:
     def _ascended(self, lines: dict[str, _Lines], rows: Vector, limits: Vector, start: Single) -> Single:
         """Choices after some steps; those whose steps leave float32 stay as they are."""
         choices = start.copy()
-        chosen = (
-            choices if self.vertices is not None else choices[:, :2]
-        )  # without vertices chords are nothing to choose
+        # without vertices chords are nothing to choose
+        chosen = choices if self.vertices is not None else choices[:, :2]
         given, limit = _single(-rows), _single(limits)
         enough = ENOUGH * _single(np.abs(rows).sum(-1) + np.abs(limits))
         mean = square = np.zeros((), dtype=np.float32)
