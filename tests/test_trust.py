@@ -3,7 +3,14 @@
 from collections import Counter
 
 import pytest
-from differential import exact_answer, float_answers, proved_by_bounds_alone, splits_are_right, z3_answer
+from differential import (
+    exact_answer,
+    float_answers,
+    proved_by_bounds_alone,
+    proved_by_programs_alone,
+    splits_are_right,
+    z3_answer,
+)
 from small_queries import in_other_units, threshold_query
 from tie_queries import near, tie_query
 
@@ -59,13 +66,13 @@ def test_engines_agree_on_more_numbers_with_all_their_bits(part):
     check_agreement(thresholds(50 * part, 50))
 
 
-def check_bounds(queries):
+def check_bounds(queries, prove=proved_by_bounds_alone):
     """Bounds alone prove nothing that is violated, also where units are of very different sizes."""
     proved = 0
     for seed, query in queries:
         holds = exact_answer(query) is Outcome.HOLDS
         for asked in (query, in_other_units(query, (10, 30, 60)[seed % 3], seed)):
-            found = proved_by_bounds_alone(asked)
+            found = prove(asked)
             assert holds or not found, seed
             proved += found
     assert proved >= 0.2 * len(queries)
@@ -81,6 +88,18 @@ def test_refined_bounds_alone_prove_nothing_wrong():
 def test_refined_bounds_alone_prove_nothing_wrong_of_more(part):
     check_bounds(ties(2000 + 66 * part, 66))
     check_bounds(thresholds(300 + 30 * part, 30))
+
+
+def test_semidefinite_programs_alone_prove_nothing_wrong():
+    check_bounds(ties(1, 66)[::4], proved_by_programs_alone)
+    check_bounds(thresholds(230, 12), proved_by_programs_alone)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("part", range(12))
+def test_semidefinite_programs_alone_prove_nothing_wrong_of_more(part):
+    check_bounds(ties(3000 + 66 * part, 66), proved_by_programs_alone)
+    check_bounds(thresholds(700 + 30 * part, 30), proved_by_programs_alone)
 
 
 def test_the_queries_are_of_every_size():

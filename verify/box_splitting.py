@@ -32,7 +32,7 @@ from .boxes import OpenBoxes, box_norms
 from .milp import solve_milp
 from .milp_scaling import slack_tolerance
 from .open_parts import Arrays, OpenParts, numbers
-from .pieces import MOST_PIECES, PieceSearch, piece_of
+from .pieces import LEAF_UNITS, MOST_PIECES, PieceSearch, piece_of
 from .replay import replay
 from .verdict import Witness
 
@@ -42,9 +42,6 @@ Entry = tuple[Vector, Vector, Vector]
 BATCH = 256
 BOXES, RADIAL = "boxes", "boxes by norm"
 """What the parts of both searches are."""
-
-LEAF_UNITS = 20
-"""Boxes with at most this many unstable units are decided by a small program instead of being split again."""
 
 
 @dataclass

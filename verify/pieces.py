@@ -29,6 +29,8 @@ Vector = NDArray[np.float64]
 MOST_PIECES = 400_000
 """Open pieces at which a search gives up rather than fill the memory: each takes some kilobytes."""
 
+LEAF_UNITS = 20
+"""Pieces with at most this many unstable units are decided by a small program: it joins what all splits say, bounds do not."""
 
 ENOUGH_MISSES = 32
 """Near misses after which a search ends: it can no longer prove anything, and no violation is next to so many."""

@@ -101,7 +101,7 @@ class ReluTree:
 
     def bounded(self, pieces: ReluPieces) -> BoundedPieces:
         """Bounds over pieces."""
-        bounds = self._bounds(pieces.signs)
+        bounds = self.bounds_of(pieces.signs)
         rows, limits = self.rows[pieces.rows], self.limits[pieces.rows]
         found, choices = self._ascent.exclude(bounds, rows, limits, pieces.choices)
         empty = np.any([(bounds.lower[r.input] > bounds.upper[r.input]).any(axis=-1) for r in self.relus], axis=0)
@@ -114,11 +114,11 @@ class ReluTree:
         """Values by output of a ReLU, as one array over all units."""
         return np.concatenate([parts[relu.output] for relu in self.relus], axis=-1)
 
-    def _bounds(self, signs: Signs) -> Bounds:
-        """The region's bounds, with what the splits say of the inputs of ReLUs."""
+    def bounds_of(self, signs: Signs) -> Bounds:
+        """The region's bounds, with what signs ``[..., units]`` say of the inputs of ReLUs."""
         lower, upper = dict(self.bounds.lower), dict(self.bounds.upper)
         for relu in self.relus:
-            sign = signs[:, self.places[relu.output]]
+            sign = signs[..., self.places[relu.output]]
             lower[relu.input] = np.where(sign > 0, np.maximum(lower[relu.input], 0), lower[relu.input])
             upper[relu.input] = np.where(sign < 0, np.minimum(upper[relu.input], 0), upper[relu.input])
         return Bounds(lower, upper, self.bounds.convex)

@@ -24,17 +24,17 @@ from veriflow.regions import Region
 from .attack import RepeatedAttack
 from .boxes import conjunctions
 from .open_parts import Arrays, OpenParts, misfit, numbers
-from .pieces import PieceSearch, piece_of
+from .pieces import LEAF_UNITS, PieceSearch, piece_of
 from .refinement import Refinement
 from .relu_pieces import ReluPieces, ReluTree, Vector
+from .semidefinite import SemidefiniteTrees
 
 BATCH = 256
 WAY = "signs of units"
 """What the parts of this search are."""
 
-LEAF_UNITS, LARGER_LEAVES, MANY = 20, 40, 3000
-"""Pieces with at most this many unstable units are decided by a small program: it joins what all splits say, bounds do not.
-Larger ones are when many pieces have been looked at: where a violation is near, bounds hardly ever close a piece."""
+LARGER_LEAVES, MANY = 40, 3000
+"""Pieces of so many unstable units are leaves when many have been looked at: near to a violation bounds hardly close one."""
 
 _Entry = tuple[float, int, ReluPieces]
 """The margin of one piece, its number, and the piece."""
@@ -64,6 +64,7 @@ def search_splits(
     refinement = Refinement(query.graph, query.region, root)
     tree = ReluTree(query.graph, query.region, root.bounds, root.rows, root.limits)
     asked = np.flatnonzero(~root.excluded)
+    trees = SemidefiniteTrees(query, tree, asked)
     whole = tree.whole(asked, root.relaxation, root.ended.losses)
     heap: list[_Entry] = []
     counter, fresh = itertools.count(), 0
@@ -95,6 +96,11 @@ def search_splits(
         if refinement.is_due(state.pieces):
             refinement.tighten(deadline)
             tree.bounds, fresh = refinement.bounds, next(counter)
+        if trees.is_due(state.pieces):
+            closed = trees.step({int(piece.rows[0]) for _, _, piece in heap}, state, deadline)
+            heap = [entry for entry in heap if entry[2].rows[0] != closed]
+            heapq.heapify(heap)
+            continue
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
         old, new = ([entry for entry in taken if (entry[1] < fresh) is is_old] for is_old in (True, False))
         pieces = [ReluPieces.stacked([piece for _, _, piece in part]) for part in (old, new) if part]

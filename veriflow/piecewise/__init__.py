@@ -12,17 +12,23 @@ from .bounds import (
 )
 from .evaluate import evaluate, evaluate_exact
 from .graph import Affine, Graph, Relu, compose
+from .interior_point import InteriorPoint, Iterate
+from .lifting import NO_PAIRS, Lifting, lift
 from .lower import lower_flow, lower_network
 from .optimise import Conjunctions, Exclusion, exclude
 from .piece_ascent import PieceAscent
 from .simplify import drop_dead_units, fold_stable_units, fuse_affine, join_shifts
 
 __all__ = [
+    "NO_PAIRS",
     "Affine",
     "Bounds",
     "Conjunctions",
     "Exclusion",
     "Graph",
+    "InteriorPoint",
+    "Iterate",
+    "Lifting",
     "LinearBounds",
     "PieceAscent",
     "Regions",
@@ -38,6 +44,7 @@ __all__ = [
     "fuse_affine",
     "interval_bounds",
     "join_shifts",
+    "lift",
     "linear_lower_bounds",
     "lower_flow",
     "lower_network",

@@ -1,0 +1,128 @@
+"""Trees of pieces that are bounded by semidefinite programs, beside the tree of linear bounds.
+
+Such a bound costs as much as thousands of linear ones, but where many units are unstable at once it closes at its root what
+takes these millions of pieces. So both searches go on side by side, and a row is closed as soon as one of them has closed it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections.abc import Collection
+from typing import NamedTuple
+
+import numpy as np
+
+from veriflow.piecewise import NO_PAIRS, Affine, InteriorPoint, Iterate, lift
+from veriflow.query import Query
+from veriflow.regions import Box, Region, pieces
+
+from .pieces import LEAF_UNITS, PieceSearch
+from .relu_pieces import Indices, ReluTree, Signs
+
+STEPS, PRICE, CHEAPEST = 12, 7, 500
+"""A bound takes about so many steps, each as much as entries · products² / (price · weights) linear ones; so many at least."""
+
+LARGEST = 3000
+"""Products from which on no program is tried: the system for its steps has the square of that many numbers."""
+
+PAIRS = 100
+"""Pairs of units whose products are taken up for the parts of a piece: those that its moments have below zero by most."""
+
+HOPELESS = 0.5
+"""Gap, as a share of a bound, at which a piece is split if its bound stays below zero."""
+
+
+def is_boxed(region: Region) -> bool:
+    """Whether a region fills the box around it, but for its middle: that box is all that programs know of it."""
+    return all(isinstance(part, Box) or part.p == math.inf for _, part in pieces(region))
+
+
+class _Part(NamedTuple):
+    """A piece: what its margin is at least, its number, row and signs, and pairs of sides for its program."""
+
+    margin: float
+    number: int
+    row: int
+    signs: Signs
+    pairs: Indices
+
+
+class SemidefiniteTrees:
+    """A tree for each row of a `ReluTree`, over the same bounds.
+
+    Attributes:
+        cost: number of linear bounds from which on the next piece is due. Pieces that close cost nothing.
+    """
+
+    def __init__(self, query: Query, tree: ReluTree, asked: Collection[int]) -> None:
+        self.query, self.tree = query, tree
+        graph = query.graph
+        self._count = 0
+        self._heap: list[_Part] = []
+        for row in asked:
+            self._push(-math.inf, int(row), np.zeros(graph.relu_count, dtype=np.int8), NO_PAIRS)
+        self._weights = sum(w.shape[0] * w.shape[1] for n in graph.nodes if isinstance(n, Affine) for _, w in n.terms)
+        entries, products = graph.input_size + graph.relu_count, graph.input_size + 4 * graph.relu_count
+        self._fits = is_boxed(query.region) and products <= LARGEST
+        self.cost = self._price(entries, products, STEPS)
+
+    def is_due(self, count: int) -> bool:
+        """Whether to bound a piece, when so many were bounded linearly."""
+        return self._fits and bool(self._heap) and count >= self.cost
+
+    def step(self, still: Collection[int], state: PieceSearch, deadline: float) -> int | None:
+        """Bound a piece of a row that is ``still`` open; the row, if that closes it."""
+        self._heap = [part for part in self._heap if part.row in still]
+        if not self._heap:
+            return None
+        heapq.heapify(self._heap)
+        part = heapq.heappop(self._heap)
+        state.pieces += 1
+        self._examine(part, state, deadline)
+        return None if any(other.row == part.row for other in self._heap) else part.row
+
+    def _examine(self, part: _Part, state: PieceSearch, deadline: float) -> None:
+        """Bound a piece, and keep what stays open of it."""
+        tree, query, row = self.tree, self.query, part.row
+        bounds = tree.bounds_of(part.signs)
+        if any((bounds.lower[relu.input] > bounds.upper[relu.input]).any() for relu in tree.relus):
+            return
+        lifting = lift(
+            tree.graph, query.region, bounds, part.signs, tree.rows[row], float(tree.limits[row]), part.pairs
+        )
+
+        def is_enough(now: Iterate) -> bool:
+            is_hopeless = now.bound + now.gap < 0 and now.gap < HOPELESS * -now.bound
+            return is_hopeless or time.monotonic() > deadline or (now.bound > 0 and lifting.proved(now.values) > 0)
+
+        found = InteriorPoint(lifting).maximise(is_enough)
+        margin = lifting.proved(found.values)
+        if margin > 0:
+            return
+        self.cost += self._price(*lifting.shape, found.steps)
+        mean = found.moments[0] / found.moments[0, 0]
+        point = np.clip(lifting.input.rows @ mean, query.region.lower, query.region.upper)
+        state.try_points(query, point[None])
+        if state.witness is not None or time.monotonic() > deadline:
+            self._push(part.margin, row, part.signs, part.pairs)
+        elif len(lifting.units) > LEAF_UNITS:
+            count, last = len(lifting.units), len(lifting.equal) - len(lifting.pairs)
+            costs = np.abs(found.values[:count] * lifting.products(mean)[:count])
+            is_tight = found.values[last:-1] > found.slacks[last:-1]
+            pairs = np.concatenate([lifting.pairs[is_tight], lifting.violated(found.moments, PAIRS)])
+            for sign in (1, -1):
+                signs = part.signs.copy()
+                signs[lifting.units[costs.argmax()]] = sign
+                self._push(max(part.margin, margin), row, signs, np.unique(pairs, axis=0))
+        elif state.decide_leaf(query, bounds, query.violation[row], deadline):
+            self._push(part.margin, row, part.signs, part.pairs)
+
+    def _push(self, margin: float, row: int, signs: Signs, pairs: Indices) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, _Part(margin, self._count, row, signs, pairs))
+
+    def _price(self, entries: int, products: int, steps: int) -> float:
+        """As many linear bounds as take about as long."""
+        return float(max(steps * entries * products**2 / (PRICE * self._weights), CHEAPEST))
