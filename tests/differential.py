@@ -61,7 +61,7 @@ def proved_by_bounds_alone(query: Query, *, most_pieces: int = 60) -> bool:
 def proved_by_programs_alone(query: Query, *, most_pieces: int = 40) -> bool:
     """Whether semidefinite programs close every piece; nothing else is asked, and no point is tried."""
     with ExitStack() as stack:
-        free = {"CHEAPEST": 0, "PRICE": float("inf"), "LEAF_UNITS": 0, "is_boxed": lambda region: True}
+        free = {"CHEAPEST": 0, "PRICE": float("inf"), "LEAF_UNITS": 0, "is_known": lambda region: True}
         stack.enter_context(patch.multiple("verify.semidefinite", **free))
         stack.enter_context(patch.object(PieceSearch, "try_points", lambda *_: None))
         stack.enter_context(patch.object(PieceSearch, "decide_leaf", lambda *_: True))

@@ -15,15 +15,15 @@ from veriflow.piecewise import NO_PAIRS, InteriorPoint, compose, evaluate, evalu
 from veriflow.piecewise.lifting import _raise
 from veriflow.properties import classified_as
 from veriflow.query import network_query
-from veriflow.regions import Ball, Box
+from veriflow.regions import Ball, Box, Product
 from verify import Outcome
 from verify.boxes import conjunctions
 from verify.pieces import PieceSearch
 from verify.relu_pieces import ReluTree
 from verify.relu_splitting import search_splits
-from verify.semidefinite import SemidefiniteTrees, is_boxed
+from verify.semidefinite import SemidefiniteTrees, is_known
 
-REGIONS = [Ball(math.inf, 0.6, 4), Box(np.array([-0.4, 0.1, -1, 0.25]), np.array([0.3, 0.7, 1, 0.25]))]
+REGIONS = [Ball(math.inf, 0.6, 4), Box(np.array([-0.4, 0.1, -1, 0.25]), np.array([0.3, 0.7, 1, 0.25])), Ball(2, 0.9, 4)]
 
 
 def piece(seed, region, split=0, power=0):
@@ -35,7 +35,10 @@ def piece(seed, region, split=0, power=0):
         query = in_other_units(query, power, seed)
     root = exclude(query.graph, region, conjunctions(query))
     tree = ReluTree(query.graph, region, root.bounds, root.rows, root.limits)
-    points = rng.uniform(region.lower, region.upper, (400, 4))
+    points = rng.uniform(region.lower, region.upper, (2000, 4))
+    if balls(region):
+        points = points[np.linalg.norm(points, axis=1) <= region.radius]
+    points = points[:400]
     values = evaluate(query.graph, torch.from_numpy(points))
     inputs = np.concatenate([values[relu.input].numpy() for relu in query.graph.relus], axis=1)
     signs = np.zeros(query.graph.relu_count, dtype=np.int8)
@@ -45,8 +48,13 @@ def piece(seed, region, split=0, power=0):
     return query, tree, signs, points[inside], inputs[inside]
 
 
+def balls(region):
+    return [(slice(0, region.dim), region.radius)] if isinstance(region, Ball) and region.p == 2 else []
+
+
 def lifted(query, tree, signs, pairs=NO_PAIRS):
-    return lift(tree.graph, query.region, tree.bounds_of(signs), signs, tree.rows[0], float(tree.limits[0]), pairs)
+    limit = float(tree.limits[0])
+    return lift(tree.graph, query.region, tree.bounds_of(signs), signs, tree.rows[0], limit, pairs, balls(query.region))
 
 
 def all_pairs(units):
@@ -67,7 +75,7 @@ def test_products_are_zero_or_less_and_the_matrix_adds_them_up(seed, region, spl
     x = np.concatenate([np.ones((len(points), 1)), points[:, free], outputs], axis=1) / units
     assert np.abs(x).max() <= 1
     assert np.allclose(x @ lifting.input.rows.T, points)
-    values = np.stack([lifting.products(one) for one in x])
+    values = np.stack([lifting.values(one) for one in x])
     assert np.abs(values[:, lifting.equal]).max(initial=0) < 1e-12
     assert values[:, ~lifting.equal].max() < 1e-12
     assert len(lifting.pairs) > 0
@@ -81,7 +89,7 @@ def test_products_are_zero_or_less_and_the_matrix_adds_them_up(seed, region, spl
 @pytest.mark.parametrize("split", [0, 4])
 @pytest.mark.parametrize("seed", range(6))
 def test_what_is_proved_holds_in_rationals(seed, split, power):
-    query, tree, signs, points, _ = piece(seed, REGIONS[seed % 2], split, power)
+    query, tree, signs, points, _ = piece(seed, REGIONS[seed % 3], split, power)
     lifting = lifted(query, tree, signs, all_pairs(len(signs))[::7])
     method, seen = InteriorPoint(lifting), []
     last = method.maximise(lambda now: seen.append(lifting.proved(now.values)))
@@ -184,11 +192,29 @@ def test_programs_close_in_many_dimensions_what_linear_bounds_leave_open():
     assert found.witness is None
 
 
-def test_only_boxes_are_asked():
-    assert is_boxed(Ball(math.inf, 1.0, 3, 0.5))
-    assert is_boxed(REGIONS[1])
-    assert not is_boxed(Ball(1, 1.0, 3))
-    assert not is_boxed(Ball(2, 1.0, 3))
+def test_of_an_l2_ball_more_is_known_than_its_box():
+    rng = np.random.default_rng(1)
+    graph = random_network(rng, (24, 24, 24, 2))
+    query = network_query(graph, Ball(2, 2.0, 24), classified_as(0, -2.0))
+    root = exclude(graph, query.region, conjunctions(query))
+    tree = ReluTree(graph, query.region, root.bounds, root.rows, root.limits)
+    signs = np.zeros(graph.relu_count, dtype=np.int8)
+    ball = lifted(query, tree, signs)
+    around = lift(graph, query.region, root.bounds, signs, tree.rows[0], float(tree.limits[0]))
+    assert ball.shape[1] == around.shape[1] + 1
+    within, without = (InteriorPoint(lifting).maximise(lambda now: False) for lifting in (ball, around))
+    assert root.margins[0] < without.bound < 0 < ball.proved(within.values)
+    points = rng.standard_normal((20000, 24))
+    points *= 2.0 / np.linalg.norm(points, axis=1, keepdims=True)
+    margins = tree.limits[0] - evaluate(graph, torch.from_numpy(points))[graph.output].numpy() @ tree.rows[0]
+    assert within.bound <= margins.min()
+
+
+def test_only_boxes_and_l2_balls_are_asked():
+    assert is_known(Ball(math.inf, 1.0, 3, 0.5))
+    assert all(is_known(region) for region in REGIONS)
+    assert not is_known(Ball(1, 1.0, 3))
+    assert not is_known(Product((Ball(2, 1.0, 3), Ball(1, 1.0, 3))))
 
 
 def test_a_deadline_leaves_the_piece_open():

@@ -16,7 +16,7 @@ import numpy as np
 
 from veriflow.piecewise import NO_PAIRS, Affine, InteriorPoint, Iterate, lift
 from veriflow.query import Query
-from veriflow.regions import Box, Region, pieces
+from veriflow.regions import Ball, Box, Region, pieces
 
 from .pieces import LEAF_UNITS, PieceSearch
 from .relu_pieces import Indices, ReluTree, Signs
@@ -34,9 +34,9 @@ HOPELESS = 0.5
 """Gap, as a share of a bound, at which a piece is split if its bound stays below zero."""
 
 
-def is_boxed(region: Region) -> bool:
-    """Whether a region fills the box around it, but for its middle: that box is all that programs know of it."""
-    return all(isinstance(part, Box) or part.p == math.inf for _, part in pieces(region))
+def is_known(region: Region) -> bool:
+    """Whether a region is a box, an L2 ball, or a product of these, but for its middle: nothing else is told to programs."""
+    return all(isinstance(part, Box) or part.p != 1 for _, part in pieces(region))
 
 
 class _Part(NamedTuple):
@@ -63,9 +63,11 @@ class SemidefiniteTrees:
         self._heap: list[_Part] = []
         for row in asked:
             self._push(-math.inf, int(row), np.zeros(graph.relu_count, dtype=np.int8), NO_PAIRS)
+        parts = [(place, part) for place, part in pieces(query.region) if isinstance(part, Ball) and part.p == 2]
+        self._balls = [(place, part.radius) for place, part in parts]
         self._weights = sum(w.shape[0] * w.shape[1] for n in graph.nodes if isinstance(n, Affine) for _, w in n.terms)
         entries, products = graph.input_size + graph.relu_count, graph.input_size + 4 * graph.relu_count
-        self._fits = is_boxed(query.region) and products <= LARGEST
+        self._fits = is_known(query.region) and products <= LARGEST
         self.cost = self._price(entries, products, STEPS)
 
     def is_due(self, count: int) -> bool:
@@ -109,7 +111,7 @@ class SemidefiniteTrees:
             self._push(part.margin, row, part.signs, part.pairs)
         elif len(lifting.units) > LEAF_UNITS:
             count, last = len(lifting.units), len(lifting.equal) - len(lifting.pairs)
-            costs = np.abs(found.values[:count] * lifting.products(mean)[:count])
+            costs = np.abs(found.values[:count] * lifting.values(mean)[:count])
             is_tight = found.values[last:-1] > found.slacks[last:-1]
             pairs = np.concatenate([lifting.pairs[is_tight], lifting.violated(found.moments, PAIRS)])
             for sign in (1, -1):

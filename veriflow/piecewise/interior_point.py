@@ -38,9 +38,9 @@ class Iterate:
     """Where the method stands.
 
     Attributes:
-        values: the multipliers of the products, and last the bound ``[m + 1]``.
+        values: the multipliers of all sums of products, and last the bound ``[m + 1]``.
         moments: of points, ``[n, n]``; feasible in the end.
-        slacks: how far products are below zero on that side ``[m + 1]``; zero where they are to be zero.
+        slacks: how far the sums are below zero on that side ``[m + 1]``; zero where they are to be zero.
         gap: between the margin of these moments and the bound, were they feasible.
         steps: taken until here.
     """
@@ -75,6 +75,8 @@ class InteriorPoint:
         corner = sparse.csr_array(([1.0], ([0], [0])), shape=(1, len(self.base)))
         self.left = sparse.vstack([lifting.left, corner], format="csr")
         self.right = sparse.vstack([lifting.right, -corner], format="csr")
+        self.sums = np.append(lifting.sums, len(lifting.equal))
+        self.starts = np.searchsorted(self.sums, np.arange(self.sums[-1] + 1))
         self.signed = np.append(~lifting.equal, False)
 
     def maximise(self, is_enough: Callable[[Iterate], bool]) -> Iterate:
@@ -92,24 +94,34 @@ class InteriorPoint:
         values = self.signed * max(float(np.abs(self.lifting.margin.rows).max()), 1e-100)
         values[-1 - len(self.lifting.pairs) :] *= FAINT  # their products may bend downwards
         matrix = self.lifting.matrix(values)
-        bound = matrix[0, 0] - matrix[0, 1:] @ linalg.cho_solve(linalg.cho_factor(matrix[1:, 1:]), matrix[1:, 0])
+        try:
+            bound = matrix[0, 0] - matrix[0, 1:] @ linalg.cho_solve(linalg.cho_factor(matrix[1:, 1:]), matrix[1:, 0])
+        except (linalg.LinAlgError, ValueError):
+            bound = -np.inf  # no step begins there
         values[-1] = bound - 0.1 * abs(bound)
         return Iterate(values, np.eye(len(matrix)), self.signed * 1.0)
 
     def products(self, matrix: Vector) -> tuple[Vector, Vector, Vector]:
-        """``a S a'``, ``b S a'`` and ``b S b'`` of all pairs of products, each ``[m + 1, m + 1]``."""
+        """``a S a'``, ``b S a'`` and ``b S b'`` of all pairs of products ``a b``."""
         inner = self.base @ matrix @ self.base.T
         left, right = (np.ascontiguousarray((side @ inner).T) for side in (self.left, self.right))
         return self.left @ left, self.right @ left, self.right @ right
 
-    def sums(self, matrix: Vector) -> Vector:
-        """``a S b`` of every product ``[m + 1]``."""
+    def values(self, matrix: Vector) -> Vector:
+        """``Σ a S b`` of all sums of products ``[m + 1]``."""
         inner = self.base @ matrix @ self.base.T
-        return np.asarray(self.right.multiply(self.left @ inner).sum(axis=1)).ravel()
+        products = np.asarray(self.right.multiply(self.left @ inner).sum(axis=1)).ravel()
+        return np.asarray(np.bincount(self.sums, products), dtype=np.float64)
+
+    def summed(self, pairs: Vector) -> Vector:
+        """Of numbers for all pairs of products those for all pairs of sums ``[m + 1, m + 1]``."""
+        if len(self.starts) == len(self.sums):
+            return pairs
+        return np.asarray(np.add.reduceat(np.add.reduceat(pairs, self.starts, axis=0), self.starts, axis=1))
 
     def combined(self, weights: Vector) -> Vector:
         """The weighted sum of all products, symmetric ``[n, n]``."""
-        whole = self.base.T @ (self.left.T @ (sparse.diags_array(weights) @ self.right) @ self.base)
+        whole = self.base.T @ (self.left.T @ (sparse.diags_array(weights[self.sums]) @ self.right) @ self.base)
         return np.asarray((whole + whole.T) / 2)
 
 
@@ -126,14 +138,14 @@ class _System:
         self.mean = self._left(0.0, 0.0, None)
         first_aa, first_ba, first_bb = method.products(now.moments)
         aa, ba, bb = method.products(self.inverse)
-        self.barrier = ba.diagonal() + self.inverted
+        self.barrier = np.bincount(method.sums, ba.diagonal()) + self.inverted
         whole = first_ba * ba.T
         whole = whole + whole.T
         first_aa *= bb
         whole += first_aa
         first_bb *= aa
         whole += first_bb
-        whole *= 0.25
+        whole = method.summed(whole) / 4
         whole[np.diag_indices(len(whole))] += now.slacks * self.inverted + 1e-13 * whole.diagonal()
         self.factor = linalg.cho_factor(whole, lower=True, overwrite_a=True, check_finite=False)
 
@@ -162,7 +174,7 @@ class _System:
             second, seconds = ahead.moments @ ahead.matrix @ inverse, ahead.slacks * ahead.values * inverted
             second = (second + second.T) / 2
             side, of_moments, of_slacks = (
-                side - self.method.sums(second) - seconds,
+                side - self.method.values(second) - seconds,
                 of_moments - second,
                 of_slacks - seconds,
             )

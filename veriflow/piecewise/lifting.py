@@ -1,11 +1,11 @@
 """Semidefinite bounds: what is known of products of affine functions over a piece of a region.
 
 A point is ``x = (1, z, h)``: the input and the outputs of the unstable units, in units of powers of two in which none is
-above one. Each unit with input f and output h has
-``h (h − f) = 0``, ``h ≥ 0``, ``h ≥ f`` and ``h (h − u) ≤ 0``, each coordinate between l and u has ``(z − l)(z − u) ≤ 0``. For
-multipliers θ of these products, where those of inequalities are not below zero, a margin is at least
-``margin(x) + Σ θₖ aₖ(x) bₖ(x) = xᵀ Q(θ) x``, and this is at least t where ``Q(θ) − t e₀e₀ᵀ`` is positive semidefinite.
-Linear bounds look at one unit after the other; these look at all pairs.
+above one. Each unit with input f and output h has ``h (h − f) = 0``, ``h ≥ 0``, ``h ≥ f`` and ``h (h − u) ≤ 0``, each
+coordinate between l and u has ``(z − l)(z − u) ≤ 0``, and in an L2 ball a sum of products, ``Σ z² − r²``, is zero at most. For
+multipliers θ of these, where those of inequalities are not below zero, a margin is at least ``margin(x) + Σ θ a(x) b(x) =
+xᵀ Q(θ) x``, and this is at least t where ``Q(θ) − t e₀e₀ᵀ`` is positive semidefinite. Linear bounds look at one unit after the
+other; these look at all pairs.
 
 Sources: Raghunathan, Steinhardt and Liang, *Semidefinite Relaxations for Certifying Robustness to Adversarial Examples*,
 NeurIPS 2018, section 4; for the bound by multipliers Dathathri et al., *Enabling Certification of Verification-Agnostic
@@ -65,17 +65,18 @@ class Forms:
 
 @dataclass(frozen=True, eq=False)
 class Lifting:
-    """A margin over a piece of a region, and products that are zero there, or zero at most.
+    """A margin over a piece of a region, and sums of products that are zero there, or zero at most; most are of one.
 
     Attributes:
         margin: what is to be bounded from below, one function.
         input: the graph's input.
         base: the functions that others are sums of: the entries of a point, ``n``, then the inputs of units.
-        left, right: the factors of the products, sparse ``[m, base]``.
-        equal: which products are zero ``[m]``.
-        units: those of the graph whose outputs are the last entries of a point; the first products are theirs, and zero.
+        left, right: the factors of the products, sparse ``[count, base]``.
+        sums: which sum each product belongs to ``[count]``, ascending.
+        equal: which sums are zero ``[m]``.
+        units: those of the graph whose outputs are the last entries of a point; the first sums are theirs, and zero.
         sides: what is never below zero, sparse ``[2 · units of the graph, base]``: outputs, then outputs less inputs.
-        pairs: of ``sides``, whose products are the last ones ``[count, 2]``.
+        pairs: of ``sides``, whose products are the last sums ``[·, 2]``.
     """
 
     margin: Forms
@@ -83,6 +84,7 @@ class Lifting:
     base: Forms
     left: sparse.csr_array
     right: sparse.csr_array
+    sums: Indices
     equal: Truths
     units: Indices
     sides: sparse.csr_array
@@ -90,13 +92,13 @@ class Lifting:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many entries points have, and how many products there are."""
+        """How many entries points have, and how many sums there are."""
         return self.base.rows.shape[1], len(self.equal)
 
-    def products(self, point: Vector) -> Vector:
-        """All products at a point ``[n]``."""
+    def values(self, point: Vector) -> Vector:
+        """All sums of products at a point ``[n]``."""
         values = self.base.rows @ point
-        return np.asarray((self.left @ values) * (self.right @ values))
+        return np.asarray(np.bincount(self.sums, (self.left @ values) * (self.right @ values)), dtype=np.float64)
 
     def violated(self, moments: Vector, most: int) -> Indices:
         """Pairs of ``sides`` with the least products by moments of points ``[n, n]``, below zero: ``[up to most, 2]``."""
@@ -110,7 +112,7 @@ class Lifting:
 
     def matrix(self, values: Vector) -> Vector:
         """``Q(θ) − t e₀e₀ᵀ`` for ``values = (θ, t)``, symmetric ``[n, n]``."""
-        products = self.left.T @ (sparse.diags_array(values[:-1]) @ self.right)
+        products = self.left.T @ (sparse.diags_array(values[self.sums]) @ self.right)
         whole = self.base.rows.T @ (products @ self.base.rows)
         whole[0] += self.margin.rows[0]
         whole[0, 0] -= values[-1]
@@ -118,7 +120,7 @@ class Lifting:
 
     def proved(self, values: Vector) -> float:
         """What ``values = (θ, t)`` show the margin to be at least: little less than t, or −∞ where they show nothing."""
-        multipliers = np.abs(values[:-1])
+        multipliers = np.abs(values[self.sums])
         if not np.isfinite(values).all() or (values[:-1] < 0)[~self.equal].any():
             return -np.inf
         left, right = abs(self.left), abs(self.right)
@@ -126,7 +128,7 @@ class Lifting:
         errors, misses = left @ self.base.errors, right @ self.base.errors
         off = float(multipliers @ (errors * (others + misses) + sizes * misses) + self.margin.errors[0])
         total = float(multipliers @ (sizes * others) + self.margin.sizes[0] + abs(values[-1]))
-        off += rounding_share(len(values) + 2 * len(self.base.sizes)) * total
+        off += rounding_share(len(self.sums) + 2 * len(self.base.sizes)) * total
         off += _raise(self.matrix(values)) * self.shape[0]  # a point's entries are one at most
         return float(values[-1]) - off * (1 + 1e-9) - _TINY
 
@@ -155,8 +157,9 @@ def lift(
     row: Vector,
     limit: float,
     pairs: Indices = NO_PAIRS,
+    balls: Sequence[tuple[slice, float]] = (),
 ) -> Lifting:
-    """The margin ``limit − row @ output`` over a piece of a region, of which the box around it is all that is used.
+    """The margin ``limit − row @ output`` over a piece of a region, of which the box around it and ``balls`` are used.
 
     Args:
         graph: whose units are split.
@@ -166,6 +169,7 @@ def lift(
         row: ``[outputs]``.
         limit: one number.
         pairs: of `Lifting.sides`, whose products are to be used ``[count, 2]``.
+        balls: coordinates in which the region lies within an L2 ball about zero, and its radius.
     """
     lower, upper = (np.concatenate([side[relu.input] for relu in graph.relus]) for side in (bounds.lower, bounds.upper))
     is_open, free = (lower < 0) & (upper > 0), np.flatnonzero(region.lower < region.upper)
@@ -205,9 +209,15 @@ def lift(
         (_less(0 * f[off], -np.ones(len(off))), f[off]),
         (sides[pairs[:, 0]], -sides[pairs[:, 1]]),
     ]
-    left, right = (_of_size_one(sparse.vstack(side, format="csr"), scale) for side in zip(*products, strict=True))
-    equal = np.arange(left.shape[0]) < len(units)
-    return Lifting(margin, input_, base, left, right, equal, units, _of_size_one(sides, scale), pairs)
+    sums = np.arange(sum(left.shape[0] for left, _ in products))
+    for place, radius in balls:
+        inside = z[(place.start <= free) & (free < place.stop)]
+        products.insert(1, (sparse.vstack([inside, radius * eye[:1]]), sparse.vstack([inside, -radius * eye[:1]])))
+        sums = np.concatenate([sums[: len(units)], np.full(inside.shape[0] + 1, len(units)), sums[len(units) :] + 1])
+    left, right = (_of_size_one(sparse.vstack(side, format="csr"), scale, sums) for side in zip(*products, strict=True))
+    equal = np.arange(sums[-1] + 1) < len(units)
+    sides = _of_size_one(sides, scale, np.arange(sides.shape[0]))
+    return Lifting(margin, input_, base, left, right, sums, equal, units, sides, pairs)
 
 
 def _tensors(graph: Graph, input_: Forms, is_on: Truths, units: Indices, outputs: Forms) -> dict[str, Forms]:
@@ -251,10 +261,12 @@ def _less(functions: sparse.csr_array, constants: Vector) -> sparse.csr_array:
     return functions - sparse.hstack([column, sparse.csr_array((len(constants), functions.shape[1] - 1))])
 
 
-def _of_size_one(functions: sparse.csr_array, units: Vector) -> sparse.csr_array:
-    """Functions of a base that is measured in ``units``, divided by powers of two near to their sizes."""
+def _of_size_one(functions: sparse.csr_array, units: Vector, sums: Indices) -> sparse.csr_array:
+    """Functions of a base that is measured in ``units``, divided by powers of two near to the largest of each sum's sizes."""
     functions = functions @ sparse.diags_array(units)
-    return sparse.diags_array(1 / _power_near(abs(functions).sum(axis=1))) @ functions
+    sizes = np.zeros(sums[-1] + 1)
+    np.maximum.at(sizes, sums, abs(functions).sum(axis=1))
+    return sparse.diags_array(1 / _power_near(sizes)[sums]) @ functions
 
 
 def _power_near(sizes: Vector) -> Vector:
