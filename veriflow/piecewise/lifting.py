@@ -215,7 +215,7 @@ def lift(
         products.insert(1, (sparse.vstack([inside, radius * eye[:1]]), sparse.vstack([inside, -radius * eye[:1]])))
         sums = np.concatenate([sums[: len(units)], np.full(inside.shape[0] + 1, len(units)), sums[len(units) :] + 1])
     left, right = (_of_size_one(sparse.vstack(side, format="csr"), scale, sums) for side in zip(*products, strict=True))
-    equal = np.arange(sums[-1] + 1) < len(units)
+    equal = np.arange(sums.max(initial=-1) + 1) < len(units)
     sides = _of_size_one(sides, scale, np.arange(sides.shape[0]))
     return Lifting(margin, input_, base, left, right, sums, equal, units, sides, pairs)
 
@@ -264,7 +264,7 @@ def _less(functions: sparse.csr_array, constants: Vector) -> sparse.csr_array:
 def _of_size_one(functions: sparse.csr_array, units: Vector, sums: Indices) -> sparse.csr_array:
     """Functions of a base that is measured in ``units``, divided by powers of two near to the largest of each sum's sizes."""
     functions = functions @ sparse.diags_array(units)
-    sizes = np.zeros(sums[-1] + 1)
+    sizes = np.zeros(sums.max(initial=-1) + 1)
     np.maximum.at(sizes, sums, abs(functions).sum(axis=1))
     return sparse.diags_array(1 / _power_near(sizes)[sums]) @ functions
 
