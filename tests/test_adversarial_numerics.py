@@ -1,6 +1,7 @@
 """Twelve orders of magnitude, nearly parallel rows, margins down to 1e-12: the answer is right, or UNKNOWN with the gap."""
 
 import itertools
+import math
 import sys
 import time
 from dataclasses import replace
@@ -9,15 +10,23 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from differential import exact_answer, float_answers, splits_are_right, z3_answer
+from differential import (
+    exact_answer,
+    float_answers,
+    proved_by_bounds_alone,
+    proved_by_programs_alone,
+    splits_are_right,
+    z3_answer,
+)
+from enumeration import violating_point
 from small_queries import float32_array, random_network
 
 from exporters import milp_model
 from veriflow.errors import GraphError
 from veriflow.piecewise import Affine, Bounds, Graph, Relu, evaluate_exact, symbolic_bounds
 from veriflow.piecewise.bounds import backward_rows
-from veriflow.properties import classified_as, formula_property, y
-from veriflow.query import network_query
+from veriflow.properties import Constraint, classified_as, formula_property, y
+from veriflow.query import Query, network_query
 from veriflow.regions import Ball, Box
 from verify import Outcome, verify
 from verify.boxes import RegionBoxes, open_disjuncts
@@ -222,3 +231,64 @@ def test_choices_stay_numbers_where_the_search_for_them_leaves_float32(region):
         again = search_splits(query, deadline=0.0, left=found.left())
     assert np.isfinite(found.left().arrays["choices"]).all()
     assert again.open == found.open
+
+
+def conjunction(steps, offset):
+    """y_0 ≥ 1/3 in one constraint for each step, which add up to nothing, with y_1 = 1 in each."""
+    weight = np.zeros((2, 9))
+    weight[:, 0] = 1
+    last = (("h", np.array([[1.0, 0], [0, 0]])),)
+    nodes = (
+        Affine("a", (("x", weight),), np.array([0.0, -0.25])),
+        Relu("h", "a"),
+        Affine("y", last, np.array([0.0, 1.0])),
+    )
+    third = Fraction(1, 3)
+    row = tuple(Constraint(((0, Fraction(a)), (1, Fraction(offset))), a * third + offset) for a in steps)
+    return Query(Graph("x", 9, nodes, "y"), Box(-np.ones(9), np.ones(9)), (row,), "", "x")
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("seed", range(6))
+def test_constraints_that_cancel_prove_nothing_wrong(seed, offset):
+    """What is left of a weighted mean is rounding: it was taken for a margin, and HOLDS was wrong."""
+    rng = np.random.default_rng(seed)
+    first, second = (int(v) for v in rng.integers(10**3, 10**7, 2))
+    query = conjunction((first, second, -first - second), offset)
+    assert violating_point(query) is not None
+    assert verify(query, "bab", timeout=10).outcome is not Outcome.HOLDS
+    assert not proved_by_bounds_alone(query)
+    assert not proved_by_programs_alone(query)
+
+
+@pytest.mark.parametrize("small", [1.2e-40, 1.236e-40, 1.26e-40])
+def test_products_below_all_floats_prove_nothing_wrong(small):
+    """Eight small weights and eight large ones: on the way, digits are lost that the end has again."""
+    weights = [float(np.float32(w)) for w in [small] * 8 + [1e38] * 7 + [1e34]]
+    names = ["x", *(f"a{k}" for k in range(16))]
+    chain = [
+        Affine(b, ((a, np.array([[w]])),), np.zeros(1)) for a, b, w in zip(names, names[1:], weights, strict=False)
+    ]
+    beside = (Affine("b", (("x", np.ones((1, 1))),), np.array([-1.5])), Relu("h", "b"))
+    last = Affine("y", (("a15", np.ones((1, 1))), ("h", np.array([[-1e-30]]))), np.zeros(1))
+    graph = Graph("x", 1, (*chain, *beside, last), "y")
+    exact, rounded = Fraction(2), 2.0
+    for weight in weights:
+        exact, rounded = exact * Fraction(weight), rounded * weight
+    assert Fraction(rounded) < exact  # so that a threshold in between is met, but not in floats
+    between = (exact - Fraction(1e-30) / 2 + Fraction(rounded)) / 2
+    query = Query(graph, Box(np.ones(1), 2 * np.ones(1)), ((Constraint(((0, Fraction(1)),), between),),), "", "x")
+    assert violating_point(query) is not None
+    assert not proved_by_bounds_alone(query)
+    assert not proved_by_programs_alone(query)
+
+
+def test_graphs_without_weights_are_decided():
+    """Twelve ReLUs, and a node of a constant alone."""
+    bare = Graph("x", 12, (Relu("h", "x"),), "h")
+    ball = Ball(math.inf, 1.0, 12)
+    assert verify(asked(bare, y[0] + y[1] <= 2.5, ball), "bab", timeout=60).outcome is Outcome.HOLDS
+    constant = Affine("c", (), np.ones(1))
+    sums = Affine("y", (("h", np.ones((1, 12))), ("c", np.ones((1, 1)))), np.zeros(1))
+    query = asked(Graph("x", 12, (Relu("h", "x"), constant, sums), "y"), y[0] <= 13.5, ball)
+    assert proved_by_programs_alone(query)

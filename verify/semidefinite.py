@@ -27,8 +27,9 @@ STEPS, PRICE, CHEAPEST = 12, 7, 500
 LARGEST = 3000
 """Products from which on no program is tried: the system for its steps has the square of that many numbers."""
 
-PAIRS = 100
-"""Pairs of units whose products are taken up for the parts of a piece: those that its moments have below zero by most."""
+PAIRS, MOST_PAIRS = 100, 1000
+"""Pairs of units whose products are taken up for the parts of a piece, those that its moments have below zero by most, and how
+many of its own may be kept beside."""
 
 HOPELESS = 0.5
 """Gap, as a share of a bound, at which a piece is split if its bound stays below zero."""
@@ -65,7 +66,8 @@ class SemidefiniteTrees:
             self._push(-math.inf, int(row), np.zeros(graph.relu_count, dtype=np.int8), NO_PAIRS)
         parts = [(place, part) for place, part in pieces(query.region) if isinstance(part, Ball) and part.p == 2]
         self._balls = [(place, part.radius) for place, part in parts]
-        self._weights = sum(w.shape[0] * w.shape[1] for n in graph.nodes if isinstance(n, Affine) for _, w in n.terms)
+        weights = [weight for node in graph.nodes if isinstance(node, Affine) for _, weight in node.terms]
+        self._weights = 1 + sum(weight.shape[0] * weight.shape[1] for weight in weights)
         entries, products = graph.input_size + graph.relu_count, graph.input_size + 4 * graph.relu_count
         self._fits = is_known(query.region) and products <= LARGEST
         self.cost = self._price(entries, products, STEPS)
@@ -113,7 +115,7 @@ class SemidefiniteTrees:
             count, last = len(lifting.units), len(lifting.equal) - len(lifting.pairs)
             costs = np.abs(found.values[:count] * lifting.values(mean)[:count])
             is_tight = found.values[last:-1] > found.slacks[last:-1]
-            pairs = np.concatenate([lifting.pairs[is_tight], lifting.violated(found.moments, PAIRS)])
+            pairs = np.concatenate([lifting.pairs[is_tight][:MOST_PAIRS], lifting.violated(found.moments, PAIRS)])
             for sign in (1, -1):
                 signs = part.signs.copy()
                 signs[lifting.units[costs.argmax()]] = sign

@@ -136,6 +136,8 @@ class _System:
         self.inverted = np.where(method.signed, 1 / np.where(method.signed, now.values, 1.0), 0.0)
         self.degrees = len(self.matrix) + int(method.signed.sum())
         self.mean = self._left(0.0, 0.0, None)
+        if not self.mean > 0:
+            raise linalg.LinAlgError("nothing is left to gain")
         first_aa, first_ba, first_bb = method.products(now.moments)
         aa, ba, bb = method.products(self.inverse)
         self.barrier = np.bincount(method.sums, ba.diagonal()) + self.inverted
@@ -219,4 +221,5 @@ def _longest(matrix: Vector, change: Vector, share: float) -> float:
 def _most(values: Vector, change: Vector, share: float) -> float:
     """How much of a change leaves numbers above zero."""
     falling = change < 0
-    return min(1.0, share * float((-values[falling] / change[falling]).min(initial=np.inf)))
+    with np.errstate(over="ignore"):
+        return min(1.0, share * float((-values[falling] / change[falling]).min(initial=np.inf)))

@@ -36,8 +36,8 @@ NO_PAIRS = np.zeros((0, 2), dtype=np.intp)
 VIOLATION = 1e-3
 """How far below zero a product of functions of size one is worth to be forbidden."""
 
-_TINY = 1e-150
-"""More than what underflow can lose."""
+_TINY, _LOST = 1e-150, 1e-290
+"""More than underflow can lose in all, and in a coefficient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +139,10 @@ def _raise(matrix: Vector) -> float:
         return np.inf
     share = rounding_share(2 * len(matrix))
     size = share * float(np.abs(np.diag(matrix)).sum()) + _TINY
-    least = float(linalg.eigvalsh(matrix, subset_by_index=[0, 0])[0])
-    raised = max(0.0, 4 * size - least)
-    lowered = raised - 2 * size - share * len(matrix) * raised
     try:
+        least = float(linalg.eigvalsh(matrix, subset_by_index=[0, 0])[0])
+        raised = max(0.0, 4 * size - least)
+        lowered = raised - 2 * size - share * len(matrix) * raised
         linalg.cholesky(matrix + lowered * np.eye(len(matrix)), lower=True)
     except linalg.LinAlgError:
         return np.inf
@@ -175,7 +175,7 @@ def lift(
     is_open, free = (lower < 0) & (upper > 0), np.flatnonzero(region.lower < region.upper)
     units, asked = np.flatnonzero(is_open), np.flatnonzero(is_open | (signs != 0))
     ends = np.maximum(np.abs(region.lower), np.abs(region.upper))[free]
-    sizes = np.exp2(np.ceil(np.log2(np.concatenate([np.ones(1), ends, upper[units]]))))
+    sizes = 2 * _power_near(np.concatenate([np.full(1, 0.5), ends, upper[units]]))
     entries = Forms(np.diag(sizes), sizes, np.zeros(len(sizes)))
     first = 1 + len(free)
     input_ = Forms(_constants(region.lower, len(sizes)), np.abs(region.lower), np.zeros(len(region.lower)))
@@ -184,7 +184,7 @@ def lift(
     base = Forms.stacked([entries, Forms.stacked([tensors[relu.input] for relu in graph.relus])[asked]])
     scale = _power_near(base.sizes)
     base = Forms(base.rows / scale[:, None], base.sizes / scale, base.errors / scale)
-    margin = _through_affine([(-row[None], tensors[graph.output])], np.array([limit]))
+    margin = _through_affine([(-row[None], tensors[graph.output])], np.array([limit]), len(sizes))
 
     eye = sparse.eye_array(len(base.rows), format="csr")
     z = eye[1:first]
@@ -225,7 +225,8 @@ def _tensors(graph: Graph, input_: Forms, is_on: Truths, units: Indices, outputs
     tensors = {graph.input: input_}
     for node in graph.nodes:
         if isinstance(node, Affine):
-            tensors[node.output] = _through_affine([(w, tensors[name]) for name, w in node.terms], node.bias)
+            terms = [(weight, tensors[name]) for name, weight in node.terms]
+            tensors[node.output] = _through_affine(terms, node.bias, input_.rows.shape[1])
             continue
         place, before = graph.unit_places[node.output], tensors[node.input]
         here, on = (units >= place.start) & (units < place.stop), is_on[place].astype(np.float64)
@@ -234,9 +235,9 @@ def _tensors(graph: Graph, input_: Forms, is_on: Truths, units: Indices, outputs
     return tensors
 
 
-def _through_affine(terms: Sequence[tuple[Matrix, Forms]], bias: Vector) -> Forms:
-    """``Σ W @ t + bias``."""
-    rows, sizes, errors = _constants(bias, terms[0][1].rows.shape[1]), np.abs(bias), np.zeros(len(bias))
+def _through_affine(terms: Sequence[tuple[Matrix, Forms]], bias: Vector, width: int) -> Forms:
+    """``Σ W @ t + bias``, of so many entries."""
+    rows, sizes, errors = _constants(bias, width), np.abs(bias) + _LOST, np.full(len(bias), _LOST)
     for weight, forms in terms:
         size = abs(weight)
         rows, sizes, errors = rows + weight @ forms.rows, sizes + size @ forms.sizes, errors + size @ forms.errors
@@ -271,4 +272,4 @@ def _of_size_one(functions: sparse.csr_array, units: Vector, sums: Indices) -> s
 
 def _power_near(sizes: Vector) -> Vector:
     """Powers of two, at most so large; one for zero."""
-    return np.asarray(np.exp2(np.floor(np.log2(np.where(sizes > 0, sizes, 1.0)))))
+    return np.asarray(np.ldexp(0.5, np.frexp(np.where(sizes > 0, sizes, 1.0))[1]))

@@ -9,7 +9,7 @@ Verifiers*, ICLR 2021, section 3.2; here with convex functions at vertices besid
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.adam import adam
 
-from .bounds import Bounds, LinearBounds, Regions, Relaxation, backward_rows, symbolic_bounds
+from .bounds import Bounds, LinearBounds, Regions, Relaxation, backward_rows, rounding_share, symbolic_bounds
 from .graph import Affine, Graph, Vector, dense
 
 RATE, DECAY, CHORD = 0.3, 0.97, 0.3
@@ -26,6 +26,9 @@ RATE, DECAY, CHORD = 0.3, 0.97, 0.3
 
 ENOUGH, GAIN, PATIENCE = 1e-3, 1e-2, 6
 """Relative margin beyond which a conjunction needs no more, and when too little is gained in how many steps."""
+
+ROUNDED = 1e-12
+"""More than rounding changes of rows and bounds when they are made floats, as a share of what meets in them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ class Exclusion:
     Attributes:
         bounds: of every tensor.
         rows: the weighted mean of each conjunction's rows for which bounds were made, ``[..., groups, outputs]``.
-        limits: the same mean of its bounds, ``[..., groups]``.
+        limits: the same mean of its bounds, ``[..., groups]``, lowered by what rounding changes of both.
         margins: proved lower bounds on ``limits − rows @ output``; above zero, the conjunction holds nowhere.
         relaxation: with which they were proved.
         ended: all that the last pass gave.
@@ -87,7 +90,7 @@ def exclude(graph: Graph, region: Regions, violation: Conjunctions, *, steps: in
         value = float(goal.detach().sum())
         since = 0 if value > best + GAIN * abs(best) else since + 1
         if value > best or not step:  # NaN is above nothing
-            best, found, combined = value, ascent.relaxations(), (rows.detach().numpy(), limits.detach().numpy())
+            best, found, weights = value, ascent.relaxations(), sums.weights()
         choices = ascent.parameters() + sums.scores
         if bool((goal == ENOUGH).all()) or since == PATIENCE or not choices:
             break
@@ -97,7 +100,19 @@ def exclude(graph: Graph, region: Regions, violation: Conjunctions, *, steps: in
         rate *= DECAY
     last = found.pop(graph.output, Relaxation({}, {}))
     bounds = symbolic_bounds(graph, region, found)
+    combined = _combined(violation, weights, bounds.magnitude(graph.output))
     return replace(proved(graph, region, bounds, *combined, last), inner=found)
+
+
+def _combined(violation: Conjunctions, weights: Sequence[Vector], magnitude: Vector) -> tuple[Vector, Vector]:
+    """The weighted means' rows and limits, these lowered by all that rounding changes of the means where terms cancel."""
+    rows, limits = [], []
+    for weight, group in zip(weights, violation.groups, strict=True):
+        row, bound = violation.rows[list(group)], violation.bounds[list(group)]
+        sizes = magnitude @ np.abs(row).T + np.abs(bound)
+        rows.append(weight @ row)
+        limits.append(weight @ bound - (ROUNDED + rounding_share(len(group))) * (weight * sizes).sum(-1))
+    return np.stack(rows, -2), np.stack(limits, -1)
 
 
 def proved(
@@ -109,7 +124,7 @@ def proved(
     """
     ended = backward_rows(graph, region, bounds, graph.output, -rows, relaxation)
     size = np.abs(limits) + (np.abs(rows) @ bounds.magnitude(graph.output)[..., None])[..., 0]
-    margins = ended.lower + limits - 1e-12 * size  # the weighted sums were rounded
+    margins = ended.lower + limits - ROUNDED * size
     return Exclusion(bounds, rows, limits, np.where(np.isnan(margins), -np.inf, margins), relaxation, ended)
 
 
@@ -153,6 +168,10 @@ class _WeightedSums:
         self.scores = [score.requires_grad_() for score in self.all_scores if score.shape[-1] > 1]
         sizes = self.rows.abs().sum(-1) + self.bounds.abs()
         self.scale = torch.stack([sizes[group].amax() for group in self.groups])
+
+    def weights(self) -> list[Vector]:
+        """Of each conjunction's constraints ``[..., size of the group]``."""
+        return [score.detach().softmax(-1).numpy() for score in self.all_scores]
 
     def rows_and_limits(self) -> tuple[Tensor, Tensor]:
         """Rows ``[..., groups, outputs]`` and limits ``[..., groups]``."""
