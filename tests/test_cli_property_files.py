@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from test_cli import PROPORTION, WITNESS, document, folder, refused, run, write_network
+from cli_runs import PROPORTION, WITNESS, document, refused, run, write_network
 
 from exporters import graph_to_onnx, parse_vnnlib, portable_form, read_onnx, to_vnnlib1, to_vnnlib2
 from veriflow.piecewise.graph import Affine, Graph
 from veriflow.restriction import specification_queries
-
-__all__ = ["folder"]  # the fixture: a table, a flow fitted to it, and y = (relu(x0 + x1), 1.5)
 
 DECLARED = "".join(f"(declare-const {kind}_{i} Real)\n" for kind in "XY" for i in (0, 1))
 TWO_NETWORKS = """(vnnlib-version <2.0>)

@@ -13,12 +13,12 @@ import mpmath
 import numpy as np
 import pytest
 import torch
+from cli_runs import document, refused, run
 from enumeration import feasible_point
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 from small_queries import exact, float32_array, random_flow, random_network
-from test_cli import asked, document, folder, refused, run
 
 from exporters import query_from_bytes, query_to_bytes
 from veriflow.ball_mass import Mass, ball_mass, within_share
@@ -34,8 +34,6 @@ from veriflow.trimmed_sets import trimmed_level_set
 from verify import Outcome, certify, trimmed_for_proof, verify
 from verify.attack import draw_points, project
 from verify.boxes import conjunctions
-
-__all__ = ["asked", "folder"]  # fixtures: a table, a flow fitted to it and a network; the options of a question
 
 DIMS = (1, 2, 10, 64, 1000)
 
