@@ -70,7 +70,7 @@ def test_products_are_zero_or_less_and_the_matrix_adds_them_up(seed, region, spl
     upper = np.concatenate([tree.bounds_of(signs).upper[relu.input] for relu in tree.relus])[lifting.units]
     free = region.lower < region.upper
     ends = np.maximum(np.abs(region.lower), np.abs(region.upper))[free]
-    units = np.exp2(np.ceil(np.log2(np.concatenate([np.ones(1), ends, upper]))))
+    units = np.ldexp(1.0, np.frexp(np.concatenate([np.full(1, 0.5), ends, upper]))[1])  # powers of two above them
     outputs = np.maximum(inputs[:, lifting.units], 0)
     x = np.concatenate([np.ones((len(points), 1)), points[:, free], outputs], axis=1) / units
     assert np.abs(x).max() <= 1
@@ -221,8 +221,8 @@ def test_a_deadline_leaves_the_piece_open():
     query, tree, _, _, _ = piece(0, REGIONS[0])
     trees, state = SemidefiniteTrees(query, tree, [0]), PieceSearch()
     with patch.object(PieceSearch, "try_points", lambda *_: None):
-        assert trees.step({0}, state, deadline=time.monotonic() - 1) is None
+        assert trees.step({0: -1.0}, state, deadline=time.monotonic() - 1) is None
     with patch.multiple("verify.semidefinite", CHEAPEST=0, PRICE=math.inf):
-        assert trees.step(set(), state, deadline=time.monotonic() + 60) is None  # closed by the other search
+        assert trees.step({}, state, deadline=time.monotonic() + 60) is None  # closed by the other search
     assert state.pieces == 1
     assert not trees.is_due(10**9)

@@ -97,7 +97,8 @@ def search_splits(
             refinement.tighten(deadline)
             tree.bounds, fresh = refinement.bounds, next(counter)
         if trees.is_due(state.pieces):
-            closed = trees.step({int(piece.rows[0]) for _, _, piece in heap}, state, deadline)
+            worst_last = sorted(((int(piece.rows[0]), margin) for margin, _, piece in heap), reverse=True)
+            closed = trees.step(dict(worst_last), state, deadline)
             heap = [entry for entry in heap if entry[2].rows[0] != closed]
             heapq.heapify(heap)
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,9 @@ from .relu_pieces import Indices, ReluTree, Signs
 
 STEPS, PRICE, CHEAPEST = 12, 7, 500
 """A bound takes about so many steps, each as much as entries · products² / (price · weights) linear ones; so many at least."""
+
+CHEAP = 0.1
+"""The least share of its price that a bound costs, if it is so much nearer to zero than the linear one."""
 
 LARGEST = 3000
 """Products from which on no program is tried: the system for its steps has the square of that many numbers."""
@@ -54,7 +57,8 @@ class SemidefiniteTrees:
     """A tree for each row of a `ReluTree`, over the same bounds.
 
     Attributes:
-        cost: number of linear bounds from which on the next piece is due. Pieces that close cost nothing.
+        cost: number of linear bounds from which on the next piece is due. Pieces that close cost nothing, and others less
+            where their bound is much above the linear ones.
     """
 
     def __init__(self, query: Query, tree: ReluTree, asked: Collection[int]) -> None:
@@ -76,18 +80,18 @@ class SemidefiniteTrees:
         """Whether to bound a piece, when so many were bounded linearly."""
         return self._fits and bool(self._heap) and count >= self.cost
 
-    def step(self, still: Collection[int], state: PieceSearch, deadline: float) -> int | None:
-        """Bound a piece of a row that is ``still`` open; the row, if that closes it."""
-        self._heap = [part for part in self._heap if part.row in still]
+    def step(self, least: Mapping[int, float], state: PieceSearch, deadline: float) -> int | None:
+        """Bound a piece of a row that is open, with its ``least`` linear margin; the row, if that closes it."""
+        self._heap = [part for part in self._heap if part.row in least]
         if not self._heap:
             return None
         heapq.heapify(self._heap)
         part = heapq.heappop(self._heap)
         state.pieces += 1
-        self._examine(part, state, deadline)
+        self._examine(part, least[part.row], state, deadline)
         return None if any(other.row == part.row for other in self._heap) else part.row
 
-    def _examine(self, part: _Part, state: PieceSearch, deadline: float) -> None:
+    def _examine(self, part: _Part, linear: float, state: PieceSearch, deadline: float) -> None:
         """Bound a piece, and keep what stays open of it."""
         tree, query, row = self.tree, self.query, part.row
         bounds = tree.bounds_of(part.signs)
@@ -105,7 +109,8 @@ class SemidefiniteTrees:
         margin = lifting.proved(found.values)
         if margin > 0:
             return
-        self.cost += self._price(*lifting.shape, found.steps)
+        share = min(max(margin / linear, CHEAP), 1.0) if linear < 0 else 1.0
+        self.cost += share * self._price(*lifting.shape, found.steps)
         mean = found.moments[0] / found.moments[0, 0]
         point = np.clip(lifting.input.rows @ mean, query.region.lower, query.region.upper)
         state.try_points(query, point[None])
