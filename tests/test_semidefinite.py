@@ -179,10 +179,11 @@ def test_a_search_by_programs_alone_decides_what_enumeration_decides(seed):
     assert (found.witness is not None) == (truth is Outcome.VIOLATED)
 
 
-def test_programs_close_in_many_dimensions_what_linear_bounds_leave_open():
+@pytest.mark.parametrize(("p", "radius", "margin"), [(math.inf, 1.0, -6.5), (2, 3.0, -4.0)])
+def test_programs_close_in_many_dimensions_what_linear_bounds_leave_open(p, radius, margin):
     rng = np.random.default_rng(5)
     graph = random_network(rng, (40, 40, 40, 2))
-    query = network_query(graph, Ball(math.inf, 1.0, 40), classified_as(0, -6.5))
+    query = network_query(graph, Ball(p, radius, 40), classified_as(0, margin))
     few = {"deadline": time.monotonic() + 600, "most_pieces": 4000}
     with patch.object(SemidefiniteTrees, "is_due", lambda *_: False):
         assert search_splits(query, **few).open

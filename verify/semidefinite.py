@@ -97,9 +97,8 @@ class SemidefiniteTrees:
         bounds = tree.bounds_of(part.signs)
         if any((bounds.lower[relu.input] > bounds.upper[relu.input]).any() for relu in tree.relus):
             return
-        lifting = lift(
-            tree.graph, query.region, bounds, part.signs, tree.rows[row], float(tree.limits[row]), part.pairs
-        )
+        about = tree.rows[row], float(tree.limits[row])
+        lifting = lift(tree.graph, query.region, bounds, part.signs, *about, part.pairs, self._balls)
 
         def is_enough(now: Iterate) -> bool:
             is_hopeless = now.bound + now.gap < 0 and now.gap < HOPELESS * -now.bound
