@@ -1,6 +1,8 @@
 """Engines at ties, on regions and limits of their own; test_trust.py has them against the truth of random queries."""
 
 import math
+import os
+import subprocess
 import sys
 import time
 from fractions import Fraction
@@ -367,3 +369,16 @@ def test_a_cut_attack_takes_the_first_steps_of_a_whole_one():
     assert (once == start).all()
     assert not (more == start).all()
     assert (climb(query, start, 3) != more).any()
+
+
+def test_one_thread_is_meant_for_every_library_of_linear_algebra():
+    """Also for one that is loaded later: scipy brings its own, and two of them on all cores only wait for each other."""
+    code = (
+        "from threadpoolctl import threadpool_info\n"
+        "from veriflow.threads import one_thread\n"
+        "with one_thread():\n    import scipy.linalg\n    found = threadpool_info()\n"
+        "assert len({part['filepath'] for part in found if part['internal_api'] == 'openblas'}) >= 1\n"
+        "assert all(part['num_threads'] == 1 for part in found), found\n"
+    )
+    without = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=without)

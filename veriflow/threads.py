@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,13 +13,14 @@ from threadpoolctl import ThreadpoolController
 
 @cache
 def _libraries() -> ThreadpoolController:
-    """The libraries of linear algebra that are loaded; looking for them takes some milliseconds."""
+    """The libraries of linear algebra, scipy's own among them; looking for them takes some milliseconds."""
+    importlib.import_module("scipy.linalg")
     return ThreadpoolController()
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch and numpy on one CPU thread for the time being."""
+    """Torch, numpy and scipy on one CPU thread for the time being."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
