@@ -89,7 +89,7 @@ def search_splits(
     while heap:
         tell()
         if attack and state.witness is None:
-            state.witness = attack.after(state.pieces + 1)
+            state.witness = attack.after(state.pieces + int(trees.work) + 1)
         late = time.monotonic() > deadline or state.pieces > most_pieces
         if state.witness is not None or late or state.is_full or state.is_vain:
             return state

@@ -59,6 +59,7 @@ class SemidefiniteTrees:
     Attributes:
         cost: number of linear bounds from which on the next piece is due. Pieces that close cost nothing, and others less
             where their bound is much above the linear ones.
+        work: as many linear bounds as take about as long as all pieces have taken.
     """
 
     def __init__(self, query: Query, tree: ReluTree, asked: Collection[int]) -> None:
@@ -74,7 +75,7 @@ class SemidefiniteTrees:
         self._weights = 1 + sum(weight.shape[0] * weight.shape[1] for weight in weights)
         entries, products = graph.input_size + graph.relu_count, graph.input_size + 4 * graph.relu_count
         self._fits = is_known(query.region) and products <= LARGEST
-        self.cost = self._price(entries, products, STEPS)
+        self.cost, self.work = self._price(entries, products, STEPS), 0.0
 
     def is_due(self, count: int) -> bool:
         """Whether to bound a piece, when so many were bounded linearly."""
@@ -106,10 +107,12 @@ class SemidefiniteTrees:
 
         found = InteriorPoint(lifting).maximise(is_enough)
         margin = lifting.proved(found.values)
+        price = self._price(*lifting.shape, found.steps)
+        self.work += price
         if margin > 0:
             return
         share = min(max(margin / linear, CHEAP), 1.0) if linear < 0 else 1.0
-        self.cost += share * self._price(*lifting.shape, found.steps)
+        self.cost += share * price
         mean = found.moments[0] / found.moments[0, 0]
         point = np.clip(lifting.input.rows @ mean, query.region.lower, query.region.upper)
         state.try_points(query, point[None])
