@@ -220,10 +220,27 @@ def test_only_boxes_and_l2_balls_are_asked():
 
 def test_a_deadline_leaves_the_piece_open():
     query, tree, _, _, _ = piece(0, REGIONS[0])
-    trees, state = SemidefiniteTrees(query, tree, [0]), PieceSearch()
+    trees, state = SemidefiniteTrees(query, tree, {0: -1.0}), PieceSearch()
     with patch.object(PieceSearch, "try_points", lambda *_: None):
         assert trees.step({0: -1.0}, state, deadline=time.monotonic() - 1) is None
     with patch.multiple("verify.semidefinite", CHEAPEST=0, PRICE=math.inf):
         assert trees.step({}, state, deadline=time.monotonic() + 60) is None  # closed by the other search
     assert state.pieces == 1
     assert not trees.is_due(10**9)
+
+
+def test_violations_are_found_by_the_moments_of_a_piece():
+    """No attack is asked, and points of linear bounds are not tried."""
+    rng = np.random.default_rng(3)
+    graph = random_network(rng, (30, 30, 30, 2))
+    region = Ball(math.inf, 1.0, 30)
+    points = rng.uniform(-1, 1, (20000, 30))
+    outputs = evaluate(graph, torch.from_numpy(points))[graph.output].numpy()
+    margin = float((outputs[:, 0] - outputs[:, 1]).min()) - 0.3  # below what is met by chance
+    query = network_query(graph, region, classified_as(0, margin))
+    root = exclude(graph, region, conjunctions(query))
+    tree = ReluTree(graph, region, root.bounds, root.rows, root.limits)
+    trees, state = SemidefiniteTrees(query, tree, {0: float(root.margins[0])}), PieceSearch()
+    assert trees.step({0: float(root.margins[0])}, state, deadline=time.monotonic() + 60) is None
+    assert state.witness is not None
+    assert trees.work > 0

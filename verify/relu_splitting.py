@@ -64,7 +64,7 @@ def search_splits(
     refinement = Refinement(query.graph, query.region, root)
     tree = ReluTree(query.graph, query.region, root.bounds, root.rows, root.limits)
     asked = np.flatnonzero(~root.excluded)
-    trees = SemidefiniteTrees(query, tree, asked)
+    trees = SemidefiniteTrees(query, tree, dict(zip(asked.tolist(), root.margins[asked].tolist(), strict=True)))
     whole = tree.whole(asked, root.relaxation, root.ended.losses)
     heap: list[_Entry] = []
     counter, fresh = itertools.count(), 0

@@ -7,19 +7,20 @@ takes these millions of pieces. So both searches go on side by side, and a row i
 from __future__ import annotations
 
 import heapq
-import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
-from veriflow.piecewise import NO_PAIRS, Affine, InteriorPoint, Iterate, lift
+from veriflow.piecewise import NO_PAIRS, Affine, InteriorPoint, Iterate, Lifting, lift
 from veriflow.query import Query
 from veriflow.regions import Ball, Box, Region, pieces
 
+from .attack import climb, project
 from .pieces import LEAF_UNITS, PieceSearch
-from .relu_pieces import Indices, ReluTree, Signs
+from .relu_pieces import Indices, ReluTree, Signs, Vector
 
 STEPS, PRICE, CHEAPEST = 12, 7, 500
 """A bound takes about so many steps, each as much as entries · products² / (price · weights) linear ones; so many at least."""
@@ -33,6 +34,9 @@ LARGEST = 3000
 PAIRS, MOST_PAIRS = 100, 1000
 """Pairs of units whose products are taken up for the parts of a piece, those that its moments have below zero by most, and how
 many of its own may be kept beside."""
+
+ROUNDED = 32
+"""Inputs that are drawn by the moments of a piece that stays open, from which a violation is looked for."""
 
 HOPELESS = 0.5
 """Gap, as a share of a bound, at which a piece is split if its bound stays below zero."""
@@ -54,7 +58,7 @@ class _Part(NamedTuple):
 
 
 class SemidefiniteTrees:
-    """A tree for each row of a `ReluTree`, over the same bounds.
+    """A tree for each row of a `ReluTree`, of which linear ``margins`` are known, over the same bounds.
 
     Attributes:
         cost: number of linear bounds from which on the next piece is due. Pieces that close cost nothing, and others less
@@ -62,13 +66,13 @@ class SemidefiniteTrees:
         work: as many linear bounds as take about as long as all pieces have taken.
     """
 
-    def __init__(self, query: Query, tree: ReluTree, asked: Collection[int]) -> None:
+    def __init__(self, query: Query, tree: ReluTree, margins: Mapping[int, float]) -> None:
         self.query, self.tree = query, tree
         graph = query.graph
         self._count = 0
         self._heap: list[_Part] = []
-        for row in asked:
-            self._push(-math.inf, int(row), np.zeros(graph.relu_count, dtype=np.int8), NO_PAIRS)
+        for row, margin in margins.items():
+            self._push(margin, row, np.zeros(graph.relu_count, dtype=np.int8), NO_PAIRS)
         parts = [(place, part) for place, part in pieces(query.region) if isinstance(part, Ball) and part.p == 2]
         self._balls = [(place, part.radius) for place, part in parts]
         weights = [weight for node in graph.nodes if isinstance(node, Affine) for _, weight in node.terms]
@@ -113,13 +117,13 @@ class SemidefiniteTrees:
             return
         share = min(max(margin / linear, CHEAP), 1.0) if linear < 0 else 1.0
         self.cost += share * price
-        mean = found.moments[0] / found.moments[0, 0]
-        point = np.clip(lifting.input.rows @ mean, query.region.lower, query.region.upper)
-        state.try_points(query, point[None])
+        points = torch.from_numpy(_rounded(lifting, found.moments, part.number))
+        state.try_points(query, climb(query, project(query.region, points)).numpy())
         if state.witness is not None or time.monotonic() > deadline:
             self._push(part.margin, row, part.signs, part.pairs)
         elif len(lifting.units) > LEAF_UNITS:
             count, last = len(lifting.units), len(lifting.equal) - len(lifting.pairs)
+            mean = found.moments[0] / found.moments[0, 0]
             costs = np.abs(found.values[:count] * lifting.values(mean)[:count])
             is_tight = found.values[last:-1] > found.slacks[last:-1]
             pairs = np.concatenate([lifting.pairs[is_tight][:MOST_PAIRS], lifting.violated(found.moments, PAIRS)])
@@ -137,3 +141,19 @@ class SemidefiniteTrees:
     def _price(self, entries: int, products: int, steps: int) -> float:
         """As many linear bounds as take about as long."""
         return float(max(steps * entries * products**2 / (PRICE * self._weights), CHEAPEST))
+
+
+def _rounded(lifting: Lifting, moments: Vector, seed: int) -> Vector:
+    """The mean of some moments and normal points that have them, ``[ROUNDED, dim]``, as inputs of the graph.
+
+    Source: Goemans and Williamson, *Improved Approximation Algorithms for Maximum Cut*, J. ACM 42, 1995, section 2.
+    """
+    moments = moments / moments[0, 0]
+    mean = lifting.input.rows @ moments[0]
+    spread = lifting.input.rows @ moments @ lifting.input.rows.T - np.outer(mean, mean)
+    if not np.isfinite(spread).all():
+        return np.zeros((1, len(mean)))
+    variances, directions = np.linalg.eigh(spread)
+    draws = np.random.default_rng(seed).standard_normal((ROUNDED, len(mean)))
+    draws[0] = 0
+    return np.asarray(mean + draws @ (directions * np.sqrt(np.maximum(variances, 0))).T)
