@@ -119,11 +119,6 @@ class InteriorPoint:
             return pairs
         return np.asarray(np.add.reduceat(np.add.reduceat(pairs, self.starts, axis=0), self.starts, axis=1))
 
-    def combined(self, weights: Vector) -> Vector:
-        """The weighted sum of all products, symmetric ``[n, n]``."""
-        whole = self.base.T @ (self.left.T @ (sparse.diags_array(weights[self.sums]) @ self.right) @ self.base)
-        return np.asarray((whole + whole.T) / 2)
-
 
 class _System:
     """The linear system for the steps from one iterate."""
@@ -181,7 +176,7 @@ class _System:
                 of_slacks - seconds,
             )
         values = linalg.cho_solve(self.factor, side, check_finite=False)
-        matrix = self.method.combined(values)
+        matrix = self.method.lifting.change(values)
         moved = now.moments @ matrix @ inverse
         return _Direction(
             values, matrix, of_moments - (moved + moved.T) / 2, of_slacks - now.slacks * values * inverted

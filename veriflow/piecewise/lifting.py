@@ -112,9 +112,15 @@ class Lifting:
 
     def matrix(self, values: Vector) -> Vector:
         """``Q(θ) − t e₀e₀ᵀ`` for ``values = (θ, t)``, symmetric ``[n, n]``."""
+        whole = self.change(values)
+        whole[0] += self.margin.rows[0] / 2
+        whole[:, 0] += self.margin.rows[0] / 2
+        return whole
+
+    def change(self, values: Vector) -> Vector:
+        """What ``values`` add to the matrix of the margin alone, symmetric ``[n, n]``."""
         products = self.left.T @ (sparse.diags_array(values[self.sums]) @ self.right)
         whole = self.base.rows.T @ (products @ self.base.rows)
-        whole[0] += self.margin.rows[0]
         whole[0, 0] -= values[-1]
         return np.asarray((whole + whole.T) / 2)
 

@@ -171,11 +171,14 @@ class _WeightedSums:
 
     def weights(self) -> list[Vector]:
         """Of each conjunction's constraints ``[..., size of the group]``."""
-        return [score.detach().softmax(-1).numpy() for score in self.all_scores]
+        return [mean.detach().numpy() for mean in self._means()]
+
+    def _means(self) -> list[Tensor]:
+        return [score.softmax(-1) for score in self.all_scores]
 
     def rows_and_limits(self) -> tuple[Tensor, Tensor]:
         """Rows ``[..., groups, outputs]`` and limits ``[..., groups]``."""
-        weights = [score.softmax(-1) for score in self.all_scores]
+        weights = self._means()
         rows = [weight @ self.rows[group] for weight, group in zip(weights, self.groups, strict=True)]
         limits = [weight @ self.bounds[group] for weight, group in zip(weights, self.groups, strict=True)]
         return torch.stack(rows, -2), torch.stack(limits, -1)
