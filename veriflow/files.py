@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files: read only where they are files and not too large, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,13 +6,65 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import StorageError
 
 MANIFEST = "manifest.json"
+
+MOST_BYTES = 2**30
+"""Of a file that is read, unless told otherwise."""
+
+_OTHERS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+@contextmanager
+def open_file(path: str | Path, most: int = MOST_BYTES) -> Iterator[BinaryIO]:
+    """A regular file, or a link to one, to read from; nothing of it is read yet, and nothing else is waited for.
+
+    Raises:
+        StorageError: no such file, a folder, pipe, socket or device, more than ``most`` bytes, no permission; or the
+            operating system refuses while the block reads.
+    """
+    source = Path(path)
+    try:
+        _check_regular(source.stat(), source, most)
+        handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as stream:
+            _check_regular(os.fstat(handle), source, most)  # another may stand there by now
+            yield stream
+    except FileNotFoundError:
+        raise StorageError(f"expected a file at {str(path)!r}; got none") from None
+    except OSError as error:
+        raise StorageError(f"expected to be able to read {str(path)!r}; got {error.strerror or error}") from error
+
+
+def read_bytes(path: str | Path, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a regular file, as many as it has when it is opened.
+
+    Raises:
+        StorageError: as `open_file`.
+    """
+    with open_file(path, most) as stream:
+        return stream.read(os.fstat(stream.fileno()).st_size)
+
+
+def _check_regular(status: os.stat_result, path: Path, most: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((kind for is_kind, kind in _OTHERS if is_kind(status.st_mode)), "something else")
+        raise StorageError(f"expected a file at {str(path)!r}; got {kind}")
+    if status.st_size > most:
+        raise StorageError(f"expected at most {most} bytes in {str(path)!r}; got {status.st_size}")
 
 
 def write_atomically(path: str | Path, data: bytes | str) -> None:
