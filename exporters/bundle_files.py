@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection
 from pathlib import Path
 
-from veriflow.errors import StorageError
+from veriflow.files import read_bytes
 from veriflow.piecewise import Bounds, Graph, symbolic_bounds
 from veriflow.query import Query
 
@@ -54,11 +54,7 @@ class BundleFiles:
         Raises:
             StorageError: a file that cannot be read.
         """
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise StorageError(f"expected a readable network file; got {error}") from None
-        return self.written(f"network/{path.name}", data)
+        return self.written(f"network/{path.name}", read_bytes(path))
 
 
 def query_files(

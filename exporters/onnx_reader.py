@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from veriflow.endings import Ending as EndingName
 from veriflow.errors import GraphError, StorageError
+from veriflow.files import open_file, read_bytes
 from veriflow.piecewise import Graph, join_shifts
 
 from .onnx_folding import folded
 from .onnx_graph import LARGEST_TENSOR, MOST_ENTRIES, EndingKind, Importer, Operation, Shape, Tensor, Value
 from .onnx_operators import translate
 
-_MOST_BYTES = 2**31 - 1  # what a protocol buffer may hold
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
 _CONSTANTS = (*range(1, 8), *range(9, 14))  # numbers and truth values of whole bytes; 8 is text
@@ -228,12 +229,7 @@ def _attribute(attribute: onnx.AttributeProto) -> object:
 
 def _loaded(path: Path) -> onnx.ModelProto:
     try:
-        size = path.stat().st_size
-        if size > _MOST_BYTES:
-            raise StorageError(f"expected an ONNX file of at most {_MOST_BYTES} bytes; got {size} in {str(path)!r}")
-        model = onnx.load_model_from_string(path.read_bytes())
-    except OSError as error:
-        raise StorageError(f"expected a readable ONNX file; got {error}") from None
+        model = onnx.load_model_from_string(read_bytes(path))
     except (DecodeError, UnicodeDecodeError) as error:
         raise StorageError(f"expected an ONNX model in {str(path)!r}; got: {_first_line(error)}") from None
     if not model.graph.output:
@@ -312,9 +308,9 @@ def _embed(tensor: TensorProto, folder: Path) -> None:
                 f"expected {size} bytes of {tensor.name!r} in a file of the model's folder; got {length} at {start} "
                 f"in {keys.get('location')!r}"
             )
-        with file.open("rb") as stream:
+        with open_file(file, most=2**40) as stream:
             stream.seek(start)
-            data = stream.read(size)
+            data = stream.read(min(size, os.fstat(stream.fileno()).st_size))
     except (OSError, ValueError) as error:
         if isinstance(error, StorageError):
             raise

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-import struct
-import zlib
 from fractions import Fraction
 from io import BytesIO
 from typing import Any, TypeAlias
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from veriflow.array_files import Archive
 from veriflow.errors import StorageError, VeriflowError
 from veriflow.piecewise import Affine, Graph, Relu
 from veriflow.piecewise.graph import Node
@@ -30,10 +28,7 @@ Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 
 FORMAT = "veriflow query 2"
 _HEAD = "head"
-_DAMAGE = (
-    *(LookupError, TypeError, AttributeError, ArithmeticError, OSError, EOFError, RuntimeError, MemoryError),
-    *(BadZipFile, zlib.error, struct.error),
-)
+_DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
 def query_to_bytes(query: Query) -> bytes:
@@ -73,8 +68,7 @@ def query_from_bytes(data: bytes) -> Query:
         VeriflowError: a graph or region in it that makes no sense.
     """
     try:
-        with np.load(BytesIO(data), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = dict(Archive(data, most=len(data)))
         head = json.loads(arrays[_HEAD].tobytes())
         if head["format"] != FORMAT:
             raise StorageError(f"expected a query file of the format {FORMAT!r}; got {head['format']!r}")

@@ -7,11 +7,13 @@ assertions are one conjunction. Numbers are kept as written; what cannot be read
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from veriflow.errors import PropertyError, StorageError
+from veriflow.files import read_bytes
 from veriflow.properties import Formula, Joined
 from veriflow.specification import Declared, Specification, specification
 
@@ -35,12 +37,7 @@ def read_vnnlib(path: str | Path) -> Specification:
     """
     path = Path(path)
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise StorageError(f"expected a property file of at most {MOST_BYTES} bytes; got {size} in {str(path)!r}")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"expected a readable property file; got {error}") from None
+        text = io.StringIO(read_bytes(path, MOST_BYTES).decode(), newline=None).read()
     except UnicodeDecodeError:
         raise StorageError(f"expected a VNN-LIB file, which is text; got other bytes in {str(path)!r}") from None
     return parse_vnnlib(text, path.name)

@@ -91,7 +91,7 @@ def test_objects_are_not_loaded() -> None:
     np.savez(stream, head=np.array([{"format": query_file_module.FORMAT}], dtype=object))
     with pytest.raises(VeriflowError):
         query_from_bytes(stream.getvalue())
-    with pytest.raises(StorageError, match="expected a query file"):
+    with pytest.raises(StorageError, match=r"expected a whole \.npz file"):
         query_from_bytes(b"")
 
 

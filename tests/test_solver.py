@@ -157,7 +157,7 @@ def test_capabilities_are_lines(capability):
     ("words", "sentence"),
     [
         (["supports", "--telepathy"], "expected a capability among"),
-        (["verify", "none.vnnlib", "--network", "net.onnx"], "expected a readable property file"),
+        (["verify", "none.vnnlib", "--network", "net.onnx"], "expected a file at 'none.vnnlib'; got none"),
     ],
 )
 def test_what_is_wrong_is_a_sentence(words, sentence):

@@ -273,7 +273,7 @@ def test_unbounded_inputs_are_refused():
 
 def test_files(tmp_path):
     path = tmp_path / "p.vnnlib"
-    with pytest.raises(StorageError, match=r"a readable property file; got .*No such file"):
+    with pytest.raises(StorageError, match=r"expected a file at .*; got none"):
         read_vnnlib(path)
     path.write_bytes(b"\xff\xfe(assert)")
     with pytest.raises(StorageError, match="which is text; got other bytes"):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .errors import StorageError
 from .files import MOST_BYTES
 
-_MOST_ARRAYS = 10_000
+_MOST_ARRAYS = 100_000
 _ENTRY = b"PK\x01\x02"  # how each entry of a zip file's directory begins
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (

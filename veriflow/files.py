@@ -134,8 +134,8 @@ def _check_replaceable(target: Path) -> None:
 
 def _is_written_by_veriflow(folder: Path) -> bool:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        manifest = json.loads(read_bytes(folder / MANIFEST))
+    except (ValueError, RecursionError):
         return False
     return isinstance(manifest, dict) and str(manifest.get("format", "")).startswith("veriflow")
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from .errors import ModelError, StorageError
-from .files import write_atomically
+from .files import open_file, write_atomically
 from .flow import USFlow
 
 VERSION = 1
@@ -129,18 +129,13 @@ def _check_numbers(tensors: Mapping[str, Tensor], what: str) -> None:
 
 def _read_sealed(path: Path) -> bytes:
     """The bytes of a file whose seal is whole; a foreign file is refused before its body is read."""
-    if not path.is_file():
-        raise StorageError(f"expected a file at {str(path)!r}; got {'a folder' if path.is_dir() else 'none'}")
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(8)
-            header = stream.read(min(int.from_bytes(start, "little"), os.fstat(stream.fileno()).st_size))
-            seal = _SEAL.match(header)
-            if seal is None:
-                raise StorageError(f"expected a file written by veriflow at {str(path)!r}; got another one")
-            data = start + header + stream.read()
-    except OSError as error:
-        raise StorageError(f"expected to be able to read {str(path)!r}; got {error.strerror or error}") from error
+    with open_file(path) as stream:
+        start = stream.read(8)
+        header = stream.read(min(int.from_bytes(start, "little"), os.fstat(stream.fileno()).st_size))
+        seal = _SEAL.match(header)
+        if seal is None:
+            raise StorageError(f"expected a file written by veriflow at {str(path)!r}; got another one")
+        data = start + header + stream.read()
     if hashlib.sha256(data.replace(seal[1], _UNSEALED.encode(), 1)).hexdigest().encode() != seal[1]:
         raise StorageError(f"expected the veriflow file {str(path)!r} as it was written; got it cut short or altered")
     return data

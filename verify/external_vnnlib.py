@@ -12,10 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from exporters import graph_to_onnx, portable_form, shifted_chain, to_vnnlib1, to_vnnlib2
+from veriflow.files import read_bytes
 from veriflow.query import Query
 
 from .external import Claim, ExternalTool, Words, complete, exact_number, unreadable
-from .tool_process import ToolRun, run_tool
+from .tool_process import OUTPUT_LIMIT, ToolRun, run_tool
 
 _ANSWERS = {"sat": "sat", "violated": "sat", "unsat": "unsat", "holds": "unsat"}
 _SILENT = {"timeout": "reached its time limit", "timed-out": "reached its time limit", "unknown": "gave up"}
@@ -98,7 +99,7 @@ class VnnCompTool(ExternalTool):
     def parse(self, run: ToolRun, query: Query, folder: Path) -> Claim:
         """The result file; without one, the tool failed."""
         result = folder / "result.txt"
-        text = result.read_text(errors="replace") if result.is_file() else ""
+        text = read_bytes(result, OUTPUT_LIMIT).decode(errors="replace") if result.is_file() else ""
         return claim_of(text, run, query.graph.input_size)
 
 
