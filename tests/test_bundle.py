@@ -183,7 +183,7 @@ def test_bad_names_and_extras_are_refused(names, extra, message, tmp_path):
 
 
 def test_a_missing_network_is_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match="expected a file at .*; got none"):
+    with pytest.raises(StorageError, match=r"expected a file at .*; got none"):
         write_bundle(tmp_path / "out", {"a": small_query("box", "largest")}, network_path=tmp_path / "none.onnx")
     assert list(tmp_path.iterdir()) == []
 
