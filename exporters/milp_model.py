@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from veriflow.errors import QueryError
-from veriflow.piecewise import Bounds, Graph, Relu
+from veriflow.piecewise import Bounds, Divisor, Graph, Relu
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Box, pieces
@@ -221,9 +221,22 @@ def _add_graph(builder: _Builder, graph: Graph, bounds: Bounds, inputs: Indices)
             continue
         out = builder.add_columns(low, high)
         terms = [(row, columns[name][column], -value) for name, row, column, value in node.entries]
-        builder.add_rows(node.bias, node.bias, _each(out), *terms)
+        if node.divisor is None:
+            builder.add_rows(node.bias, node.bias, _each(out), *terms)
+        else:
+            below, above = _numerators(node.bias, node.divisor, bounds.magnitude(node.output))
+            builder.add_rows(below, above, _each(out, node.divisor.low), *terms)
         columns[node.output] = out
     return columns
+
+
+def _numerators(bias: Vector, divisor: Divisor, size: Vector) -> tuple[Vector, Vector]:
+    """Ends of ``low · t − W x`` where ``s t = W x + bias`` with s from low to high: (s − low) t is what it is off by."""
+    off = 1.001 * (divisor.high - divisor.low) * size
+    return (
+        np.where(off > 0, np.nextafter(bias - off, -np.inf), bias),
+        np.where(off > 0, np.nextafter(bias + off, np.inf), bias),
+    )
 
 
 def _add_relu(builder: _Builder, before: Indices, bounds: Bounds, node: Relu) -> Indices:

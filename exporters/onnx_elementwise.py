@@ -1,26 +1,22 @@
 """ONNX operators that work entry by entry: sums, products with constants, and all that ReLUs are made of.
 
-Every constant that ends up in the graph is a constant of the file (or ±1, 2), so the graph means exactly what the file
-means in real arithmetic; the exceptions round once to float32 and say so.
+Every constant that ends up in the graph is a constant of the file (or ±1, 2, or a product of two that is exact), and what
+the file divides by is a divisor, so the graph means exactly what the file means in real arithmetic.
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import reduce
 
 import numpy as np
 
-from veriflow.piecewise.graph import Vector
+from veriflow.piecewise.graph import Divisor, Vector
 
+from .numerals import are_float32
 from .onnx_graph import Importer, Operation, Tensor
 
 _LARGEST = float(np.finfo(np.float32).max)
-
-
-def rounded(values: Vector) -> Vector:
-    """The nearest float32 numbers, as float64."""
-    with np.errstate(over="ignore"):
-        return values.astype(np.float32).astype(np.float64)
 
 
 def total(importer: Importer, operation: Operation) -> Tensor:
@@ -46,8 +42,9 @@ def negative(importer: Importer, operation: Operation) -> Tensor:
     return importer.combine("", [(operation.tensor(), -1.0)], 0.0)
 
 
-def _scaled(importer: Importer, tensor: Tensor, factors: Vector) -> Tensor:
-    return importer.combine("", [(tensor.broadcast(importer.shape_of(tensor.shape, factors.shape)), factors)], 0.0)
+def _scaled(importer: Importer, tensor: Tensor, factors: Vector, divisor: Divisor | None = None) -> Tensor:
+    shape = importer.shape_of(tensor.shape, factors.shape)
+    return importer.combine("", [(tensor.broadcast(shape), factors)], 0.0, divisor)
 
 
 def product(importer: Importer, operation: Operation) -> Tensor:
@@ -57,16 +54,11 @@ def product(importer: Importer, operation: Operation) -> Tensor:
 
 
 def quotient(importer: Importer, operation: Operation) -> Tensor:
-    """Div by a constant c: the product with the float32 nearest to 1/c, exact for powers of two.
-
-    An onnxruntime that divides in float32 rounds its quotient as much.
-    """
+    """Div by a constant."""
     divisors, tensor = operation.numbers(1), operation.tensor()
-    with np.errstate(divide="ignore"):
-        factors = rounded(1 / divisors)
-    if not np.isfinite(factors).all():
-        raise operation.refused("divisors whose reciprocals are finite", divisors.reshape(-1)[:8].tolist())
-    return _scaled(importer, tensor, factors)
+    if not divisors.all():
+        raise operation.refused("divisors other than zero", divisors.reshape(-1)[:8].tolist())
+    return _scaled(importer, tensor, np.sign(divisors), Divisor.of(np.abs(divisors)))
 
 
 def relu(importer: Importer, operation: Operation) -> Tensor:
@@ -176,20 +168,25 @@ def largest(importer: Importer, tensor: Tensor, sign: float = 1.0) -> Tensor:
 
 
 def batch_normalization(importer: Importer, operation: Operation) -> Tensor:
-    """BatchNormalization at inference: (x − mean) · f + B with f the float32 nearest to scale / √(var + ε)."""
+    """BatchNormalization at inference: scale (x − mean) / √(var + ε) + B."""
     tensor, rank = operation.tensor(), len(operation.tensor().shape)
     if operation.flag("training_mode") or not operation.flag("spatial", 1):
         raise operation.refused("inference over the channels", "training_mode or spatial=0")
     scale, shift, mean, variance = (operation.numbers(k) for k in range(1, 5))
     if rank < 2 or any(v.shape != tensor.shape[1:2] for v in (scale, shift, mean, variance)):
         raise operation.refused("four vectors with an entry for each channel", f"{scale.shape} for {tensor.shape}")
-    spread = variance + operation.number("epsilon", 1e-5)
-    if not (spread > 0).all():
+    epsilon = Fraction(operation.number("epsilon", 1e-5))
+    squares = [Fraction(value) + epsilon for value in variance.tolist()]
+    if not all(square > 0 for square in squares):
         raise operation.refused("positive variances", float(variance.min()))
-    factors = rounded(scale / np.sqrt(spread))
-    if not np.isfinite(factors).all():
-        raise operation.refused("finite factors", "infinity")
-    importer.charge(2, tensor.entries.size)
+    importer.charge(3, tensor.entries.size)
     per_channel = (-1,) + (1,) * (rank - 2)
-    centred = importer.combine("centred", [(tensor, 1.0)], -mean.reshape(per_channel)) if mean.any() else tensor
-    return importer.combine("", [(centred, factors.reshape(per_channel))], shift.reshape(per_channel))
+    scale, shift, mean = (values.reshape(per_channel) for values in (scale, shift, mean))
+    roots = Divisor.roots(squares)
+    roots = Divisor(roots.low.reshape(per_channel), roots.high.reshape(per_channel))
+    offset = -mean * scale
+    if not (are_float32(mean) & are_float32(scale)).all():  # else the product is exact
+        tensor, offset = importer.combine("centred", [(tensor, 1.0)], -mean), np.zeros(())
+    part = "scaled" if shift.any() else ""
+    result = importer.combine(part, [(tensor, scale)], offset, roots)
+    return importer.combine("", [(result, 1.0)], shift) if part else result

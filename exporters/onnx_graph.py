@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from veriflow.errors import GraphError
-from veriflow.piecewise.graph import Affine, Graph, Matrix, Node, Relu, Vector
+from veriflow.piecewise.graph import Affine, Divisor, Graph, Matrix, Node, Relu, Vector
 
 Shape = tuple[int, ...]
 Constant = NDArray[Any]
@@ -247,10 +247,11 @@ class Importer:
         part: str,
         terms: Sequence[tuple[Tensor, float | Vector]],
         bias: float | Vector,
+        divisor: Divisor | None = None,
     ) -> Tensor:
-        """Append ``Σ factor · tensor + bias``, entry by entry; where a tensor's entry is −1, it stands for nothing.
+        """Append ``(Σ factor · tensor + bias) / divisor``, entry by entry; where a tensor's entry is −1, it stands for nothing.
 
-        The tensors have one shape, factors and bias broadcast to it. Factors of tensors of one vector must be ±1.
+        The tensors have one shape; factors, bias and divisor broadcast to it. Factors of tensors of one vector must be ±1.
         """
         shape = terms[0][0].shape
         merged: dict[str, Matrix] = {}
@@ -258,12 +259,23 @@ class Importer:
             factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), shape).reshape(-1)
             weight = _choice(tensor.entries.reshape(-1), self.sizes[tensor.name], factors)
             merged[tensor.name] = merged[tensor.name] + weight if tensor.name in merged else weight
-        return self._append(part, tuple(merged.items()), np.broadcast_to(bias, shape))
+        return self._append(part, tuple(merged.items()), np.broadcast_to(bias, shape), divisor)
 
-    def affine(self, part: str, tensor: Tensor, weight: Matrix, bias: float | Vector, shape: Shape) -> Tensor:
-        """Append ``weight @ tensor + bias`` of the given shape; the weight has a column for each entry of the tensor."""
+    def affine(
+        self,
+        part: str,
+        tensor: Tensor,
+        weight: Matrix,
+        bias: float | Vector,
+        shape: Shape,
+        divisor: Divisor | None = None,
+    ) -> Tensor:
+        """Append ``(weight @ tensor + bias) / divisor`` of the given shape.
+
+        The weight has a column for each entry of the tensor; bias and divisor broadcast to the shape.
+        """
         name, weight = self._through(tensor, weight)
-        return self._append(part, ((name, weight),), np.broadcast_to(bias, shape))
+        return self._append(part, ((name, weight),), np.broadcast_to(bias, shape), divisor)
 
     def relu(self, tensor: Tensor, part: str = "") -> Tensor:
         """Append ``max(tensor, 0)``: of the tensor's whole vector where all of it is used, which leaves the choice."""
@@ -293,10 +305,18 @@ class Importer:
             last = self.combine("", terms, 0.0)
         return Graph(start, self.sizes[start], tuple(self.nodes), last.name).ending_at(last.name)
 
-    def _append(self, part: str, terms: tuple[tuple[str, Matrix], ...], bias: Vector) -> Tensor:
+    def _append(
+        self, part: str, terms: tuple[tuple[str, Matrix], ...], bias: Vector, divisor: Divisor | None = None
+    ) -> Tensor:
         name = self._name(part)
         flat = np.array(bias, dtype=np.float64).reshape(-1)
-        self.nodes.append(Affine(name, terms, flat))
+        if divisor is not None:
+            ends = (np.array(np.broadcast_to(side, bias.shape)).reshape(-1) for side in (divisor.low, divisor.high))
+            divisor = Divisor(*ends)
+        node = Affine(name, terms, flat, divisor)
+        if divisor is not None and divisor.is_exact and (np.frexp(divisor.low)[0] == 0.5).all():
+            node = node.rounded  # quotients by powers of two are exact
+        self.nodes.append(node)
         self.sizes[name] = flat.size
         return Tensor(name, np.arange(flat.size).reshape(bias.shape))
 

@@ -1,14 +1,16 @@
 """Graph → ONNX.
 
-Written are Gemm (transB, with bias), Relu and Add in float32, opset 13, IR 8, input X ``[1, d]``, output Y ``[1, k]``:
-what Marabou, nnenum, αβ-CROWN, vibecheck and pynever read (nnenum and pynever only without Add, see `shifted_chain`).
-Constants pass bit for bit.
+Written are Gemm (transB, with bias), Relu and Add, opset 13, IR 8, input X ``[1, d]``, output Y ``[1, k]``: what Marabou,
+nnenum, αβ-CROWN, vibecheck and pynever read in float32 (nnenum and pynever only without Add, see `shifted_chain`). Constants
+pass bit for bit where the file's type holds them; where the graph divides, the constants are the quotients in float64.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -17,42 +19,69 @@ from scipy import sparse
 
 from veriflow.errors import GraphError
 from veriflow.files import write_atomically
-from veriflow.piecewise.graph import Affine, Graph, Matrix, Vector, dense
+from veriflow.piecewise.graph import Affine, Graph, Matrix, Vector, dense, with_rounded_quotients
 
 from .numerals import are_float32
 
+Precision = Literal["float", "double"]
+
 OPSET, IR_VERSION = 13, 8
 _MOST_BYTES = 2**31 - 1  # what a protocol buffer may hold
+_TYPES: Mapping[Precision, tuple[int, type]] = {
+    "float": (onnx.TensorProto.FLOAT, np.float32),
+    "double": (onnx.TensorProto.DOUBLE, np.float64),
+}
 _MOST_PADDING = 2**28  # bytes of zeros that sparse weights may gain as Gemms
 
 
-def graph_to_onnx(graph: Graph, path: str | Path | None = None) -> bytes:
+def is_float32(graph: Graph) -> bool:
+    """Whether nothing is divided and all constants are float32 numbers."""
+    return with_rounded_quotients(graph) is graph and all(are_float32(array).all() for array in _arrays(graph))
+
+
+def _arrays(graph: Graph) -> Iterator[Vector]:
+    for node in graph.nodes:
+        if isinstance(node, Affine):
+            yield node.bias
+            yield from (w.data if sparse.issparse(w) else w for _, w in node.terms)
+
+
+def graph_to_onnx(graph: Graph, path: str | Path | None = None, precision: Precision | None = None) -> bytes:
     """The graph as an ONNX file's bytes, also written to ``path`` where one is given.
 
     The input is called X and the output Y, other tensors as in the graph. Every weight of an affine map is a Gemm, or
     nothing where it is one identity among several, and Adds join them. A sparse weight is written with all its zeros.
 
+    Args:
+        graph: any graph.
+        path: where to write, if anywhere.
+        precision: FLOAT or DOUBLE, to which constants are rounded; FLOAT where that rounds none, if None.
+
     Raises:
-        GraphError: a constant that is not a float32 number, more constants than an ONNX file holds, sparse weights
-            that would be mostly zeros in a large file, as those of large convolutions are.
+        GraphError: more constants than an ONNX file holds, sparse weights that would be mostly zeros in a large file, as
+            those of large convolutions are, constants beyond float32 in FLOAT.
         StorageError: a file that cannot be written.
     """
+    graph = with_rounded_quotients(graph)
+    precision = precision or ("float" if is_float32(graph) else "double")
+    width = 4 if precision == "float" else 8
     weights = [w for n in graph.nodes if isinstance(n, Affine) for _, w in n.terms]
-    size = 4 * sum(math.prod(w.shape) for w in weights)
+    size = width * sum(math.prod(w.shape) for w in weights)
     if size > _MOST_BYTES:
         raise GraphError(f"expected weights of at most {_MOST_BYTES} bytes, as an ONNX file holds; got {size}")
-    padding = 4 * sum(math.prod(w.shape) - w.nnz for w in weights if sparse.issparse(w))
+    padding = width * sum(math.prod(w.shape) - w.nnz for w in weights if sparse.issparse(w))
     if padding > _MOST_PADDING:
         raise GraphError(f"expected sparse weights that gain at most {_MOST_PADDING} bytes as Gemms; got {padding}")
-    data: bytes = _Writer(graph).model().SerializeToString(deterministic=True)
+    data: bytes = _Writer(graph, precision).model().SerializeToString(deterministic=True)
     if path is not None:
         write_atomically(path, data)
     return data
 
 
 class _Writer:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, precision: Precision) -> None:
         self.graph = graph
+        self.type, self.dtype = _TYPES[precision]
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.names = {graph.input: "X"}
@@ -74,7 +103,7 @@ class _Writer:
             size = self.graph.input_size
             self._gemm("X", np.eye(size), np.zeros(size), "Y")
         ends = [
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, size])
+            helper.make_tensor_value_info(name, self.type, [1, size])
             for name, size in (("X", self.graph.input_size), ("Y", self.graph.output_size))
         ]
         body = helper.make_graph(self.nodes, "veriflow", ends[:1], ends[1:], self.constants)
@@ -106,11 +135,12 @@ class _Writer:
         self._node("Gemm", [source, *names], output, transB=1)
 
     def _constant(self, name: str, values: Vector) -> str:
-        exact = are_float32(values)
-        if not exact.all():
-            raise GraphError(f"expected float32 numbers in {name!r}; got {values[~exact][0]!r}")
+        with np.errstate(over="ignore"):
+            written = np.ascontiguousarray(values, dtype=self.dtype)
+        if not np.isfinite(written).all():
+            raise GraphError(f"expected numbers in the range of float32 in {name!r}; got {np.abs(values).max():g}")
         name = self._unused(name)
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype=np.float32), name))
+        self.constants.append(numpy_helper.from_array(written, name))
         return name
 
     def _node(self, operator: str, inputs: list[str], output: str, **attributes: int) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from veriflow.piecewise.graph import Matrix, Vector
+from veriflow.piecewise.graph import Divisor, Matrix, Vector
 
-from .onnx_elementwise import largest, rounded
+from .onnx_elementwise import largest
 from .onnx_graph import Entries, Importer, Operation, Shape, Tensor
 
 
@@ -80,10 +80,7 @@ def _product(importer: Importer, tensor: Tensor, weight: Vector, *, first: bool)
 
 
 def reduction(importer: Importer, operation: Operation) -> Tensor:
-    """ReduceSum, ReduceMean, ReduceMax and ReduceMin: axes an attribute before opset 13 or 18, all where none are named.
-
-    The mean multiplies by the float32 nearest to 1/n, exact for powers of two.
-    """
+    """ReduceSum, ReduceMean, ReduceMax and ReduceMin: axes an attribute before opset 13 or 18, all where none are named."""
     tensor, axes = operation.tensor(), operation.integers("axes", 1)
     if not axes:
         if operation.flag("noop_with_empty_axes"):
@@ -112,12 +109,10 @@ def along(importer: Importer, tensor: Tensor, axes: list[int], kind: str, *, kee
         return result.chosen(result.entries.reshape(reduced))
     positions = _together(np.arange(tensor.entries.size).reshape(tensor.shape), axes)
     count, rows = positions.shape[-1], math.prod(shape)
-    factor = 1.0 if kind == "Sum" else float(rounded(np.array(1 / count)))
+    divisor = None if kind == "Sum" else Divisor.of(np.array(float(count)))
     starts = np.arange(rows + 1) * count
-    weight = sparse.csr_array(
-        (np.full(positions.size, factor), positions.reshape(-1), starts), shape=(rows, tensor.entries.size)
-    )
-    return importer.affine("", tensor, weight, 0.0, reduced)
+    weight = sparse.csr_array((np.ones(positions.size), positions.reshape(-1), starts), shape=(rows, tensor.entries.size))
+    return importer.affine("", tensor, weight, 0.0, reduced, divisor)
 
 
 def _together(entries: Entries, axes: list[int]) -> Entries:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from veriflow.piecewise.graph import Matrix, Vector
+from veriflow.piecewise.graph import Divisor, Matrix, Vector
 
-from .onnx_elementwise import largest, rounded
+from .onnx_elementwise import largest
 from .onnx_graph import Entries, Importer, Operation, Tensor
 
 
@@ -210,7 +210,7 @@ def _pooled(importer: Importer, operation: Operation) -> tuple[Tensor, list[_Axi
 
 
 def average_pool(importer: Importer, operation: Operation) -> Tensor:
-    """AveragePool, by the float32 nearest to 1/n for n cells: exact for powers of two."""
+    """AveragePool: sums, divided by how many cells they have."""
     tensor, axes = _pooled(importer, operation)
     counts, padded = np.ones(1), operation.flag("count_include_pad")
     for axis in axes:
@@ -220,9 +220,8 @@ def average_pool(importer: Importer, operation: Operation) -> Tensor:
         counts = (counts[:, None] * axis.cell_counts(padded=padded)).reshape(-1)
     channels, size = math.prod(tensor.shape[:2]), math.prod(tensor.shape[2:])
     matrix = _matrix(importer, np.ones((1, 1, *(axis.kernel for axis in axes))), _table(axes), size, 1, channels)
-    factors = np.tile(rounded(1 / counts), channels)
-    matrix.data *= np.repeat(factors, np.diff(matrix.indptr))
-    return importer.affine("", tensor, matrix, 0.0, (*tensor.shape[:2], *(axis.count for axis in axes)))
+    shape = (*tensor.shape[:2], *(axis.count for axis in axes))
+    return importer.affine("", tensor, matrix, 0.0, shape, Divisor.of(np.tile(counts, channels).reshape(shape)))
 
 
 def max_pool(importer: Importer, operation: Operation) -> Tensor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from veriflow.errors import GraphError
-from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, dense
+from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, dense, with_rounded_quotients
 
 from .shifted_chain import is_chain, relu_depths
 
@@ -21,10 +21,12 @@ from .shifted_chain import is_chain, relu_depths
 def paired_chain(graph: Graph) -> Graph:
     """A graph in which every node reads the one before it, equal to ``graph`` at every input; a chain comes back as it is.
 
+    Where the graph divides, the chain has quotients in float64.
+
     Raises:
         GraphError: a map that reads a tensor twice.
     """
-    needed = graph.ending_at(graph.output)
+    needed = with_rounded_quotients(graph.ending_at(graph.output))
     return needed if is_chain(needed) else _Chain(needed).built()
 
 

@@ -1,6 +1,6 @@
 """A query as one file of arrays, for a process of its own that is to decide it: nothing of it is executed when it is read.
 
-The file is NumPy's ``.npz``: the matrices and biases, and one array of bytes that is the JSON of everything else. The flow
+The file is NumPy's ``.npz``: the matrices, biases and divisors, and one array of bytes that is the JSON of everything else. The flow
 is not in it, as no engine needs more of it than the graph.
 """
 
@@ -18,7 +18,7 @@ from scipy import sparse
 
 from veriflow.array_files import Archive
 from veriflow.errors import StorageError, VeriflowError
-from veriflow.piecewise import Affine, Graph, Relu
+from veriflow.piecewise import Affine, Divisor, Graph, Relu
 from veriflow.piecewise.graph import Node
 from veriflow.properties import Constraint, Disjunction
 from veriflow.query import Query
@@ -26,7 +26,7 @@ from veriflow.regions import Ball, Box, Product, Region, pieces
 
 Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 
-FORMAT = "veriflow query 2"
+FORMAT = "veriflow query 3"
 _HEAD = "head"
 _DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
@@ -94,6 +94,8 @@ def _node_entry(node: Node, k: int, arrays: Arrays) -> dict[str, Any]:
     if isinstance(node, Relu):
         return {"output": node.output, "relu": node.input}
     arrays[f"bias.{k}"] = node.bias
+    if node.divisor is not None:
+        arrays[f"divisor.{k}"] = np.stack([node.divisor.low, node.divisor.high])
     for j, (_, weight) in enumerate(node.terms):
         name = f"weight.{k}.{j}"
         if sparse.issparse(weight):
@@ -117,7 +119,8 @@ def _node(entry: dict[str, Any], k: int, arrays: Arrays) -> Node:
         places = (arrays[f"{name}.rows"], arrays[f"{name}.columns"])
         shape = tuple(int(size) for size in arrays[f"{name}.shape"])
         terms.append((source, sparse.csr_array(sparse.coo_array((arrays[f"{name}.values"], places), shape=shape))))
-    return Affine(entry["output"], tuple(terms), arrays[f"bias.{k}"])
+    ends = arrays.get(f"divisor.{k}")
+    return Affine(entry["output"], tuple(terms), arrays[f"bias.{k}"], None if ends is None else Divisor(*ends))
 
 
 def _part_entry(part: Ball | Box, k: int, arrays: Arrays) -> dict[str, Any]:

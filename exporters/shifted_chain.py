@@ -15,7 +15,7 @@ import numpy as np
 
 from veriflow.errors import GraphError
 from veriflow.piecewise import linear_lower_bounds, symbolic_bounds
-from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, dense
+from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, dense, with_rounded_quotients
 from veriflow.regions import Box
 
 _LARGEST_SHIFT = 2.0**100
@@ -27,12 +27,12 @@ def shifted_chain(graph: Graph, box: Box) -> Graph:
     """A graph in which every node reads the one before it, equal to ``graph`` at every input in ``box``.
 
     Its ReLU units are those of the graph and, for every tensor carried past a ReLU, units that are always active in the
-    box. A graph that is a chain already comes back as it is.
+    box. A graph that is a chain already comes back as it is. Where the graph divides, the chain has quotients in float64.
 
     Raises:
         GraphError: a tensor to be carried that has no bound above −2¹⁰⁰ over the box, a map that reads a tensor twice.
     """
-    needed = graph.ending_at(graph.output)
+    needed = with_rounded_quotients(graph.ending_at(graph.output))
     return needed if is_chain(needed) else _Chain(needed, box).built()
 
 
@@ -126,7 +126,7 @@ class _Chain:
         before = self.nodes[-1] if self.nodes else None
         if isinstance(before, Affine) and not fresh:
             first = before.bias[weight.argmax(axis=1)]
-            if not (first * bias).any():  # a choice of rows, and every sum of biases has a zero: exact
+            if not ((first != 0) & (bias != 0)).any():  # a choice of rows, and every sum of biases has a zero: exact
                 self.nodes.pop()
                 ((source, matrix),) = before.terms
                 node = Affine(before.output, ((source, dense(matrix)[weight.argmax(axis=1)]),), first + bias)

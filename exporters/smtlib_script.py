@@ -1,6 +1,7 @@
 """A query as a formula of linear real arithmetic: exact rational constants, strict comparisons strict.
 
-Every affine row is an equality that defines a symbol, every ReLU h = max(y, 0) is ``h ≥ 0 ∧ h ≥ y ∧ (h ≤ 0 ∨ h ≤ y)``.
+Every affine row is an equality that defines a symbol, ``s t = Σ w x + b`` where it is divided; a root s that lies between two
+floats, ``low ≤ s ≤ high``, gives all t for which there is such an s. Every ReLU h = max(y, 0) is ``h ≥ 0 ∧ h ≥ y ∧ (h ≤ 0 ∨ h ≤ y)``.
 Where bounds are known, stable ReLUs disappear and each unstable one gets them as facts, with the upper side of its
 triangle, ``(u − l) h ≤ u (y − l)`` (Ehlers, *Formal Verification of Piece-Wise Linear Feed-Forward Neural Networks*,
 ATVA 2017).
@@ -75,7 +76,7 @@ def _conjuncts(query: Query, bounds: Bounds | None) -> list[FNode]:
     values = {graph.input: inputs}
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Affine):
-            values[node.output] = _affine_rows(node, k, values, conjuncts)
+            values[node.output] = _affine_rows(node, k, values, bounds, conjuncts)
         else:
             values[node.output] = _relu_units(node, k, values[node.input], bounds, conjuncts)
     outputs = values[graph.output]
@@ -118,7 +119,9 @@ def _l1_conjuncts(region: Ball, z: list[FNode], start: int) -> list[FNode]:
     return conjuncts
 
 
-def _affine_rows(node: Affine, k: int, values: dict[str, list[FNode]], conjuncts: list[FNode]) -> list[FNode]:
+def _affine_rows(
+    node: Affine, k: int, values: dict[str, list[FNode]], bounds: Bounds | None, conjuncts: list[FNode]
+) -> list[FNode]:
     """A symbol for every row, defined by an equality; a row that copies an entry is that entry."""
     rows: list[list[FNode]] = [[] for _ in node.bias]
     copies: list[FNode | None] = [None] * len(rows)
@@ -130,12 +133,29 @@ def _affine_rows(node: Affine, k: int, values: dict[str, list[FNode]], conjuncts
                 rows[i].append(Times(_real(line[j]), values[name][j]))
     results: list[FNode] = []
     for i, (terms, bias, copy) in enumerate(zip(rows, node.bias, copies, strict=True)):
-        if copy is not None and bias == 0:
+        low, high = (1.0, 1.0) if node.divisor is None else (node.divisor.low[i], node.divisor.high[i])
+        if copy is not None and bias == 0 and low == high == 1:
             results.append(copy)
             continue
-        results.append(Symbol(f"t_{k}_{i}", REAL))
-        conjuncts.append(Equals(results[-1], _total([*terms, _real(bias)] if bias else terms)))
+        result, total = Symbol(f"t_{k}_{i}", REAL), _total([*terms, _real(bias)] if bias else terms)
+        results.append(result)
+        if low == high:
+            conjuncts.append(Equals(result if low == 1 else Times(_real(low), result), total))
+            continue
+        numerator = Symbol(f"n_{k}_{i}", REAL)
+        least, most = (-1, 1) if bounds is None else (bounds.lower[node.output][i], bounds.upper[node.output][i])
+        conjuncts += [Equals(numerator, total), _quotient(result, numerator, _real(low), _real(high), least, most)]
     return results
+
+
+def _quotient(result: FNode, numerator: FNode, low: FNode, high: FNode, least: float, most: float) -> FNode:
+    """That the numerator is the result, which lies between ``least`` and ``most``, times a number from low to high."""
+    zero, ends, sides = Real(0), (Times(low, result), Times(high, result)), []
+    if most >= 0:
+        sides.append(And(GE(result, zero), GE(numerator, ends[0]), LE(numerator, ends[1])))
+    if least <= 0:
+        sides.append(And(LE(result, zero), GE(numerator, ends[1]), LE(numerator, ends[0])))
+    return Or(sides)
 
 
 def _relu_units(node: Relu, k: int, y: list[FNode], bounds: Bounds | None, conjuncts: list[FNode]) -> list[FNode]:

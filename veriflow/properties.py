@@ -38,8 +38,12 @@ class Constraint:
 
     def holds(self, outputs: list[Fraction]) -> bool:
         """Whether the constraint holds at exact outputs."""
-        slack = self.slack(outputs)
-        return slack > 0 if self.strict else slack >= 0
+        return self.holds_within(outputs, outputs)
+
+    def holds_within(self, lower: list[Fraction], upper: list[Fraction]) -> bool:
+        """Whether the constraint holds at all outputs between exact ends."""
+        least = sum((c * (lower if c > 0 else upper)[i] for i, c in self.coefficients), -self.bound)
+        return least > 0 if self.strict else least >= 0
 
     def __str__(self) -> str:
         text = " ".join(_term_text(c, f"y[{i}]") for i, c in self.coefficients).removeprefix("+ ") or "0"

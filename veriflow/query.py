@@ -76,9 +76,10 @@ class Query:
             region = Product((region, *self.region.parts[1:]))
         return replace(self, region=region.rounded_outward())
 
-    def violated_by(self, outputs: list[Fraction]) -> bool:
-        """Whether exact outputs violate the property."""
-        return any(all(constraint.holds(outputs) for constraint in row) for row in self.violation)
+    def violated_by(self, outputs: list[Fraction], upper: list[Fraction] | None = None) -> bool:
+        """Whether exact outputs violate the property; with ``upper``, whether all from ``outputs`` to ``upper`` do."""
+        upper = outputs if upper is None else upper
+        return any(all(constraint.holds_within(outputs, upper) for constraint in row) for row in self.violation)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from exporters import graph_to_onnx, run_onnx
-from veriflow.piecewise import evaluate_exact
+from veriflow.piecewise import enclose_exact
 from veriflow.query import Query
 from veriflow.regions import Ball, Box, Region, pieces
 
 from .verdict import Witness
 
 ONNX_TOLERANCE = 1e-3
-"""Largest difference between onnxruntime (float32) and exact outputs, relative to their scale, that still agrees."""
+"""Largest difference between onnxruntime (in the graph's own precision) and exact outputs, relative to their scale, that still agrees."""
 
 DRAWN = Fraction(1, 2**20)
 """How far, relative to the radius, a point may be off a ball or shell that it is drawn into."""
@@ -33,9 +33,8 @@ def replay(query: Query, point: Sequence[float | Fraction]) -> Witness | None:
     for candidate in _renderings(query, point):
         if not query.region.contains(candidate):
             continue
-        values = evaluate_exact(query.graph, candidate)
-        outputs = values[query.graph.output]
-        if query.violated_by(outputs):
+        values, upper = enclose_exact(query.graph, candidate)
+        if query.violated_by(values[query.graph.output], upper[query.graph.output]):
             return _witness(query, candidate, values)
     return None
 
@@ -74,7 +73,7 @@ def _witness(query: Query, point: list[Fraction], values: Mapping[str, list[Frac
     own_norm = math.inf if query.flow is None or query.latent is None else query.flow.base.p
     norm = norm_of(latent, region.p if isinstance(region, Ball) else own_norm)
     exact = np.array(_rounded(outputs))
-    seen = run_onnx(graph_to_onnx(query.graph), np.array([_rounded(point)], dtype=np.float32))[0]
+    seen = run_onnx(graph_to_onnx(query.graph), [_rounded(point)])[0]
     deviation = float(np.abs(seen - exact).max())
     if not deviation <= ONNX_TOLERANCE * max(1.0, float(np.abs(exact).max())):
         return None

@@ -11,7 +11,7 @@ from fractions import Fraction
 import torch
 
 from veriflow.errors import QueryError
-from veriflow.piecewise import evaluate, evaluate_exact
+from veriflow.piecewise import enclose_exact, evaluate, evaluate_exact
 from veriflow.piecewise.copies import reading_first
 from veriflow.piecewise.graph import Affine, Graph, dense
 from veriflow.query import Query
@@ -146,7 +146,7 @@ def _freed(
 
 
 def _judged(query: Query, graph: Graph, point: list[Fraction], free: list[Fraction]) -> RoundedWitness:
-    values = evaluate_exact(graph, [*point, *free])
+    values, upper = enclose_exact(graph, [*point, *free])
     outputs = values[graph.output]
     allowed = all(
         part.contains(free[place.start - len(point) : place.stop - len(point)])
@@ -165,7 +165,7 @@ def _judged(query: Query, graph: Graph, point: list[Fraction], free: list[Fracti
         tuple(float(v) for v in point),
         tuple(float(v) for v in outputs),
         {name: tuple(float(v) for v in values[name]) for name in query.others},
-        allowed and query.violated_by(outputs),
+        allowed and query.violated_by(outputs, upper[graph.output]),
         inside,
         log_density,
         level_mass,

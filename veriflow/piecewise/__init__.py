@@ -10,8 +10,8 @@ from .bounds import (
     linear_lower_bounds,
     symbolic_bounds,
 )
-from .evaluate import evaluate, evaluate_exact
-from .graph import Affine, Graph, Relu, compose
+from .evaluate import enclose_exact, evaluate, evaluate_exact
+from .graph import Affine, Divisor, Graph, Relu, compose, with_rounded_quotients
 from .interior_point import InteriorPoint, Iterate
 from .lifting import NO_PAIRS, Lifting, lift
 from .lower import lower_flow, lower_network
@@ -24,6 +24,7 @@ __all__ = [
     "Affine",
     "Bounds",
     "Conjunctions",
+    "Divisor",
     "Exclusion",
     "Graph",
     "InteriorPoint",
@@ -37,6 +38,7 @@ __all__ = [
     "backward_rows",
     "compose",
     "drop_dead_units",
+    "enclose_exact",
     "evaluate",
     "evaluate_exact",
     "exclude",
@@ -49,4 +51,5 @@ __all__ = [
     "lower_flow",
     "lower_network",
     "symbolic_bounds",
+    "with_rounded_quotients",
 ]

@@ -10,7 +10,8 @@ what bounds the rows from below is a concave function of the input, and takes it
 Where points of the region are means of such points in which each has a small share only, as in a trimmed L1 ball, a concave
 function is at least the mean of its values at the worst ones.
 
-Everything is float64. A product of an n-term row with a matrix is off by at most γ_n |Λ||W| with γ_n = n u / (1 − n u)
+Everything is float64. Where maps divide, weights are quotients that are off by up to 3u of their size: 3u |Λ||W| more, as
+three more terms would do, which is how they are counted. A product of an n-term row with a matrix is off by at most γ_n |Λ||W| with γ_n = n u / (1 − n u)
 (Higham, *Accuracy and Stability of Numerical Algorithms*, eq. 3.13); that error acts on tensors whose magnitude is known,
 so its effect is added up row by row and taken off the bound at the end. Bounds therefore hold in real arithmetic.
 
@@ -119,7 +120,7 @@ class Bounds:
     def terms(self, node: Affine) -> Vector:
         """The sum of the sizes of all terms that an affine node adds up, entry by entry."""
         if node.output not in self._terms:
-            size = np.abs(node.bias)
+            size = np.abs(node.rounded.bias)
             for name, _, _, absolute in node.products:
                 size = size + _times(self.magnitude(name), absolute)
             self._terms[node.output] = size
@@ -239,7 +240,7 @@ def _interval_step(node: Node, bounds: Bounds) -> tuple[Vector, Vector]:
     """Bounds on a node's output from those on its inputs."""
     if isinstance(node, Relu):
         return np.maximum(bounds.lower[node.input], 0.0), np.maximum(bounds.upper[node.input], 0.0)
-    low, high, terms = node.bias, node.bias, 1
+    low, high, terms = node.rounded.bias, node.rounded.bias, 1 + node.roundings
     for name, weight, turned, absolute in node.products:
         middle, radius = (bounds.lower[name] + bounds.upper[name]) / 2, (bounds.upper[name] - bounds.lower[name]) / 2
         centre, spread = _times(middle, turned), _times(radius, absolute)
@@ -390,7 +391,8 @@ def _least(values: Vector, shares: Vector | None) -> Vector:
 
 
 def _through_affine(node: Affine, rows: Vector, state: _Backward) -> None:
-    state.shift(rows @ node.bias, state.gamma(len(node.bias)) * _dot(np.abs(rows), state.bounds.terms(node)))
+    error = state.gamma(len(node.bias) + node.roundings) * _dot(np.abs(rows), state.bounds.terms(node))
+    state.shift(rows @ node.rounded.bias, error)
     for name, weight, _, _ in node.products:
         state.add(name, _times(rows, weight))
 

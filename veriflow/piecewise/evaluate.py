@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,7 +16,9 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from ..errors import GraphError
-from .graph import Graph, Matrix, Relu
+from .graph import Affine, Divisor, Graph, Matrix, Relu
+
+Integers: TypeAlias = NDArray[np.object_]
 
 
 def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
@@ -30,7 +34,7 @@ def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
         if isinstance(node, Relu):
             values[node.output] = values[node.input].relu()
         else:
-            total = torch.from_numpy(node.bias)
+            total = torch.from_numpy(node.rounded.bias)
             for name, weight, turned, _ in node.products:
                 total = total + _apply(weight, turned, values[name])
             values[node.output] = total
@@ -63,33 +67,106 @@ class _SparseProduct(torch.autograd.Function):
 def evaluate_exact(graph: Graph, point: Sequence[Fraction]) -> dict[str, list[Fraction]]:
     """Every named tensor of the graph at one rational point, without any rounding.
 
-    All entries of a tensor share a denominator, so that the work is products of integers.
+    Where the graph divides by roots, values are the lower ends of `enclose_exact`: what is to be proved needs both.
+
+    Raises:
+        GraphError: a point of another length.
+    """
+    return enclose_exact(graph, point)[0]
+
+
+def enclose_exact(
+    graph: Graph, point: Sequence[Fraction]
+) -> tuple[dict[str, list[Fraction]], dict[str, list[Fraction]]]:
+    """The least and the greatest value that every entry of every tensor may have at one rational point.
+
+    Both are the same where no root is divided by. All entries of a tensor share a denominator, so that the work is
+    products of integers; behind a root, ends are rounded outward to `_KEPT` bits, so that denominators stay small.
 
     Raises:
         GraphError: a point of another length.
     """
     if len(point) != graph.input_size:
         raise GraphError(f"expected a point of {graph.input_size} entries; got {len(point)}")
-    shared = lcm(*(value.denominator for value in point)) if point else 1
-    numerators = np.array([value.numerator * (shared // value.denominator) for value in point], dtype=object)
-    values: dict[str, tuple[NDArray[np.object_], int]] = {graph.input: (numerators, shared)}
+    values = {graph.input: _Ends.of(point)}
     for node in graph.nodes:
         if isinstance(node, Relu):
-            top, bottom = values[node.input]
-            values[node.output] = (np.maximum(top, 0), bottom)
-            continue
-        parts = [_integers(node.bias)]
-        for name, weight in node.terms:
-            top, bottom = values[name]
-            scaled, scale = _integers(weight.data if sparse.issparse(weight) else weight)
-            product = _row_sums(scaled * top[weight.indices], weight) if sparse.issparse(weight) else scaled @ top
-            parts.append((product, scale * bottom))
-        common = lcm(*(bottom for _, bottom in parts))
-        values[node.output] = (sum((top * (common // bottom) for top, bottom in parts)), common)
-    return {name: [Fraction(int(v), bottom) for v in top] for name, (top, bottom) in values.items()}
+            values[node.output] = values[node.input].relu()
+        else:
+            values[node.output] = _affine(node, values)
+    low = {name: ends.fractions(ends.low) for name, ends in values.items()}
+    if all(ends.high is ends.low for ends in values.values()):
+        return low, low
+    return low, {name: ends.fractions(ends.high) for name, ends in values.items()}
 
 
-def _row_sums(products: NDArray[np.object_], weight: Matrix) -> NDArray[np.object_]:
+_KEPT = 256
+
+
+@dataclass(frozen=True, eq=False)
+class _Ends:
+    """Least and greatest values as integers over one denominator; one array for both where they are the same."""
+
+    low: Integers
+    high: Integers
+    bottom: int
+
+    @classmethod
+    def of(cls, point: Sequence[Fraction]) -> _Ends:
+        shared = lcm(*(value.denominator for value in point)) if point else 1
+        top = np.array([value.numerator * (shared // value.denominator) for value in point], dtype=object)
+        return cls(top, top, shared)
+
+    def fractions(self, top: Integers) -> list[Fraction]:
+        return [Fraction(int(v), self.bottom) for v in top]
+
+    def relu(self) -> _Ends:
+        low = np.maximum(self.low, 0)
+        return _Ends(low, low if self.high is self.low else np.maximum(self.high, 0), self.bottom)
+
+    def times(self, weight: Matrix) -> _Ends:
+        scaled, scale = _integers(weight.data if sparse.issparse(weight) else weight)
+        if self.high is self.low:
+            low = high = _product(scaled, weight, self.low)
+        else:
+            positive, negative = np.maximum(scaled, 0), np.minimum(scaled, 0)
+            low = _product(positive, weight, self.low) + _product(negative, weight, self.high)
+            high = _product(positive, weight, self.high) + _product(negative, weight, self.low)
+        return _Ends(low, high, scale * self.bottom)
+
+    def over(self, divisor: Divisor) -> _Ends:
+        (least, scale), (most, other) = _integers(divisor.low), _integers(divisor.high)
+        common = max(scale, other)  # both are powers of two
+        least, most = least * (common // scale), most * (common // other)
+        if divisor.is_exact:
+            shared = lcm(*map(int, least))
+            factors = common * (shared // least)
+            low = self.low * factors
+            return _Ends(low, low if self.high is self.low else self.high * factors, self.bottom * shared)
+        sizes = [abs(int(v)).bit_length() for v in (*self.low, *self.high) if v]
+        bits = _KEPT + max(0, self.bottom.bit_length() - min(sizes, default=0)) + max(int(v).bit_length() for v in most)
+        low, high = self.low * common << bits, self.high * common << bits
+        low = low // (self.bottom * np.where(low < 0, least, most))
+        high = -(-high // (self.bottom * np.where(high < 0, most, least)))
+        return _Ends(low, high, 1 << bits)
+
+
+def _affine(node: Affine, values: Mapping[str, _Ends]) -> _Ends:
+    bias, scale = _integers(node.bias)
+    parts = [_Ends(bias, bias, scale), *(values[name].times(weight) for name, weight in node.terms)]
+    common = lcm(*(part.bottom for part in parts))
+    low = high = sum(part.low * (common // part.bottom) for part in parts)
+    if any(part.high is not part.low for part in parts):
+        high = sum(part.high * (common // part.bottom) for part in parts)
+    total = _Ends(low, high, common)
+    return total if node.divisor is None else total.over(node.divisor)
+
+
+def _product(scaled: Integers, weight: Matrix, top: Integers) -> Integers:
+    return _row_sums(scaled * top[weight.indices], weight) if sparse.issparse(weight) else scaled @ top
+
+
+def _row_sums(products: Integers, weight: Matrix) -> Integers:
     """The sum over each row of a CSR matrix, given one number for each stored entry."""
     filled = np.flatnonzero(np.diff(weight.indptr))
     sums = np.zeros(weight.shape[0], dtype=object)
@@ -98,7 +175,7 @@ def _row_sums(products: NDArray[np.object_], weight: Matrix) -> NDArray[np.objec
     return sums
 
 
-def _integers(array: NDArray[np.float64]) -> tuple[NDArray[np.object_], int]:
+def _integers(array: NDArray[np.float64]) -> tuple[Integers, int]:
     """Integers and a power of two with ``array == integers / power`` exactly."""
     mantissas, exponents = np.frexp(array)
     whole = np.ldexp(mantissas, 53).astype(np.int64)

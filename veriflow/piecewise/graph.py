@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -17,35 +18,107 @@ from ..errors import GraphError
 Vector = NDArray[np.float64]
 Matrix: TypeAlias = Any  # NDArray[np.float64] or scipy.sparse.csr_array, which ships no types
 
+_LEAST_NORMAL = float(np.finfo(np.float64).tiny)
+
 SMALL = 1 << 14
 """Matrices of at most this many entries are multiplied densely: there a sparse product costs more than it saves."""
 
 
+DIVIDED = 3
+"""By how many units of roundoff (2⁻⁵³), of its own size, a rounded quotient may be off: as much as so many more terms."""
+
+
+@dataclass(frozen=True, eq=False)
+class Divisor:
+    """Positive numbers ``[rows]``, each a float64 or a root between two neighbouring ones: ``low ≤ number ≤ high``."""
+
+    low: Vector
+    high: Vector
+
+    @classmethod
+    def of(cls, numbers: Vector) -> Divisor:
+        """Positive numbers that are known."""
+        return cls(numbers, numbers)
+
+    @classmethod
+    def roots(cls, squares: Sequence[Fraction]) -> Divisor:
+        """The square roots of positive numbers."""
+        ends = np.array([_root(square) for square in squares])
+        return cls(ends[:, 0], ends[:, 1])
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all numbers are known."""
+        return bool((self.low == self.high).all())
+
+    def chosen(self, rows: Any) -> Divisor:
+        """Those of some rows."""
+        return Divisor(self.low[rows], self.high[rows])
+
+
+def _root(square: Fraction) -> tuple[float, float]:
+    """The floats next to a root: the lower one by cutting off digits of a whole root, equal if it is the root."""
+    top, bottom = square.numerator, square.denominator
+    shift = 56 + max(0, bottom.bit_length() - top.bit_length() + 1) // 2
+    root = math.isqrt((top << 2 * shift) // bottom)
+    spare = root.bit_length() - 53
+    low = math.ldexp(root >> spare, spare - shift)
+    return low, low if Fraction(low) ** 2 == square else math.nextafter(low, math.inf)
+
+
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """``output = Σ weight @ input + bias`` over the terms ``(input name, weight [out, in])``; weights dense or CSR.
+    """``output = (Σ weight @ input + bias) / divisor``, over the terms ``(input name, weight [out, in])``; dense or CSR.
 
-    Numbers of another kind than float64 become float64.
+    There is mostly no divisor. Numbers of another kind than float64 become float64.
+
+    Raises:
+        GraphError: divisors that are not positive, or that make a quotient leave the normal floats.
     """
 
     output: str
     terms: tuple[tuple[str, Matrix], ...]
     bias: Vector
+    divisor: Divisor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "terms", tuple((name, _float64(weight)) for name, weight in self.terms))
         object.__setattr__(self, "bias", _float64(self.bias))
+        if self.divisor is not None:
+            _check_divisor(self, self.divisor)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names that the node reads."""
         return tuple(name for name, _ in self.terms)
 
+    def chosen(self, output: str, rows: Any) -> Affine:
+        """Some rows of the map, as a map to another tensor."""
+        divisor = None if self.divisor is None else self.divisor.chosen(rows)
+        return Affine(output, tuple((name, weight[rows]) for name, weight in self.terms), self.bias[rows], divisor)
+
+    @cached_property
+    def rounded(self) -> Affine:
+        """The map without its divisor, each constant a quotient in float64, itself where there is no divisor.
+
+        A quotient w / s is off by at most `DIVIDED` units of roundoff u: ``low ≤ s ≤ (1 + 2u) low``, so that w / low is
+        off by 2u, and its rounding adds u. (The product 2u² of both is far below the room that all margins have.)
+        """
+        if self.divisor is None:
+            return self
+        low = self.divisor.low
+        return Affine(self.output, tuple((name, _divided(weight, low)) for name, weight in self.terms), self.bias / low)
+
+    @property
+    def roundings(self) -> int:
+        """By how many units of roundoff the constants of `rounded` may be off."""
+        return 0 if self.divisor is None else DIVIDED
+
     @cached_property
     def products(self) -> tuple[tuple[str, Matrix, Matrix, Matrix], ...]:
-        """Each term as it is multiplied again and again: its input, the weight, its transpose, and that of absolute values."""
+        """Each term of `rounded` as it is multiplied again and again: its input, weight, transpose, and that of absolutes."""
         found = []
-        for name, given in self.terms:
+        for name, given in self.rounded.terms:
             weight: Matrix = dense(given) if math.prod(given.shape) <= SMALL else given
             turned: Matrix = weight.T.tocsr() if sparse.issparse(weight) else np.ascontiguousarray(weight.T)
             found.append((name, weight, turned, abs(turned)))
@@ -53,7 +126,7 @@ class Affine:
 
     @cached_property
     def entries(self) -> tuple[tuple[str, NDArray[np.intp], NDArray[np.intp], Vector], ...]:
-        """What is not zero in each term: its input, then rows, columns and values."""
+        """What is not zero in each term, undivided: its input, then rows, columns and values."""
         found = []
         for name, weight in self.terms:
             coo = sparse.coo_array(weight)
@@ -64,6 +137,14 @@ class Affine:
 
 def _float64(array: Matrix) -> Matrix:
     return array.astype(np.float64, copy=False)
+
+
+def _divided(weight: Matrix, divisors: Vector) -> Matrix:
+    if not sparse.issparse(weight):
+        return weight / divisors[:, None]
+    found = weight.copy()
+    found.data = weight.data / np.repeat(divisors, np.diff(weight.indptr))
+    return found
 
 
 @dataclass(frozen=True)
@@ -86,7 +167,7 @@ Node = Affine | Relu
 class Graph:
     """Nodes in an order in which every input is defined before it is read; one input vector, one output vector.
 
-    Constants are float64 arrays. A graph's meaning is real arithmetic on exactly these constants.
+    Constants are float64 arrays, and divisors. A graph's meaning is real arithmetic on exactly these numbers.
 
     Attributes:
         input: name of the input vector, of ``input_size`` entries.
@@ -133,6 +214,11 @@ class Graph:
         return sum(self.sizes[node.output] for node in self.relus)
 
     @property
+    def is_exact(self) -> bool:
+        """Whether all constants are known numbers: no divisor is a root that lies between two floats."""
+        return all(isinstance(node, Relu) or node.divisor is None or node.divisor.is_exact for node in self.nodes)
+
+    @property
     def unit_places(self) -> dict[str, slice]:
         """Where each ReLU's units stand among all of them, by its output."""
         ends = np.cumsum([0, *(self.sizes[node.output] for node in self.relus)]).tolist()
@@ -175,6 +261,22 @@ def _affine_size(node: Affine, sizes: Mapping[str, int]) -> int:
     return rows
 
 
+def _check_divisor(node: Affine, divisor: Divisor) -> None:
+    low, high = divisor.low, divisor.high
+    if low.shape != node.bias.shape or high.shape != node.bias.shape:
+        raise GraphError(f"expected {len(node.bias)} divisors of {node.output!r}; got {len(low)}")
+    if not ((low > 0) & (low <= high) & (high <= np.nextafter(low, np.inf)) & np.isfinite(high)).all():
+        raise GraphError(f"expected divisors that are positive floats or between neighbours; got others in {node.output!r}")
+    with np.errstate(over="ignore"):
+        before, after = (np.concatenate([m.bias, *(_numbers(w) for _, w in m.terms)]) for m in (node, node.rounded))
+    if not ((before == 0) | ((np.abs(after) >= _LEAST_NORMAL) & np.isfinite(after))).all():
+        raise GraphError(f"expected quotients from 1e-307 to 1e308; got others in {node.output!r}")
+
+
+def _numbers(weight: Matrix) -> Vector:
+    return np.asarray(weight.data if sparse.issparse(weight) else np.ravel(weight))
+
+
 def dense(weight: Matrix) -> Vector:
     """The matrix as a dense float64 array."""
     return weight.toarray() if sparse.issparse(weight) else np.asarray(weight)
@@ -209,7 +311,15 @@ def compose(first: Graph, second: Graph, tensor: str | None = None) -> Graph:
     renamed = tuple(
         Relu(names[node.output], names[node.input])
         if isinstance(node, Relu)
-        else Affine(names[node.output], tuple((names[name], weight) for name, weight in node.terms), node.bias)
+        else replace(node, output=names[node.output], terms=tuple((names[name], weight) for name, weight in node.terms))
         for node in second.nodes
     )
     return Graph(first.input, first.input_size, first.nodes + renamed, names[second.output])
+
+
+def with_rounded_quotients(graph: Graph) -> Graph:
+    """The graph with the maps' `Affine.rounded`, itself where nothing is divided."""
+    if all(isinstance(node, Relu) or node.divisor is None for node in graph.nodes):
+        return graph
+    nodes = tuple(node if isinstance(node, Relu) else node.rounded for node in graph.nodes)
+    return Graph(graph.input, graph.input_size, nodes, graph.output)

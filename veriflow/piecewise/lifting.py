@@ -231,8 +231,8 @@ def _tensors(graph: Graph, input_: Forms, is_on: Truths, units: Indices, outputs
     tensors = {graph.input: input_}
     for node in graph.nodes:
         if isinstance(node, Affine):
-            terms = [(weight, tensors[name]) for name, weight in node.terms]
-            tensors[node.output] = _through_affine(terms, node.bias, input_.rows.shape[1])
+            terms, width = [(weight, tensors[name]) for name, weight in node.rounded.terms], input_.rows.shape[1]
+            tensors[node.output] = _through_affine(terms, node.rounded.bias, width, node.roundings)
             continue
         place, before = graph.unit_places[node.output], tensors[node.input]
         here, on = (units >= place.start) & (units < place.stop), is_on[place].astype(np.float64)
@@ -241,13 +241,14 @@ def _tensors(graph: Graph, input_: Forms, is_on: Truths, units: Indices, outputs
     return tensors
 
 
-def _through_affine(terms: Sequence[tuple[Matrix, Forms]], bias: Vector, width: int) -> Forms:
-    """``Σ W @ t + bias``, of so many entries."""
+def _through_affine(terms: Sequence[tuple[Matrix, Forms]], bias: Vector, width: int, roundings: int = 0) -> Forms:
+    """``Σ W @ t + bias``, of so many entries; W and bias may be off by so many units of roundoff."""
     rows, sizes, errors = _constants(bias, width), np.abs(bias) + _LOST, np.full(len(bias), _LOST)
     for weight, forms in terms:
         size = abs(weight)
         rows, sizes, errors = rows + weight @ forms.rows, sizes + size @ forms.sizes, errors + size @ forms.errors
-    return Forms(rows, sizes, errors + rounding_share(sum(weight.shape[1] + 1 for weight, _ in terms)) * sizes)
+    count = roundings + sum(weight.shape[1] + 1 for weight, _ in terms)
+    return Forms(rows, sizes, errors + rounding_share(count) * sizes)
 
 
 def _constants(values: Vector, width: int) -> Vector:

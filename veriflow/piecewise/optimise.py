@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from .bounds import Bounds, LinearBounds, Regions, Relaxation, backward_rows, rounding_share, symbolic_bounds
-from .graph import Affine, Graph, Vector, dense
+from .graph import Affine, Graph, Vector, dense, with_rounded_quotients
 
 RATE, DECAY, CHORD = 0.3, 0.97, 0.3
 """Adam's rate over a region, its factor after each step, and the share of the chord to begin with."""
@@ -197,7 +197,7 @@ class _Ascent:
         self.graph, self.region = graph, region
         self.affine = {
             node.output: ([(name, torch.from_numpy(dense(w))) for name, w in node.terms], torch.from_numpy(node.bias))
-            for node in graph.nodes
+            for node in with_rounded_quotients(graph).nodes
             if isinstance(node, Affine)
         }
         points = region.vertices

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bounds import Bounds, Regions, Relaxation
-from .graph import Affine, Graph, Relu, Vector, dense
+from .graph import Affine, Graph, Relu, Vector, dense, with_rounded_quotients
 from .optimise import ENOUGH, Exclusion, proved
 
 Single = NDArray[np.float32]
@@ -55,7 +55,7 @@ class PieceAscent:
         self.places = graph.unit_places
         self.affine = {
             node.output: ([(name, _single(dense(weight))) for name, weight in node.terms], _single(node.bias))
-            for node in graph.nodes
+            for node in with_rounded_quotients(graph).nodes
             if isinstance(node, Affine)
         }
         self.vertices = None if region.vertices is None else _single(region.vertices)

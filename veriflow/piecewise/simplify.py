@@ -1,13 +1,14 @@
 """Smaller graphs that compute the same: units of known phase folded away, what nothing reads dropped, maps fused.
 
 Only `fuse_affine` multiplies weights, and says what that may change. Otherwise every constant of the new graph is one
-of the old, a zero or a one.
+of the old, a zero or a one, and rows keep their divisors.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,7 @@ class _Folding:
             # the sum of two weights would be rounded
             source = self._entries(name, np.arange(self.sizes[name])) if name in terms else name
             terms[source] = weight
-        self._add(Affine(node.output, tuple(terms.items()), node.bias))
+        self._add(replace(node, terms=tuple(terms.items())))
         self.parts[node.output] = [(node.output, np.arange(len(node.bias)))]
 
     def _narrowed(self, reader: str, name: str, weight: Matrix) -> tuple[str, Matrix]:
@@ -102,8 +103,7 @@ class _Folding:
         """Some entries of a new tensor as a tensor of their own."""
         node = self.nodes.get(name)
         if isinstance(node, Affine):
-            terms = tuple((source, weight[chosen]) for source, weight in node.terms)
-            return self._add(Affine(self._unused(name), terms, node.bias[chosen]))
+            return self._add(node.chosen(self._unused(name), chosen))
         terms = ((name, identity(self.sizes[name])[chosen]),)
         return self._add(Affine(self._unused(name), terms, np.zeros(len(chosen))))
 
@@ -131,23 +131,28 @@ def join_shifts(graph: Graph) -> Graph:
             continue
         terms = tuple((source.get(name, name), weight) for name, weight in node.terms)
         if not _is_shift(node):
-            nodes[node.output] = Affine(node.output, terms, node.bias)
+            nodes[node.output] = replace(node, terms=terms)
             continue
         before = nodes.get(terms[0][0])
         if node.output != graph.output and not node.bias.any():
             source[node.output] = terms[0][0]
             readers[terms[0][0]] += readers[node.output] - 1
-        elif isinstance(before, Affine) and readers[before.output] == 1 and not (before.bias * node.bias).any():
+        elif isinstance(before, Affine) and readers[before.output] == 1 and _adds_exactly(before, node.bias):
             del nodes[before.output]
-            nodes[node.output] = Affine(node.output, before.terms, before.bias + node.bias)
+            nodes[node.output] = replace(before, output=node.output, bias=before.bias + node.bias)
         else:
-            nodes[node.output] = Affine(node.output, terms, node.bias)
+            nodes[node.output] = replace(node, terms=terms)
     return Graph(graph.input, graph.input_size, tuple(nodes.values()), graph.output)
+
+
+def _adds_exactly(node: Affine, shift: Vector) -> bool:
+    """Whether the shift can become a part of the map's bias: no sum is rounded, and nothing is divided that was not."""
+    return not shift.any() if node.divisor is not None else not ((node.bias != 0) & (shift != 0)).any()
 
 
 def _is_shift(node: Affine) -> bool:
     """Whether the node only adds a constant to one tensor."""
-    if len(node.terms) != 1 or not sparse.issparse(weight := node.terms[0][1]):
+    if node.divisor is not None or len(node.terms) != 1 or not sparse.issparse(weight := node.terms[0][1]):
         return False
     rows, columns = weight.shape
     return bool(rows == columns == weight.nnz and abs(weight - identity(rows)).sum() == 0)
@@ -173,16 +178,17 @@ def drop_dead_units(graph: Graph, keep: Collection[str] = ()) -> Graph:
         if isinstance(node, Relu):
             nodes.append(node)
             continue
+        kept = node.chosen(node.output, rows)
         terms: list[tuple[str, Matrix]] = []
-        for name, weight in node.terms:
-            part = weight[rows][:, live[name]] if name in live else None
+        for name, weight in kept.terms:
+            part = weight[:, live[name]] if name in live else None
             if part is not None and part.shape[1]:
                 terms.append((name, part))
         nothing = (
             graph.input,
             sparse.csr_array((int(rows.sum()), graph.input_size)),
         )  # a constant, batched like others
-        nodes.append(Affine(node.output, tuple(terms) or (nothing,), node.bias[rows]))
+        nodes.append(replace(kept, terms=tuple(terms) or (nothing,)))
     return Graph(graph.input, graph.input_size, tuple(nodes), graph.output)
 
 
@@ -195,7 +201,7 @@ def _columns_read(node: Node, rows: NDArray[np.bool_]) -> list[tuple[str, NDArra
 def fuse_affine(graph: Graph, bounds: Bounds) -> tuple[Graph, dict[str, Vector]]:
     """A graph whose affine maps read only the input and outputs of ReLUs, and how far its tensors may be from the given ones.
 
-    Products of weights are taken in float64. Where a map W of n inputs reads t = M v + m, the product is off by at most
+    Products of weights are taken in float64, as are quotients, each off by at most `DIVIDED` units of roundoff. Where a map W of n inputs reads t = M v + m, the product is off by at most
     γ_n |W| |M| (Higham, *Accuracy and Stability of Numerical Algorithms*, eq. 3.13), and what t itself is off by passes
     through |W|; a ReLU enlarges no difference.
 
@@ -237,8 +243,9 @@ class _Fusing:
 
     def _fused(self, node: Affine) -> tuple[dict[str, Vector], Vector]:
         terms: dict[str, Vector] = {}
-        bias, size, passed, count = node.bias, np.abs(node.bias), np.zeros(len(node.bias)), len(node.terms) + 1
-        for name, weight in node.terms:
+        bias, count = node.rounded.bias, len(node.terms) + 1 + node.roundings
+        size, passed = np.abs(bias), np.zeros(len(bias))
+        for name, weight in node.rounded.terms:
             inner, inner_bias = self.maps.get(name, ({name: None}, np.zeros(self.graph.sizes[name])))
             for source, matrix in inner.items():
                 part = dense(weight if matrix is None else weight @ matrix)
@@ -247,7 +254,8 @@ class _Fusing:
             size = size + abs(weight) @ self._size(name)
             passed = passed + abs(weight) @ self.deviations[name]
             count += weight.shape[1]
-        if len(terms) < len(node.terms) or any(name in self.maps for name in node.inputs):  # else nothing was computed
+        computed = len(terms) < len(node.terms) or any(name in self.maps for name in node.inputs)
+        if computed or node.divisor is not None:
             passed = passed + 2 * rounding_share(2 * count) * size
         self.deviations[node.output] = (1 + 1e-9) * passed
         return terms, bias
