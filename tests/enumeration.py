@@ -94,7 +94,11 @@ def _affine(node: Affine, tensors: dict[str, list[Form]]) -> list[Form]:
         for i, j in np.argwhere(dense):
             c = Fraction(float(dense[i, j]))
             found[i] = [a + c * b for a, b in zip(found[i], tensors[name][j], strict=True)]
-    return [tuple(row) for row in found]
+    if node.divisor is None:
+        return [tuple(row) for row in found]
+    assert node.divisor.is_exact, "a root between two floats is no number"
+    divisors = map(Fraction, node.divisor.low.tolist())
+    return [tuple(value / s for value in row) for row, s in zip(found, divisors, strict=True)]
 
 
 def _value(form: Form, point: list[Fraction]) -> Fraction:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from veriflow.piecewise import evaluate
-from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, compose, dense, identity
+from veriflow.piecewise.graph import Affine, Divisor, Graph, Node, Relu, Vector, compose, dense, identity
 from veriflow.properties import Property, classified_as, formula_property, output_between, y
 from veriflow.query import Query, network_query
 from veriflow.regions import Ball, Box, Product, Region
@@ -146,4 +146,19 @@ def in_other_units(query: Query, power: int, seed: int) -> Query:
         else node
         for node in graph.nodes
     )
+    return replace(query, graph=Graph(graph.input, graph.input_size, nodes, graph.output))
+
+
+def with_divisors(query: Query, seed: int, *, roots: bool = False) -> Query:
+    """The query with constants of all 53 bits whose every map is divided, by floats or by roots that are none."""
+    rng = np.random.default_rng(seed)
+
+    def divided(node: Affine) -> Affine:
+        squares = [Fraction(float(v)) for v in rng.uniform(0.3, 3.0, len(node.bias))]
+        known = Divisor.of(rng.uniform(0.6, 1.7, len(node.bias)))
+        terms = tuple((name, weight * (1 + 2.0**-40)) for name, weight in node.terms)
+        return Affine(node.output, terms, node.bias * (1 - 2.0**-45), Divisor.roots(squares) if roots else known)
+
+    graph = query.graph
+    nodes = tuple(divided(node) if isinstance(node, Affine) else node for node in graph.nodes)
     return replace(query, graph=Graph(graph.input, graph.input_size, nodes, graph.output))

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_queries import PROPERTIES, REGIONS, exact, inside_points, small_query
+from small_queries import PROPERTIES, REGIONS, exact, inside_points, small_query, with_divisors
 
 from exporters import highs_model, milp_model, milp_text, query_from_bytes, query_to_bytes, to_marabou
 from exporters import query_file as query_file_module
 from veriflow.errors import QueryError, StorageError, VeriflowError
 from veriflow.piecewise import evaluate_exact, symbolic_bounds
-from veriflow.piecewise.graph import Relu, dense
+from veriflow.piecewise.graph import Affine, Relu, dense
 from veriflow.query import Query
 from veriflow.regions import Ball, Box, Product, Region
 
@@ -72,6 +72,17 @@ def test_a_query_comes_back_bit_for_bit(region: str, prop: str) -> None:
             assert np.array_equal(ours.bias, theirs.bias)
             for (_, one), (_, other) in zip(ours.terms, theirs.terms, strict=True):
                 assert np.array_equal(dense(one), dense(other))
+
+
+def test_divisors_come_back_bit_for_bit() -> None:
+    query = small_query("box", "largest")
+    divided = with_divisors(query, 0, roots=True)
+    back = query_from_bytes(query_to_bytes(divided))
+    for ours, theirs in zip(divided.graph.nodes, back.graph.nodes, strict=True):
+        if isinstance(ours, Affine) and isinstance(theirs, Affine):
+            assert ours.divisor is not None and theirs.divisor is not None
+            assert np.array_equal(ours.divisor.low, theirs.divisor.low)
+            assert np.array_equal(ours.divisor.high, theirs.divisor.high)
 
 
 @settings(max_examples=200, deadline=None)
