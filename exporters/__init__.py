@@ -1,22 +1,25 @@
 """The border: everything other tools read or write."""
 
-from .bundle import write_bundle
-from .marabou_query import to_marabou
-from .milp_files import highs_model, milp_text
-from .milp_model import MilpModel, milp_model
-from .onnx_graph import EndingKind
-from .onnx_model import graph_to_onnx
-from .onnx_reader import Ending, LogitEnding, OnnxNetwork, Port, read_logits, read_network, read_onnx
-from .onnx_session import run_onnx
-from .paired_chain import paired_chain
-from .portable_form import PortableForm, portable_form
-from .query_file import query_from_bytes, query_to_bytes
-from .shifted_chain import shifted_chain
-from .smtlib_script import input_symbols, query_formula, to_smtlib
-from .tool_commands import DEFAULT_FORMS, FORMS, TOOLS, forms_for
-from .vnnlib_networks import linear_form, two_networks
-from .vnnlib_reader import parse_vnnlib, read_vnnlib
-from .vnnlib_spec import to_vnnlib1, to_vnnlib2
+from veriflow.lazy_imports import LazyImports
+
+with LazyImports(__name__):
+    from .bundle import write_bundle
+    from .marabou_query import to_marabou
+    from .milp_files import highs_model, milp_text
+    from .milp_model import MilpModel, milp_model
+    from .onnx_graph import EndingKind
+    from .onnx_model import graph_to_onnx
+    from .onnx_reader import Ending, LogitEnding, OnnxNetwork, Port, read_logits, read_network, read_onnx
+    from .onnx_session import run_onnx
+    from .paired_chain import paired_chain
+    from .portable_form import PortableForm, portable_form
+    from .query_file import query_from_bytes, query_to_bytes
+    from .shifted_chain import shifted_chain
+    from .smtlib_script import input_symbols, query_formula, to_smtlib
+    from .tool_commands import DEFAULT_FORMS, FORMS, TOOLS, forms_for
+    from .vnnlib_networks import linear_form, two_networks
+    from .vnnlib_reader import parse_vnnlib, read_vnnlib
+    from .vnnlib_spec import to_vnnlib1, to_vnnlib2
 
 __all__ = [
     "DEFAULT_FORMS",

@@ -12,7 +12,8 @@ from veriflow.errors import DataError, ModelError, StorageError, TrainingError, 
 from veriflow.flow import USFlow
 from veriflow.objective import Objective
 from veriflow.storage import load_flow, save_flow
-from veriflow.training import TrainingOptions, fit
+from veriflow.training import fit
+from veriflow.training_options import TrainingOptions
 
 QUICK = TrainingOptions(steps=120, batch_size=64, validate_every=20, learning_rate=5e-3)
 

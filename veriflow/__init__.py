@@ -3,10 +3,9 @@
 Names are imported when they are first used: ``import veriflow`` alone costs nothing.
 """
 
-import importlib
-from typing import TYPE_CHECKING
+from .lazy_imports import LazyImports
 
-if TYPE_CHECKING:
+with LazyImports(__name__):
     from .bases import BASES, RadialBase, make_base
     from .compression import compress
     from .data import Table, read_table
@@ -39,18 +38,9 @@ if TYPE_CHECKING:
     from .restriction import restricted_queries, specification_queries
     from .specification import Specification
     from .storage import load_flow, save_flow
-    from .training import History, TrainingOptions, fit
-else:
-
-    def __getattr__(name: str) -> object:
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
-
+    from .training import History, fit
+    from .training_options import TrainingOptions
+    from .trimmed_sets import TrimmedLevelSet, trimmed_level_set
 
 __all__ = [
     "BASES",
@@ -100,51 +90,3 @@ __all__ = [
     "y",
 ]
 __version__ = "0.1.0"
-
-_HOMES = {
-    "BASES": "bases",
-    "Ball": "regions",
-    "Box": "regions",
-    "Calibration": "level_sets",
-    "Flow": "flow",
-    "History": "training",
-    "LevelSet": "level_sets",
-    "Product": "regions",
-    "Property": "properties",
-    "Query": "query",
-    "RadialBase": "bases",
-    "Relation": "relations",
-    "Specification": "specification",
-    "Table": "data",
-    "TrainingOptions": "training",
-    "TrimmedLevelSet": "trimmed_sets",
-    "USFlow": "flow",
-    "VeriflowError": "errors",
-    "abstains_outside": "relations",
-    "calibrated_level_set": "level_sets",
-    "classified_as": "properties",
-    "compress": "compression",
-    "confident": "properties",
-    "equivalent": "relations",
-    "fair": "relations",
-    "fit": "training",
-    "flow_query": "query",
-    "formula_property": "properties",
-    "lipschitz": "relations",
-    "load_flow": "storage",
-    "make_base": "bases",
-    "monotone": "relations",
-    "network_query": "query",
-    "never_confident": "properties",
-    "never_confidently_wrong": "properties",
-    "output_between": "properties",
-    "parse_property": "property_text",
-    "read_table": "data",
-    "restricted_queries": "restriction",
-    "robust": "relations",
-    "same_decision": "relations",
-    "save_flow": "storage",
-    "specification_queries": "restriction",
-    "trimmed_level_set": "trimmed_sets",
-    "y": "properties",
-}

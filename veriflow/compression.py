@@ -24,7 +24,8 @@ from .errors import ModelError
 from .flow import USFlow
 from .grids import MOST_BITS, grid_steps, on_grid
 from .recalibration import recalibrate
-from .training import TrainingOptions, split, tune
+from .training import split, tune
+from .training_options import TrainingOptions
 
 
 def compress(

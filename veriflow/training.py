@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from .checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoint
 from .data import dequantise, split_rows, standardisation
@@ -23,60 +23,10 @@ from .errors import DataError, TrainingError
 from .flow import USFlow
 from .objective import Objective
 from .stability import Stability
+from .training_options import TrainingOptions
 
 SMALL = 1_000_000
 """Number of parameters below which training uses one CPU thread."""
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train.
-
-    Attributes:
-        steps: optimiser steps at most.
-        batch_size: rows for one step; the rows are shuffled anew in every pass.
-        learning_rate: Adam's, at the start; it falls to zero along half a cosine.
-        prior_sigma: deviation of log|det| under the determinant prior; None for plain maximum likelihood.
-        validation: share of the rows that is kept for early stopping and for choosing the best step.
-        validate_every: steps between two validations.
-        patience: validations without a better NLL after which training stops.
-        clip: largest norm of the gradient.
-        seed: of the split, the shuffling and the start.
-        stability: nats that a ReLU may cost where it is not stable over the latent ball of mass ``stability_mass``
-            (`Stability`); zero for no such penalty, which is the fastest.
-        stability_mass: of the ball: that of the level sets on which something is to be proved.
-    """
-
-    steps: int = 3000
-    batch_size: int = 256
-    learning_rate: float = 3e-3
-    prior_sigma: float | None = 1.0
-    validation: float = 0.1
-    validate_every: int = 50
-    patience: int = 20
-    clip: float = 10.0
-    seed: int = 0
-    stability: float = 0.0
-    stability_mass: float = 0.9
-
-    def __post_init__(self) -> None:
-        positive: dict[str, float] = {
-            "number of steps": self.steps,
-            "batch size": self.batch_size,
-            "validation interval": self.validate_every,
-        }
-        positive |= {"patience": self.patience, "learning rate": self.learning_rate, "clip": self.clip}
-        if self.prior_sigma is not None:
-            positive["prior sigma"] = self.prior_sigma
-        for name, value in positive.items():
-            if not (math.isfinite(value) and value > 0):
-                raise TrainingError(f"expected a positive {name}; got {value}")
-        if not 0 < self.validation < 1:
-            raise TrainingError(f"expected a validation share between 0 and 1; got {self.validation}")
-        if not (math.isfinite(self.stability) and self.stability >= 0):
-            raise TrainingError(f"expected a stability of zero or more nats; got {self.stability}")
-        if not 0 < self.stability_mass < 1:
-            raise TrainingError(f"expected a stability mass between 0 and 1; got {self.stability_mass}")
 
 
 @dataclass

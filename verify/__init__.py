@@ -1,22 +1,25 @@
 """Answers: engines, replayed witnesses, certified mass."""
 
-from .box_splitting import RadialSearch
-from .certify import Certificate, certify
-from .engines import ENGINES, EngineInfo, engine, solver, verify
-from .external import ExternalTool
-from .output_range import OutputRange, RangeEnd, output_range
-from .reduction import Reduction, reduce_query
-from .replay import replay
-from .rounding import RoundedWitness, rounded_witness
-from .several import AUTO, Answers, verify_with
-from .tool_names import external_tool, found_tools
-from .tool_process import MEMORY_LIMIT
-from .trimming import trimmed_for_proof
-from .union import JointAnswers, verify_all
-from .verdict import Outcome, Verdict, Witness
-from .verdict_curve import verdict_at, verdict_curve
-from .violation_bounds import ViolationBounds, violation_bounds
-from .violation_probability import is_countable, violation_probability, violations_in_data
+from veriflow.lazy_imports import LazyImports
+
+with LazyImports(__name__):
+    from .box_splitting import RadialSearch
+    from .certify import Certificate, certify
+    from .engines import ENGINES, EngineInfo, engine, solver, verify
+    from .external import ExternalTool
+    from .output_range import OutputRange, RangeEnd, output_range
+    from .reduction import Reduction, reduce_query
+    from .replay import replay
+    from .rounding import RoundedWitness, rounded_witness
+    from .several import AUTO, Answers, verify_with
+    from .tool_names import external_tool, found_tools
+    from .tool_process import MEMORY_LIMIT
+    from .trimming import trimmed_for_proof
+    from .union import JointAnswers, verify_all
+    from .verdict import Outcome, Verdict, Witness
+    from .verdict_curve import verdict_at, verdict_curve
+    from .violation_bounds import ViolationBounds, violation_bounds
+    from .violation_probability import is_countable, violation_probability, violations_in_data
 
 __all__ = [
     "AUTO",

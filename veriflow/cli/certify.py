@@ -9,29 +9,34 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from verify import Certificate, ViolationBounds, trimmed_for_proof, verdict_curve, violation_bounds
-from verify import certify as search
-from verify.progress import progress_text
-
-from ..box_masses import check_box_masses
 from ..errors import QueryError
-from ..query import Query
-from ..regions import Ball
-from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
-from .inputs import ClassOption, DataOption, LabelOption, read_rows
+from ..lazy_imports import LazyImports
 from .long_runs import long_run
-from .mass_bars import checked_picture, mass_bar, write_mass_plot
-from .output import Document, ExitCode, JsonOption, facts, show
-from .question import (
+from .options import (
+    ClassOption,
+    DataOption,
     FlowOption,
+    LabelOption,
     MassOption,
     NetworkOption,
     PropertyOption,
     RadiusOption,
     TrimOption,
-    ask,
-    trim_limit,
 )
+from .output import Document, ExitCode, JsonOption, facts, show
+
+with LazyImports(__name__) as imports:
+    from verify import Certificate, ViolationBounds, trimmed_for_proof, verdict_curve, violation_bounds
+    from verify import certify as search
+    from verify.progress import progress_text
+
+    from ..box_masses import check_box_masses
+    from ..query import Query
+    from ..regions import Ball
+    from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
+    from .inputs import read_rows
+    from .mass_bars import checked_picture, mass_bar, write_mass_plot
+    from .question import ask, trim_limit
 
 FARTHEST_MASS = 0.999
 CURVE = (*(step / 20 for step in range(1, 20)), 0.99)
@@ -41,6 +46,7 @@ CHOOSING = 0.1
 """Share of the time in which --trim auto may try limits."""
 
 
+@imports.on_call
 def certify(
     *,
     flow: FlowOption,

@@ -10,28 +10,24 @@ from typing import Annotated
 
 import typer
 
-from verify import Outcome, verify_all
-
-from .. import compression
 from ..errors import QueryError
-from ..proof_cost import proof_cost
-from ..storage import load_flow, save_flow
-from ..training import TrainingOptions, split
-from .inputs import (
-    ClassOption,
-    LabelOption,
-    ModelArgument,
-    SeedOption,
-    StabilityOption,
-    TableArgument,
-    check_folder,
-    read_rows,
-    split_list,
-)
+from ..lazy_imports import LazyImports
+from ..training_options import TrainingOptions
+from .options import ClassOption, LabelOption, ModelArgument, SeedOption, StabilityOption, TableArgument
 from .output import Document, JsonOption, cell, facts, grid, show
-from .question import ask
+
+with LazyImports(__name__) as imports:
+    from verify import Outcome, verify_all
+
+    from .. import compression
+    from ..proof_cost import proof_cost
+    from ..storage import load_flow, save_flow
+    from ..training import split
+    from .inputs import check_folder, read_rows, split_list
+    from .question import ask
 
 
+@imports.on_call
 def compress(
     *,
     model: ModelArgument,

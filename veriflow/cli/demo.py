@@ -10,37 +10,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from exporters import graph_to_onnx, read_onnx
-from verify import RadialSearch
-
-from ..files import write_atomically
-from ..piecewise import Graph, lower_network
-from ..statistics import Proportion
-from ..storage import save_flow
-from ..training import TrainingOptions
-from . import demo_files as files
-from .demo_models import (
-    BLOCKS,
-    HIDDEN,
-    LABELS,
-    WIDTH,
-    ClassModel,
-    Data,
-    accuracy,
-    load_data,
-    train_class_model,
-    train_classifier,
-)
-from .demo_page import render_page
-from .demo_rows import CLAIMS, Claim, DemoRow, certified_text, compute_row, failure_table, percent
-from .inputs import SeedOption
+from ..lazy_imports import LazyImports
+from ..training_options import TrainingOptions
+from .options import SeedOption
 from .output import Document, JsonOption, console, facts, grid, show
+
+with LazyImports(__name__) as imports:
+    import torch
+
+    from exporters import graph_to_onnx, read_onnx
+    from verify import RadialSearch
+
+    from ..files import write_atomically
+    from ..piecewise import Graph, lower_network
+    from ..statistics import Proportion
+    from ..storage import save_flow
+    from . import demo_files as files
+    from .demo_models import (
+        BLOCKS,
+        HIDDEN,
+        LABELS,
+        WIDTH,
+        ClassModel,
+        Data,
+        accuracy,
+        load_data,
+        train_class_model,
+        train_classifier,
+    )
+    from .demo_page import render_page
+    from .demo_rows import CLAIMS, Claim, DemoRow, certified_text, compute_row, failure_table, percent
 
 OUTPUT = Path("demo-output")
 
@@ -90,6 +94,7 @@ def demo(
         show(results, as_json)
 
 
+@imports.on_call
 def run_demo(output: Path, options: DemoOptions, screen: Console) -> dict[str, Document]:
     """Train, certify, print each row as it is finished, write all files and return what ``results.json`` holds.
 

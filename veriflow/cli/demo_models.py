@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from ..flow import USFlow
 from ..piecewise import Graph, evaluate
 from ..statistics import Fit, kolmogorov_smirnov
-from ..training import History, TrainingOptions, fit
+from ..training import History, fit
+from ..training_options import TrainingOptions
 
 LABELS = {"benign": 1, "malignant": 0}
 """Class → the classifier's output for it, as in scikit-learn."""

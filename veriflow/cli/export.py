@@ -8,24 +8,22 @@ from typing import Annotated
 
 import typer
 
-from exporters import DEFAULT_FORMS, TOOLS, forms_for, write_bundle
-from verify import reduce_query
+from exporters import DEFAULT_FORMS, TOOLS, forms_for
 
-from ..query import Query
-from .inputs import split_list
+from ..lazy_imports import LazyImports
+from .options import FlowOption, MassOption, NetworkOption, PropertyOption, RadiusOption, TrimOption
 from .output import Document, JsonOption, facts, show
-from .question import (
-    FlowOption,
-    MassOption,
-    NetworkOption,
-    PropertyOption,
-    RadiusOption,
-    TrimOption,
-    ask,
-    trimmed_entry,
-)
+
+with LazyImports(__name__) as imports:
+    from exporters import write_bundle
+    from verify import reduce_query
+
+    from ..query import Query
+    from .inputs import split_list
+    from .question import ask, trimmed_entry
 
 
+@imports.on_call
 def export(
     *,
     flow: FlowOption,

@@ -7,30 +7,27 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from .. import training
-from ..bases import BASES, make_base
-from ..data import Table, dequantise, read_table, split_rows
-from ..flow import USFlow
-from ..statistics import Fit, kolmogorov_smirnov
-from ..storage import save_flow
-from ..training import TrainingOptions
-from .inputs import (
-    ClassOption,
-    LabelOption,
-    SeedOption,
-    StabilityOption,
-    TableArgument,
-    check_folder,
-    split_list,
-    whole_numbers,
-)
+from ..lazy_imports import LazyImports
+from ..training_options import TrainingOptions
 from .long_runs import interrupted, say_resumed
+from .options import ClassOption, LabelOption, SeedOption, StabilityOption, TableArgument
 from .output import Document, JsonOption, facts, show
 
+with LazyImports(__name__) as imports:
+    import torch
 
+    from .. import training
+    from ..bases import make_base
+    from ..data import Table, dequantise, read_table, split_rows
+    from ..flow import USFlow
+    from ..statistics import Fit, kolmogorov_smirnov
+    from ..storage import save_flow
+    from .inputs import check_folder, split_list, whole_numbers
+
+
+@imports.on_call
 def fit(
     *,
     table: TableArgument,
@@ -43,7 +40,13 @@ def fit(
     ] = None,
     blocks: Annotated[int, typer.Option(min=0, help="Coupling blocks; 0 gives an affine flow.")] = 4,
     hidden: Annotated[str, typer.Option(metavar="N,N,…", help="Widths of the conditioners' hidden layers.")] = "32,32",
-    base: Annotated[str, typer.Option(help=f"One of {', '.join(BASES)}.")] = "gamma-mixture",
+    base: Annotated[
+        str,
+        typer.Option(
+            help="One of exponential, free-gamma-mixture, gamma-mixture, lognormal, lognormal-mixture, normal, uniform-ball, "
+            "weibull, weibull-mixture."
+        ),
+    ] = "gamma-mixture",
     p: Annotated[float | None, typer.Option(metavar="1|2|inf", help="Norm of the base; its own by default.")] = None,
     components: Annotated[int | None, typer.Option(help="Components of a mixture base; 4 by default.")] = None,
     householder: Annotated[int, typer.Option(min=0, help="Reflections before each block.")] = 0,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 
-import torch
-
-from ..norm_laws import MixtureLaw, NormLaw
-from ..storage import load_flow
-from .inputs import ModelArgument
+from ..lazy_imports import LazyImports
+from .options import ModelArgument
 from .output import Document, JsonOption, cell, facts, grid, show
+
+with LazyImports(__name__) as imports:
+    import torch
+
+    from ..norm_laws import MixtureLaw, NormLaw
+    from ..storage import load_flow
 
 MASSES = (0.1, 0.5, 0.9, 0.95, 0.99)
 
 
+@imports.on_call
 def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     """Describe a flow: its shape, the learned law of the latent norm, and its level sets.
 

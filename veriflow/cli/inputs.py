@@ -1,31 +1,17 @@
-"""What several commands take: models and tables."""
+"""What commands read: models and tables."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import typer
 from torch import Tensor
 
 from ..data import read_table
 from ..errors import ModelError, StorageError
 from ..flow import USFlow
-
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A flow that `veriflow fit` wrote.")]
-TableArgument = Annotated[Path, typer.Argument(metavar="TABLE", help="Rows: .csv, .parquet, .npz or .npy.")]
-DataOption = Annotated[Path | None, typer.Option("--data", metavar="TABLE", help="Rows to count on: .csv, .parquet, …")]
-LabelOption = Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="The column of classes.")]
-ClassOption = Annotated[str | None, typer.Option("--class", help="Use the rows of this class only; needs --label.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Of the random numbers.")]
-
-StabilityOption = Annotated[
-    float,
-    typer.Option(metavar="NATS", help="What a ReLU may cost that is unstable over the level set; 0: no such penalty."),
-]
 
 
 def check_folder(output: Path) -> None:

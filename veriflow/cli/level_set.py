@@ -8,16 +8,21 @@ from typing import Annotated
 import typer
 
 from ..errors import RegionError
-from ..level_sets import calibrated_level_set
-from ..statistics import clopper_pearson
-from ..storage import load_flow
-from ..trimmed_sets import trimmed_level_set
-from .findings import proportion_entry
-from .inputs import ClassOption, DataOption, LabelOption, ModelArgument, read_rows
+from ..lazy_imports import LazyImports
+from .options import ClassOption, DataOption, LabelOption, ModelArgument, TrimOption
 from .output import Document, JsonOption, facts, show
-from .question import TrimOption, trim_limit, trimmed_entry
+
+with LazyImports(__name__) as imports:
+    from ..level_sets import calibrated_level_set
+    from ..statistics import clopper_pearson
+    from ..storage import load_flow
+    from ..trimmed_sets import trimmed_level_set
+    from .findings import proportion_entry
+    from .inputs import read_rows
+    from .question import trim_limit, trimmed_entry
 
 
+@imports.on_call
 def level_set(
     *,
     model: ModelArgument,

@@ -6,21 +6,25 @@ from typing import Annotated
 
 import typer
 
-from exporters import read_onnx
-from verify import RangeEnd
-from verify import output_range as search
-
 from ..errors import RegionError
-from ..properties import formula_property
-from ..property_text import parse_score
-from ..query import Query, flow_query
-from ..regions import Ball
-from ..storage import load_flow
-from .findings import witness_entry, witness_table
+from ..lazy_imports import LazyImports
+from .options import FlowOption, MassOption, NetworkOption, RadiusOption
 from .output import Document, ExitCode, JsonOption, facts, show
-from .question import FlowOption, MassOption, NetworkOption, RadiusOption
+
+with LazyImports(__name__) as imports:
+    from exporters import read_onnx
+    from verify import RangeEnd
+    from verify import output_range as search
+
+    from ..properties import formula_property
+    from ..property_text import parse_score
+    from ..query import Query, flow_query
+    from ..regions import Ball
+    from ..storage import load_flow
+    from .findings import witness_entry, witness_table
 
 
+@imports.on_call
 def output_range(
     *,
     flow: FlowOption,

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from exporters import read_logits, read_onnx, read_vnnlib
 
@@ -23,38 +20,8 @@ from ..restriction import restricted_queries, specification_queries
 from ..specification import Specification
 from ..storage import load_flow
 from ..trimmed_sets import TrimmedLevelSet, trimmed_level_set
+from .options import LATENT_TO_DATA
 from .output import Document
-
-FlowOption = Annotated[Path, typer.Option("--flow", metavar="MODEL", help="A flow that `veriflow fit` wrote.")]
-NetworkOption = Annotated[Path, typer.Option("--network", metavar="FILE", help="The network under test, as ONNX.")]
-PropertyOption = Annotated[
-    str,
-    typer.Option(
-        "--property",
-        metavar="TEXT|FILE",
-        help="What must hold, such as `y[1] - y[0] >= 0.5 | y[1] >= 2`, `classified_as(1)` or `robust(0.1, inf)`; or a "
-        "VNN-LIB file, NAME.vnnlib, of what must not happen.",
-    ),
-]
-MassOption = Annotated[float | None, typer.Option("--mass", help="Look at the most probable set of this mass.")]
-RadiusOption = Annotated[float | None, typer.Option("--radius", help="Look at latents up to this norm instead.")]
-TrimOption = Annotated[
-    str | None,
-    typer.Option(
-        "--trim",
-        metavar="T|auto",
-        help="Instead of the level set, a set of the same mass with no latent coordinate beyond T: less extended, but not "
-        "the most probable one.",
-    ),
-]
-DirectionOption = Annotated[
-    str,
-    typer.Option(
-        metavar="latent-to-data|data-to-latent",
-        help="For a property file: search the level set for data in the file's boxes, or the boxes for data of the level set.",
-    ),
-]
-LATENT_TO_DATA = "latent-to-data"
 
 
 @dataclass(frozen=True)

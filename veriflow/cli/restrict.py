@@ -7,12 +7,9 @@ from typing import Annotated
 
 import typer
 
-from exporters import write_bundle
-
 from ..errors import PropertyError
-from .export import numbered
-from .output import Document, JsonOption, facts, show
-from .question import (
+from ..lazy_imports import LazyImports
+from .options import (
     LATENT_TO_DATA,
     DirectionOption,
     FlowOption,
@@ -21,12 +18,17 @@ from .question import (
     PropertyOption,
     RadiusOption,
     TrimOption,
-    ask,
-    is_property_file,
-    trimmed_entry,
 )
+from .output import Document, JsonOption, facts, show
+
+with LazyImports(__name__) as imports:
+    from exporters import write_bundle
+
+    from .export import numbered
+    from .question import ask, is_property_file, trimmed_entry
 
 
+@imports.on_call
 def restrict(
     *,
     flow: FlowOption,

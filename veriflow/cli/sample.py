@@ -7,15 +7,20 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from ..data import write_table
-from ..storage import load_flow
-from .inputs import ModelArgument, SeedOption
+from ..lazy_imports import LazyImports
+from .options import ModelArgument, SeedOption
 from .output import Document, JsonOption, facts, show
 
+with LazyImports(__name__) as imports:
+    import torch
 
+    from ..data import write_table
+    from ..storage import load_flow
+
+
+@imports.on_call
 def sample(
     *,
     model: ModelArgument,

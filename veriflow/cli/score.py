@@ -5,20 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 import typer
 
-from ..data import write_table
-from ..statistics import kolmogorov_smirnov
-from ..storage import load_flow
-from .inputs import ClassOption, LabelOption, ModelArgument, TableArgument, read_rows
+from ..lazy_imports import LazyImports
+from .options import ClassOption, LabelOption, ModelArgument, TableArgument
 from .output import Document, JsonOption, facts, show
+
+with LazyImports(__name__) as imports:
+    import numpy as np
+    import torch
+
+    from ..data import write_table
+    from ..statistics import kolmogorov_smirnov
+    from ..storage import load_flow
+    from .inputs import read_rows
 
 COLUMNS = ("log_density", "latent_norm", "level_mass")
 MASSES = (0.5, 0.9, 0.99)
 
 
+@imports.on_call
 def score(
     *,
     model: ModelArgument,

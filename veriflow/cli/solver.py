@@ -9,15 +9,20 @@ from typing import Annotated
 
 import typer
 
-from exporters import read_vnnlib, run_onnx
-from verify import Outcome, Witness, verify_all
-from verify.engines import check_time
+from verify.verdict import Outcome
 
 from ..errors import PropertyError
-from ..piecewise import evaluate_exact
-from ..query import Query
-from ..specification import Specification
-from .question import network_files, queries_on_files
+from ..lazy_imports import LazyImports
+
+with LazyImports(__name__) as imports:
+    from exporters import read_vnnlib, run_onnx
+    from verify import Witness, verify_all
+    from verify.engines import check_time
+
+    from ..piecewise import evaluate_exact
+    from ..query import Query
+    from ..specification import Specification
+    from .question import network_files, queries_on_files
 
 CAPABILITIES = {
     "--vnnlib-versions": ("1.0", "2.0"),
@@ -46,6 +51,7 @@ solver = typer.Typer(
 
 
 @solver.command("verify")
+@imports.on_call
 def verify_file(
     query: Annotated[Path, typer.Argument(metavar="FILE", help="A VNN-LIB file, 1.0 or 2.0.")],
     network: Annotated[

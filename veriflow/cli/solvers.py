@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from verify import ENGINES, ExternalTool, found_tools
-from verify.tool_names import KINDS
-
+from ..lazy_imports import LazyImports
 from .output import Document, JsonOption, grid, show
+
+with LazyImports(__name__) as imports:
+    from verify import ENGINES, ExternalTool, found_tools
+    from verify.tool_names import KINDS
 
 _BY_PATH = ("smt", "vnnlib2", "vnncomp")
 """Kinds of tools that are named with the path of their program."""
 
 
+@imports.on_call
 def solvers(as_json: JsonOption = False) -> None:
     """List what `verify --with` takes: which solvers are installed, where, what they take, how to get them.
 

@@ -10,28 +10,34 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from verify import AUTO, MEMORY_LIMIT, Answers, Outcome
-from verify import verify_all as decide
+from verify.tool_process import MEMORY_LIMIT
+from verify.verdict import Outcome
 
 from ..errors import RegionError
-from ..query import Query
-from ..regions import Ball
-from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
-from .inputs import ClassOption, DataOption, LabelOption, read_rows, split_list
+from ..lazy_imports import LazyImports
 from .long_runs import long_run
-from .output import Document, ExitCode, JsonOption, facts, grid, show
-from .question import (
+from .options import (
     LATENT_TO_DATA,
+    ClassOption,
+    DataOption,
     DirectionOption,
+    LabelOption,
     MassOption,
     PropertyOption,
     RadiusOption,
     TrimOption,
-    ask,
-    ask_without_flow,
-    single_network,
-    trimmed_entry,
 )
+from .output import Document, ExitCode, JsonOption, facts, grid, show
+
+with LazyImports(__name__) as imports:
+    from verify import Answers
+    from verify import verify_all as decide
+
+    from ..query import Query
+    from ..regions import Ball
+    from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
+    from .inputs import read_rows, split_list
+    from .question import ask, ask_without_flow, single_network, trimmed_entry
 
 EXIT_CODES = {
     Outcome.HOLDS: ExitCode.DONE,
@@ -40,6 +46,7 @@ EXIT_CODES = {
 }
 
 
+@imports.on_call
 def verify(
     *,
     network: Annotated[
@@ -63,7 +70,7 @@ def verify(
             metavar="NAMES",
             help="One or more of `veriflow solvers`, with commas; auto: one engine, then several at once.",
         ),
-    ] = AUTO,
+    ] = "auto",
     wait_for_all: Annotated[
         bool, typer.Option("--all", help="Wait for every solver and compare, instead of stopping at the first answer.")
     ] = False,

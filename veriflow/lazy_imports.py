@@ -1,0 +1,119 @@
+"""Imports that wait until what they name is used, so that help pages and single names come without all the rest."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType, TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_LOCK = threading.RLock()
+"""Held while `__import__` is another one."""
+
+
+class LazyImports:
+    """The imports of one module that wait; to people and type checkers they look like any others.
+
+    ::
+
+        with LazyImports(__name__) as imports:
+            from .flow import Flow
+
+    `Flow` is imported when somebody asks the module for it, ``module.Flow`` or ``from module import Flow``, and is in
+    ``dir(module)`` before. Inside the module it is there once a function under ``@imports.on_call`` was called. A
+    submodule of the same name does not hide it.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = sys.modules[module]
+        self._pending: dict[str, _Pending] = {}
+
+    def __enter__(self) -> LazyImports:
+        _LOCK.acquire()
+        self._import = builtins.__import__
+        builtins.__import__ = self._wait  # type: ignore[assignment]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        builtins.__import__ = self._import
+        _LOCK.release()
+        names = vars(self._module)
+        self._pending = {name: value for name, value in names.items() if isinstance(value, _Pending)}
+        for name in self._pending:
+            del names[name]
+        names["_lazy_imports"] = self
+        self._module.__class__ = _LazyModule
+
+    def on_call(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """The function, which imports what the module waits for before it runs."""
+
+        @functools.wraps(function)
+        def loaded(*args: _P.args, **options: _P.kwargs) -> _R:
+            for name in self._pending:
+                self.value(name)
+            return function(*args, **options)
+
+        return loaded
+
+    @property
+    def names(self) -> list[str]:
+        """What the imports name."""
+        return list(self._pending)
+
+    def value(self, name: str) -> object:
+        """What a name stands for, imported now if it was not before."""
+        names = vars(self._module)
+        if name not in names:
+            names[name] = self._pending[name].value()
+        return names[name]
+
+    def hides(self, name: str, value: object) -> bool:
+        """Whether the value is the module's submodule of the name of something else."""
+        return (
+            name in self._pending
+            and isinstance(value, ModuleType)
+            and value.__name__ == f"{self._module.__name__}.{name}"
+        )
+
+    def _wait(self, name: str, names: dict[str, Any] | None = None, *rest: Any) -> Any:  # noqa: ANN401 - any module
+        if names is not vars(self._module):  # another thread's
+            return self._import(name, names, *rest)
+        return _Pending(functools.partial(self._import, name, names, *rest))
+
+
+class _Pending:
+    """A module, or what it has under a name, that is not imported yet."""
+
+    def __init__(self, load: Callable[[], Any], name: str | None = None) -> None:
+        self.__load, self.__name = load, name
+
+    def __getattr__(self, name: str) -> _Pending:
+        return _Pending(self.__load, name)
+
+    def value(self) -> object:
+        module = self.__load()
+        return module if self.__name is None else getattr(module, self.__name)
+
+
+class _LazyModule(ModuleType):
+    """A module with imports that wait."""
+
+    _lazy_imports: LazyImports
+
+    def __getattr__(self, name: str) -> object:
+        if name not in self._lazy_imports.names:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
+        return self._lazy_imports.value(name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not self._lazy_imports.hides(name, value):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._lazy_imports.names})
