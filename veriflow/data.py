@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .errors import DataError
 from .files import write_atomically
+from .wording import shortened
 
 _ARRAY_PAIRS = (
     ("X", "y"),
@@ -58,6 +59,9 @@ class Table:
     values: NDArray[np.float64]
     features: tuple[str, ...]
     labels: NDArray[np.str_] | None = None
+
+    def __repr__(self) -> str:
+        return f"Table({len(self.values)} rows, features {shortened(', '.join(self.features))})"
 
     @property
     def classes(self) -> tuple[str, ...]:

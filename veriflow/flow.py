@@ -63,6 +63,18 @@ class Flow(nn.Module, Distribution):
         self.integral: tuple[str, ...] = ()
         self.bits: int | None = None
 
+    def __repr__(self) -> str:
+        parameters = sum(parameter.numel() for parameter in self.parameters())
+        law = self.base.law.config()["law"]
+        return (
+            f"{type(self).__name__}({self.dim} features, {law} base of norm {self.base.p:g}, {parameters} parameters)"
+        )
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """As `forward`, with the hooks of a torch module."""
+        points: Tensor = super().__call__(z)
+        return points
+
     @property
     def integral_columns(self) -> list[int]:
         """Numbers of the coordinates that are whole numbers in the data."""

@@ -25,6 +25,9 @@ from .norm_laws import FloatArray, NormLaw
 
 Intervals: TypeAlias = tuple[tuple[float, float], ...]
 
+MOST_INTERVALS = 4
+"""Most intervals that a level set shows of itself."""
+
 _LEAST = float(np.finfo(np.float64).tiny)  # the profile at zero may be infinite, at the least normal double it is not
 _GREATEST = float(np.finfo(np.float64).max)
 
@@ -199,6 +202,11 @@ class LevelSet:
     mass: float
     log_density_threshold: float
     side: Literal["upper", "lower"]
+
+    def __repr__(self) -> str:
+        ends = " or ".join(f"{inner:.6g} to {outer:.6g}" for inner, outer in self.intervals[:MOST_INTERVALS])
+        more = " or …" if len(self.intervals) > MOST_INTERVALS else ""
+        return f"LevelSet({self.side}, mass {self.mass:.6g}, latent norm {ends}{more})"
 
     @property
     def p(self) -> float:

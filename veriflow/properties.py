@@ -16,6 +16,7 @@ from typing import Literal
 from .errors import PropertyError
 from .piecewise.graph import compose
 from .query import Query, Setting
+from .wording import shortened
 
 MOST_DISJUNCTS = 4096
 
@@ -238,6 +239,9 @@ class Property:
 
     text: str
     formula: Callable[[int], Formula]
+
+    def __repr__(self) -> str:
+        return f"Property({shortened(self.text)})"
 
     def violation(self, outputs: int) -> Disjunction:
         """The negation as disjuncts: the property is violated where all constraints of one of them hold.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from .errors import QueryError
 from .piecewise.graph import Graph
 from .regions import Ball, Product, Region
+from .wording import shortened
 
 if TYPE_CHECKING:
     from .flow import Flow
@@ -55,6 +56,9 @@ class Query:
         if not self.output_names:
             count = self.graph.output_size if self.network_outputs is None else self.network_outputs
             object.__setattr__(self, "output_names", tuple(f"y[{i}]" for i in range(count)))
+
+    def __repr__(self) -> str:
+        return f"Query({shortened(self.text)}: {self.graph!r} over {shortened(str(self.region))})"
 
     @property
     def features(self) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import RegionError
+from .wording import listed_numbers
 
 Vector = NDArray[np.float64]
 
@@ -250,6 +251,9 @@ class Box:
             raise RegionError(f"expected lower <= upper; got {self.lower[i]} > {self.upper[i]} in dimension {i}")
         if self.exact is not None:
             self._check_exact(*self.exact)
+
+    def __repr__(self) -> str:
+        return f"Box({listed_numbers(self.lower.tolist())} to {listed_numbers(self.upper.tolist())})"
 
     def _check_exact(self, lower: tuple[Fraction, ...], upper: tuple[Fraction, ...]) -> None:
         if not len(lower) == len(upper) == self.dim:

@@ -32,6 +32,7 @@ from .points import Points
 from .properties import Disjunction, Expression, Formula, Joined, exact, never_confident, rational_text, y
 from .query import Query, Setting
 from .regions import Ball, Box
+from .wording import shortened
 
 Feature = str | int
 """A feature by its name or, counted from 0, by its number."""
@@ -51,6 +52,9 @@ class Relation:
 
     text: str
     query: Callable[[Setting], Query]
+
+    def __repr__(self) -> str:
+        return f"Relation({shortened(self.text)})"
 
 
 def robust(

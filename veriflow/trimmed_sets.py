@@ -49,6 +49,9 @@ class TrimmedLevelSet:
         z = self.flow.latent(x)
         return (self.flow.base.norm(z).double() <= self.ball.radius) & (z.abs().amax(-1).double() <= self.ball.limit)
 
+    def __repr__(self) -> str:
+        return f"TrimmedLevelSet(mass {self.mass:.6g}, {self.ball})"
+
     def __str__(self) -> str:
         return (
             f"trimmed set of mass {self.mass:.6g}: ||z||_1 <= {self.ball.radius:.6g} and |z_i| <= {self.ball.limit:.6g}; "

@@ -101,7 +101,7 @@ def _draws(query: Query, columns: Sequence[int], limits: Box | None) -> Iterable
         x[:, whole] = x[:, whole].round()
         if limits is not None:
             x[:, whole] = x.clamp(torch.tensor(limits.lower), torch.tensor(limits.upper))[:, whole]
-        x = x.unique(dim=0)
+        x = torch.unique(x, dim=0)
         tail = query.graph.starting_at(query.data)
         x = x[violation_slack(query.violation, evaluate(tail, x)[tail.output]) >= 0]
         order = flow.log_prob(x).argsort(descending=True)[:MOST_JUDGED]

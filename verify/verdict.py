@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 
+from veriflow.wording import listed_numbers, shortened
+
 
 class Outcome(StrEnum):
     """The three answers."""
@@ -43,6 +45,9 @@ class Witness:
     level_mass: float | None = None
     others: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Witness(data {listed_numbers(self.data)}, outputs {listed_numbers(self.outputs)})"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -61,6 +66,10 @@ class Verdict:
     witness: Witness | None = None
     engine: str = ""
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        by = f" by {self.engine} in {self.seconds:.2f} s" if self.engine else ""
+        return f"Verdict({self.outcome}{by}: {shortened(self.reason)})"
 
     def __post_init__(self) -> None:
         if (self.outcome is Outcome.VIOLATED) != (self.witness is not None):

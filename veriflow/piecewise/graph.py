@@ -163,6 +163,10 @@ class Relu:
 Node = Affine | Relu
 
 
+MOST_WIDTHS = 8
+"""Most widths of layers that a graph shows of itself."""
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """Nodes in an order in which every input is defined before it is read; one input vector, one output vector.
@@ -197,6 +201,14 @@ class Graph:
         if self.output not in sizes:
             raise GraphError(f"expected an output among the tensors of the graph; got {self.output!r}")
         object.__setattr__(self, "sizes", sizes)
+
+    def __repr__(self) -> str:
+        widths = [self.input_size, *(self.sizes[relu.output] for relu in self.relus), self.output_size]
+        shown = [str(width) for width in widths]
+        if len(shown) > MOST_WIDTHS:
+            shown[MOST_WIDTHS - 2 : -1] = ["…"]
+        count = self.relu_count
+        return f"Graph({' → '.join(shown)}, {count} ReLU{'' if count == 1 else 's'})"
 
     @property
     def output_size(self) -> int:
