@@ -22,7 +22,7 @@ from rich.table import Table
 
 from veriflow import Ball, Query, flow_query, never_confidently_wrong
 from veriflow.ball_mass import ball_mass
-from verify import Outcome, verify
+from verify import verify
 
 WITHIN = (1.0, 0.9, 0.7, 0.5, 0.3)
 """Limits, as shares of samples within; the first is the level set itself."""
@@ -38,10 +38,10 @@ def radii(query: Query, seconds: float) -> tuple[float, float]:
         middle = (low + high) / 2
         radius = math.exp(middle)
         verdict = verify(query.at(replace(ball, radius=radius)), "bab", timeout=seconds)
-        proved = radius if verdict.outcome is Outcome.HOLDS else proved
-        refuted = verdict.witness.norm if verdict.outcome is Outcome.VIOLATED else refuted
-        low, high = (middle, high) if verdict.outcome is Outcome.HOLDS else (low, middle)
-        high = min(high, math.log(refuted)) if verdict.outcome is Outcome.VIOLATED else high
+        proved = radius if verdict.holds else proved
+        refuted = verdict.witness.norm if verdict.violated else refuted
+        low, high = (middle, high) if verdict.holds else (low, middle)
+        high = min(high, math.log(refuted)) if verdict.violated else high
     return proved, refuted
 
 

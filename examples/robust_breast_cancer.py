@@ -8,7 +8,7 @@ from torch import nn
 
 from veriflow import Ball, USFlow, fit, flow_query, robust
 from veriflow.piecewise import lower_network
-from verify import Outcome, verify
+from verify import verify
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -38,12 +38,12 @@ for eps in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0):
     verdicts[eps] = verify(query, timeout=20)
     print(f"{query.text:32} {verdicts[eps].outcome:9} {verdicts[eps].reason}")
 
-least = next(verdict for verdict in verdicts.values() if verdict.outcome is Outcome.VIOLATED)
+least = next(verdict for verdict in verdicts.values() if verdict.violated)
 print(f"\n{'':16}{'tumour':>10}{'measured':>10}")
 for name, true, measured in zip(flow.features, least.witness.data, *least.witness.others.values(), strict=True):
     print(f"{name:16}{true:10.2f}{measured:10.2f}")
 y0, y1, measured_y0, measured_y1 = least.witness.outputs
 print(f"{'y[1] - y[0]':16}{y1 - y0:10.4f}{measured_y1 - measured_y0:10.4f}")
 
-assert verdicts[0.02].outcome is Outcome.HOLDS and verdicts[1.0].outcome is Outcome.VIOLATED
+assert verdicts[0.02].holds and verdicts[1.0].violated
 assert (y1 >= y0) != (measured_y1 >= measured_y0)

@@ -417,6 +417,11 @@ def pieces(region: Region) -> list[tuple[slice, Ball | Box]]:
     return [(slice(start, end), part) for start, end, part in zip(ends, ends[1:], parts, strict=False)]
 
 
+def round_parts(region: Region) -> list[Ball]:
+    """The L2 balls and shells in the region, which are not linear."""
+    return [part for _, part in pieces(region) if isinstance(part, Ball) and part.p == 2]
+
+
 def bounding_box(region: Region) -> Box:
     """The least box around the region; the exact ends of boxes stay exact."""
     boxes = [part if isinstance(part, Box) else Box(part.lower, part.upper) for _, part in pieces(region)]

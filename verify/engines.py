@@ -12,6 +12,7 @@ from pathlib import Path
 
 from veriflow.errors import SolverError
 from veriflow.query import Query
+from veriflow.regions import Region, round_parts
 from veriflow.threads import one_thread
 
 from .branch_and_bound import verify_branch_and_bound
@@ -24,9 +25,27 @@ from .verdict import Verdict
 Engine = Callable[..., Verdict]
 
 
+def _anything(region: Region) -> bool:
+    del region
+    return True
+
+
+def _outlined(region: Region) -> bool:
+    """No L2 shells, which outlines from outside fill."""
+    return not any(part.inner for part in round_parts(region))
+
+
+def _linear(region: Region) -> bool:
+    """No L2 balls or shells."""
+    return not round_parts(region)
+
+
 @dataclass(frozen=True)
 class EngineInfo:
-    """One engine: its name, the package that it needs, what it is for and how to get it, and whether it keeps checkpoints."""
+    """One engine: its name, the package that it needs, what it is for and how to get it.
+
+    And whether it keeps checkpoints, and which regions it takes.
+    """
 
     name: str
     module: str
@@ -35,6 +54,7 @@ class EngineInfo:
     install: str
     run: Engine
     keeps_checkpoints: bool = False
+    takes: Callable[[Region], bool] = _anything
 
     @property
     def version(self) -> str | None:
@@ -67,8 +87,17 @@ ENGINES: dict[str, EngineInfo] = {
             "boxes, balls, shells; linear programs, all bounds proved",
             "comes with veriflow",
             verify_milp,
+            takes=_outlined,
         ),
-        EngineInfo("smt", "z3", "z3-solver", f"boxes, balls, shells; Z3, {_EXACT}", "comes with veriflow", verify_smt),
+        EngineInfo(
+            "smt",
+            "z3",
+            "z3-solver",
+            f"boxes, balls, shells; Z3, {_EXACT}",
+            "comes with veriflow",
+            verify_smt,
+            takes=_linear,
+        ),
         EngineInfo(
             "smt:cvc5",
             "cvc5",
@@ -76,6 +105,7 @@ ENGINES: dict[str, EngineInfo] = {
             f"boxes, balls, shells; cvc5, {_EXACT}",
             "pip install 'veriflow-toolkit[solvers]'",
             partial(verify_smt, solver="cvc5"),
+            takes=_linear,
         ),
         EngineInfo(
             "smt:msat",
@@ -84,6 +114,7 @@ ENGINES: dict[str, EngineInfo] = {
             f"boxes, balls, shells; MathSAT, {_EXACT}",
             "pysmt-install --msat",
             partial(verify_smt, solver="msat"),
+            takes=_linear,
         ),
         EngineInfo(
             "smt:yices",
@@ -92,6 +123,7 @@ ENGINES: dict[str, EngineInfo] = {
             f"boxes, balls, shells; Yices 2, {_EXACT}",
             "pysmt-install --yices",
             partial(verify_smt, solver="yices"),
+            takes=_linear,
         ),
     )
 }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from exporters import MilpModel, milp_model
 from veriflow.errors import QueryError
 from veriflow.query import Query
-from veriflow.regions import Ball, Region, pieces
+from veriflow.regions import Region, round_parts
 
 from .attack import RepeatedAttack
 from .boxes import open_part
@@ -86,7 +86,7 @@ def refuse_round_shells(region: Region) -> None:
     Raises:
         QueryError: an L2 shell, which `bab` alone decides: outlines from outside fill it.
     """
-    if any(isinstance(part, Ball) and part.p == 2 and part.inner for _, part in pieces(region)):
+    if any(part.inner for part in round_parts(region)):
         raise QueryError(f"expected boxes, balls, and shells of norm 1 or inf; got {region}")
 
 

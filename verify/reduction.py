@@ -19,7 +19,7 @@ from veriflow.errors import QueryError
 from veriflow.piecewise import Bounds, Graph, evaluate, fold_stable_units, symbolic_bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
-from veriflow.regions import Ball, Region, pieces
+from veriflow.regions import Region, round_parts
 
 from .attack import draw_points
 from .boxes import RegionBoxes, split_boxes
@@ -68,7 +68,7 @@ def reduce_query(query: Query, *, timeout: float = 60.0) -> Reduction:
     Raises:
         QueryError: an L2 ball.
     """
-    if any(isinstance(part, Ball) and part.p == 2 for _, part in pieces(query.region)):
+    if round_parts(query.region):
         raise QueryError(f"expected a region of linear constraints; got {query.region}")
     deadline = time.monotonic() + timeout
     with torch.no_grad():

@@ -27,7 +27,7 @@ from .external import ExternalTool
 from .replay import replay
 from .search_file import SearchFile
 from .tool_process import MEMORY_LIMIT, run_tool
-from .verdict import Outcome, Verdict
+from .verdict import NoTruthValue, Outcome, Verdict
 
 STOPPED = "was stopped, as another answer came first"
 
@@ -36,7 +36,7 @@ AUTO, ALONE = "auto", 2.0
 
 
 @dataclass(frozen=True)
-class Answers:
+class Answers(NoTruthValue):
     """What several solvers said.
 
     Attributes:
@@ -64,7 +64,7 @@ def verify_with(
     One name alone that is an engine of veriflow runs in this process; everything else in processes of its own. ``auto``
     alone is the default engine in this process for two seconds, which is more than most queries take and than a process
     needs to start. Where these do not suffice, ``bab``, ``milp`` and ``smt`` go on at once; where a near miss is all that
-    is open, ``smt`` alone, which tells it from a violation.
+    is open, ``smt`` alone, which tells it from a violation. Of these, engines that do not take the region are not asked.
 
     Args:
         query: what to decide.
@@ -118,6 +118,9 @@ def _in_order(
     if alone.outcome is not Outcome.UNKNOWN or left <= 0:
         return Answers(alone, (alone,))
     names = ("bab", "milp", "smt") if alone.seconds >= ALONE else ("smt",)
+    names = tuple(name for name in names if ENGINES[name].takes(query.region))
+    if not names:
+        return Answers(alone, (alone,))
     kept = checkpoint if "bab" in names else None
     together = verify_with(query, names, timeout=left, memory=memory, checkpoint=kept, report=report)
     verdict = replace(together.verdict, seconds=alone.seconds + together.verdict.seconds)

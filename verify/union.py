@@ -15,14 +15,14 @@ from .engines import check_checkpoint, check_time
 from .search_file import SearchFile
 from .several import AUTO, Answers, verify_with
 from .tool_process import MEMORY_LIMIT
-from .verdict import Outcome, Verdict
+from .verdict import NoTruthValue, Outcome, Verdict
 
 _LEAST = 1e-6  # seconds for a query when all time is used up
 _ORDER = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.HOLDS)
 
 
 @dataclass(frozen=True)
-class JointAnswers:
+class JointAnswers(NoTruthValue):
     """What is known of several queries as one question.
 
     Attributes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 
+from veriflow.errors import SolverError
 from veriflow.wording import listed_numbers, shortened
 
 
@@ -49,9 +50,18 @@ class Witness:
         return f"Witness(data {listed_numbers(self.data)}, outputs {listed_numbers(self.outputs)})"
 
 
+class NoTruthValue:
+    """What is neither true nor false, so that ``if verify(query):`` is an error and not always taken."""
+
+    def __bool__(self) -> bool:
+        raise SolverError(
+            f"expected .holds, .violated or .unknown of a verdict; got {type(self).__name__} used as true or false"
+        )
+
+
 @dataclass(frozen=True)
-class Verdict:
-    """HOLDS, VIOLATED with a replayed witness, or UNKNOWN with the reason.
+class Verdict(NoTruthValue):
+    """HOLDS, VIOLATED with a replayed witness, or UNKNOWN with the reason; it is no truth value.
 
     Attributes:
         outcome: the answer.
@@ -74,3 +84,18 @@ class Verdict:
     def __post_init__(self) -> None:
         if (self.outcome is Outcome.VIOLATED) != (self.witness is not None):
             raise AssertionError("a verdict has a witness exactly where it says VIOLATED")
+
+    @property
+    def holds(self) -> bool:
+        """Whether the answer is HOLDS."""
+        return self.outcome is Outcome.HOLDS
+
+    @property
+    def violated(self) -> bool:
+        """Whether the answer is VIOLATED."""
+        return self.outcome is Outcome.VIOLATED
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the answer is UNKNOWN."""
+        return self.outcome is Outcome.UNKNOWN
