@@ -1,6 +1,16 @@
 """The border: everything other tools read or write."""
 
-from veriflow.lazy_imports import LazyImports
+import sys
+
+try:
+    from veriflow.lazy_imports import LazyImports
+except ModuleNotFoundError as error:
+    if "veriflow" not in sys.modules:
+        raise
+    raise ImportError(
+        f"expected veriflow's own package of that name; got {sys.modules['veriflow'].__file__!r}, which hides it and needs "
+        "another name or folder"
+    ) from error
 
 with LazyImports(__name__):
     from .bundle import write_bundle

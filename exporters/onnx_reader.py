@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from veriflow.piecewise import Graph, join_shifts
 from .onnx_folding import folded
 from .onnx_graph import LARGEST_TENSOR, MOST_ENTRIES, EndingKind, Importer, Operation, Shape, Tensor, Value
 from .onnx_operators import translate
+
+_log = logging.getLogger(__name__)
 
 _OLDEST_OPSET = 7  # before it, broadcasting was an attribute
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
@@ -149,7 +152,9 @@ def read_network(path: str | Path) -> OnnxNetwork:
     """
     model = _loaded(Path(path))
     opset = _opset(model)
-    return _Reading(model.graph, opset).network()
+    network = _Reading(model.graph, opset).network()
+    _log.info("read %s, opset %d: %r", path, opset, network.graph)
+    return network
 
 
 class _Reading:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from veriflow.errors import QueryError
+from veriflow.wording import perhaps
 
 DEFAULT_FORMS = ("onnx", "chain", "vnnlib", "vnnlib2", "smtlib")
 """What a bundle holds unless told otherwise."""
@@ -111,7 +112,7 @@ def forms_for(tools: Iterable[str]) -> tuple[str, ...]:
     names = list(tools)
     for name in names:
         if name not in TOOLS:
-            raise QueryError(f"expected tools among {', '.join(TOOLS)}; got {name!r}")
+            raise QueryError(f"expected tools among {', '.join(TOOLS)}; got {name!r}{perhaps(name, TOOLS)}")
     if not names:
         raise QueryError(f"expected tools among {', '.join(TOOLS)}; got none")
     wanted = {form for name in names for form in TOOLS[name].forms}

@@ -8,6 +8,7 @@ assertions are one conjunction. Numbers are kept as written; what cannot be read
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from veriflow.specification import Declared, Specification, specification
 from . import linear_terms as linear
 from .linear_terms import Linear
 from .s_expressions import Group, Term, Word, read_terms
+
+_log = logging.getLogger(__name__)
 
 MOST_BYTES = 2**28
 _VARIABLE = re.compile(r"([XY])_(0|[1-9][0-9]{0,8})")
@@ -40,7 +43,9 @@ def read_vnnlib(path: str | Path) -> Specification:
         text = io.StringIO(read_bytes(path, MOST_BYTES).decode(), newline=None).read()
     except UnicodeDecodeError:
         raise StorageError(f"expected a VNN-LIB file, which is text; got other bytes in {str(path)!r}") from None
-    return parse_vnnlib(text, path.name)
+    spec = parse_vnnlib(text, path.name)
+    _log.info("read %s: %d inputs, %d outputs, %d boxes", path, spec.inputs, spec.outputs, len(spec.cases))
+    return spec
 
 
 def parse_vnnlib(text: str, name: str = "") -> Specification:

@@ -34,6 +34,7 @@ from .norm_laws import (
     checked_dim,
     norm_law_from_config,
 )
+from .wording import perhaps
 
 
 class RadialBase(nn.Module, Distribution):
@@ -189,7 +190,7 @@ def make_base(name: str, dim: int, p: float | None = None, components: int | Non
     base that is no mixture.
     """
     if name not in BASES:
-        raise ModelError(f"expected one of the bases {', '.join(BASES)}; got {name!r}")
+        raise ModelError(f"expected one of the bases {', '.join(BASES)}; got {name!r}{perhaps(name, BASES)}")
     constructor = BASES[name]
     options = {key: value for key, value in {"p": p, "components": components}.items() if value is not None}
     accepted = list(inspect.signature(constructor).parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import tokenize
 import zipfile
 import zlib
@@ -20,7 +21,9 @@ from numpy.typing import NDArray
 
 from .errors import DataError
 from .files import write_atomically
-from .wording import shortened
+from .wording import perhaps, shortened
+
+_log = logging.getLogger(__name__)
 
 _ARRAY_PAIRS = (
     ("X", "y"),
@@ -118,7 +121,7 @@ def read_table(
     chosen = names if columns is None else list(columns)
     _check_names(chosen)
     if missing := [name for name in chosen if name not in names]:
-        raise DataError(f"expected columns among {_listed(names)}; got {missing[0]!r}")
+        raise DataError(f"expected columns among {_listed(names)}; got {missing[0]!r}{perhaps(missing[0], names)}")
 
     rows = np.arange(len(frame))
     labels = None if classes is None else _label_texts(classes, first_row)
@@ -127,7 +130,9 @@ def read_table(
             raise DataError(f"expected labels to choose class {keep_class!r} by; got a table without")
         rows = np.flatnonzero(labels == _class_text(keep_class))
         if not rows.size:
-            raise DataError(f"expected a class among {_listed(_ordered_classes(labels))}; got {keep_class!r}")
+            classes = _ordered_classes(labels)
+            meant = perhaps(keep_class, classes)
+            raise DataError(f"expected a class among {_listed(classes)}; got {keep_class!r}{meant}")
         labels = labels[rows]
     if not rows.size:
         raise DataError("expected at least one row; got none")
@@ -135,7 +140,9 @@ def read_table(
     for position, name in enumerate(chosen):
         column = frame.iloc[rows, names.index(name)]
         values[:, position] = _finite_numbers(column, name, rows + first_row)
-    return Table(values, tuple(chosen), labels)
+    table = Table(values, tuple(chosen), labels)
+    _log.info("read %s: %r", path, table)
+    return table
 
 
 def write_table(path: str | Path, values: NDArray[np.floating[Any]], features: Sequence[str]) -> None:
@@ -277,7 +284,7 @@ def _without_label(frame: pd.DataFrame, label: str | None) -> tuple[pd.DataFrame
     if label is None:
         return frame, None
     if label not in names:
-        raise DataError(f"expected a label column among {_listed(names)}; got {label!r}")
+        raise DataError(f"expected a label column among {_listed(names)}; got {label!r}{perhaps(label, names)}")
     return frame.drop(columns=label), frame[label].tolist()
 
 

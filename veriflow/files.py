@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import StorageError
+
+_log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 
@@ -82,6 +85,7 @@ def write_atomically(path: str | Path, data: bytes | str) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             scratch.replace(target)
+            _log.info("wrote %s", target)
         finally:
             with suppress(OSError):
                 scratch.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ from .grids import MOST_BITS
 from .level_sets import LevelSet, lower_level_set, upper_level_set
 from .piecewise import Graph, evaluate, lower_flow
 from .piecewise.lower import Direction
+from .wording import perhaps
 
 
 class Flow(nn.Module, Distribution):
@@ -196,7 +197,9 @@ class USFlow(Flow):
         if len(names) != dim:
             raise ModelError(f"expected {dim} feature names; got {len(names)}")
         if unknown := [name for name in integral if name not in names]:
-            raise ModelError(f"expected features among {', '.join(names)}; got {unknown[0]!r}")
+            raise ModelError(
+                f"expected features among {', '.join(names)}; got {unknown[0]!r}{perhaps(unknown[0], names)}"
+            )
         if bits is not None and not 1 <= bits <= MOST_BITS:
             raise ModelError(f"expected 1 to {MOST_BITS} bits; got {bits}")
 

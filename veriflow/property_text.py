@@ -40,6 +40,7 @@ from .properties import (
 )
 from .relation_text import SIGNATURES, ReadNetwork, parse_relation
 from .relations import Relation
+from .wording import perhaps
 
 LONGEST_TEXT = 100_000
 """Most characters in the text of a property."""
@@ -312,7 +313,9 @@ class _Parser:
         if name.value in SIGNATURES:
             raise self._error(f"a formula, or {name.value}(…) alone,", name)
         if name.value not in _NAMED:
-            raise self._error("a number, an output such as y[0], or one of " + ", ".join([*_NAMED, *SIGNATURES]), name)
+            known = [*_NAMED, *SIGNATURES]
+            got = f"{name.text!r}{perhaps(name.text, known)}"
+            raise self._error(f"a number, an output such as y[0], or one of {', '.join(known)}", name, got)
         constructor, usages = _NAMED[name.value]
         if not self._take("("):
             raise self._error("'('")

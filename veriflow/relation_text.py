@@ -14,6 +14,7 @@ from .errors import PropertyError
 from .piecewise.graph import Graph
 from .properties import Expression
 from .relations import Relation
+from .wording import perhaps
 
 ReadNetwork = Callable[[str], Graph]
 """From the name of a file to the network in it."""
@@ -90,7 +91,10 @@ def _assigned(call: Call, signature: _Signature) -> dict[str, Value]:
     given |= call.options
     missing = [name for name in names[: signature.required] if name not in given]
     if len(arguments) > len(names) or unknown or missing:
-        wrong = f"{unknown[0]}=…" if unknown else f"no {missing[0]}" if missing else f"{len(arguments)} arguments"
+        if unknown:
+            wrong = f"{unknown[0]}=…{perhaps(unknown[0], names)}"
+        else:
+            wrong = f"no {missing[0]}" if missing else f"{len(arguments)} arguments"
         raise PropertyError(f"expected {signature.usage(call.name)}; got {wrong}")
     return given
 

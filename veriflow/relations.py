@@ -32,7 +32,7 @@ from .points import Points
 from .properties import Disjunction, Expression, Formula, Joined, exact, never_confident, rational_text, y
 from .query import Query, Setting
 from .regions import Ball, Box
-from .wording import shortened
+from .wording import perhaps, shortened
 
 Feature = str | int
 """A feature by its name or, counted from 0, by its number."""
@@ -376,7 +376,7 @@ def _column(setting: Setting, feature: Feature) -> int:
     if isinstance(feature, int) and not isinstance(feature, bool) and 0 <= feature < size:
         return feature
     known = f"among {', '.join(names)}" if names else f"by its number from 0 to {size - 1}"
-    raise PropertyError(f"expected a feature {known}; got {feature!r}")
+    raise PropertyError(f"expected a feature {known}; got {feature!r}{perhaps(feature, names)}")
 
 
 def _feature_name(setting: Setting, place: int) -> str:

@@ -21,6 +21,7 @@ from .properties import Constraint, Disjunction
 from .query import Query
 from .regions import Ball, Box
 from .specification import Case, Row, Specification
+from .wording import perhaps
 
 if TYPE_CHECKING:
     from .flow import Flow
@@ -173,8 +174,8 @@ def restricted_queries(
         QueryError: another direction, a specification of several networks, one of other numbers of inputs or outputs than
             the network, a network that does not take the flow's data, an L2 ball for "data-to-latent", which is not linear.
     """
-    if direction not in get_args(Restriction):
-        raise QueryError(f"expected the direction {' or '.join(get_args(Restriction))}; got {direction!r}")
+    if direction not in (known := get_args(Restriction)):
+        raise QueryError(f"expected the direction {' or '.join(known)}; got {direction!r}{perhaps(direction, known)}")
     if len(spec.networks) != 1:
         raise QueryError(f"expected a property of one network, to restrict to a flow; got {len(spec.networks)}")
     _check_networks([network], spec)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from torch import Tensor
 from .errors import ModelError, StorageError
 from .files import open_file, write_atomically
 from .flow import USFlow
+
+_log = logging.getLogger(__name__)
 
 VERSION = 1
 """Version of the layout; files of later versions are refused."""
@@ -115,6 +118,7 @@ def load_flow(path: str | Path) -> USFlow:
         if shape != expected or tensor.is_floating_point() != wanted[name].is_floating_point():
             raise StorageError(f"{what} a {tensor.dtype} tensor {name!r} of shape {shape} where {expected} belongs")
     flow.load_state_dict(tensors, assign=True)
+    _log.info("read %s: %r", path, flow)
     return flow
 
 

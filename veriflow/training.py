@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from .flow import USFlow
 from .objective import Objective
 from .stability import Stability
 from .training_options import TrainingOptions
+
+_log = logging.getLogger(__name__)
 
 SMALL = 1_000_000
 """Number of parameters below which training uses one CPU thread."""
@@ -239,6 +242,8 @@ def _train(
                 history.validation_nll.append(held_out if math.isfinite(held_out) else math.inf)
                 history.penalty.append(penalty)
                 total.zero_()
+                fitted, most = history.train_nll[-1], options.steps
+                _log.info("step %d of %d: NLL %.4f in training, %.4f in validation", step, most, fitted, held_out)
                 bar.set_postfix(nll=f"{history.train_nll[-1]:.3f}", validation=f"{held_out:.3f}")
                 if history.best_step == step:
                     best = _snapshot(flow)

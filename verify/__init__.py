@@ -1,6 +1,10 @@
 """Answers: engines, replayed witnesses, certified mass."""
 
+import exporters  # noqa: F401 - before all else, as it says which file hides veriflow
 from veriflow.lazy_imports import LazyImports
+from veriflow.siblings import refuse_hidden_packages
+
+refuse_hidden_packages("exporters")
 
 with LazyImports(__name__):
     from .box_splitting import RadialSearch

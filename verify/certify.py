@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from .polish import polished
 from .relu_splitting import search_splits
 from .search_file import SearchFile
 from .verdict import Witness
+
+_log = logging.getLogger(__name__)
 
 GROWTH, STAGES = 1.5, 13
 """Factor between the radii of successive searches, and how many there are: bounds are tight only near their radius."""
@@ -99,6 +102,7 @@ def certify(
         )
     if not (timeout > 0 and 0 < gap < 1):
         raise SolverError(f"expected a positive time limit and a gap between 0 and 1; got {timeout} and {gap}")
+    _log.info("searching outwards for %g s: %r", timeout, query)
     start = time.monotonic()
     file = None if checkpoint is None else SearchFile(checkpoint, query, task="certify")
 
@@ -122,6 +126,7 @@ def certify(
         reason = "no violation in the whole ball"
     else:
         reason = f"both radii agree within {gap:g}"
+    _log.info("proved to norm %g, refuted from %g: %s", state.proved, state.refuted, reason)
     if file is not None and file.failure:
         reason += f"; {file.failure}"
     return Certificate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from veriflow.errors import SolverError
 from veriflow.query import Query
 from veriflow.regions import Region, round_parts
 from veriflow.threads import one_thread
+from veriflow.wording import perhaps
 
 from .branch_and_bound import verify_branch_and_bound
 from .external import ExternalTool
@@ -21,6 +23,8 @@ from .milp import verify_milp
 from .smt import verify_smt
 from .tool_names import KINDS, external_tool
 from .verdict import Verdict
+
+_log = logging.getLogger(__name__)
 
 Engine = Callable[..., Verdict]
 
@@ -136,7 +140,7 @@ def engine(name: str) -> EngineInfo:
         SolverError: an unknown name, or an engine that is not installed.
     """
     if name not in ENGINES:
-        raise SolverError(f"expected an engine among {', '.join(ENGINES)}; got {name!r}")
+        raise SolverError(f"expected an engine among {', '.join(ENGINES)}; got {name!r}{perhaps(name, ENGINES)}")
     info = ENGINES[name]
     if info.version is None:
         raise SolverError(
@@ -154,7 +158,8 @@ def solver(name: str) -> EngineInfo | ExternalTool:
     if name in ENGINES:
         return engine(name)
     if name.partition(":")[0] not in KINDS:
-        raise SolverError(f"expected a solver among {', '.join(dict.fromkeys((*ENGINES, *KINDS)))}; got {name!r}")
+        known = dict.fromkeys((*ENGINES, *KINDS))
+        raise SolverError(f"expected a solver among {', '.join(known)}; got {name!r}{perhaps(name, known)}")
     return external_tool(name)
 
 
@@ -206,9 +211,12 @@ def verify(
     chosen, start = solver(engine_name), time.monotonic()
     if checkpoint is not None:
         check_checkpoint([engine_name])
+    _log.info("asking %s for %g s: %r", engine_name, timeout, query)
     with one_thread():
         if isinstance(chosen, EngineInfo) and chosen.keeps_checkpoints:
             verdict = chosen.run(query, timeout=timeout, checkpoint=checkpoint, report=report)
         else:
             verdict = chosen.run(query, timeout=timeout)
-    return replace(verdict, engine=engine_name, seconds=time.monotonic() - start)
+    verdict = replace(verdict, engine=engine_name, seconds=time.monotonic() - start)
+    _log.info("%s: %s, %s (%.2f s)", engine_name, verdict.outcome, verdict.reason, verdict.seconds)
+    return verdict

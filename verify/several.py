@@ -7,6 +7,7 @@ outside tool ends the run too, but its reason says that it is that tool's claim.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -28,6 +29,8 @@ from .replay import replay
 from .search_file import SearchFile
 from .tool_process import MEMORY_LIMIT, run_tool
 from .verdict import NoTruthValue, Outcome, Verdict
+
+_log = logging.getLogger(__name__)
 
 STOPPED = "was stopped, as another answer came first"
 
@@ -144,6 +147,7 @@ def _asked(
         start = time.monotonic()
         if stop.is_set():
             return Verdict(Outcome.UNKNOWN, STOPPED, engine=name)
+        _log.info("asking %s in a process of its own for %g s: %r", name, timeout, query)
         try:
             if isinstance(chosen, ExternalTool):
                 verdict = chosen.run(query, timeout=timeout, memory=memory, stop=stop)
@@ -155,7 +159,9 @@ def _asked(
         except VeriflowError as error:
             refusals.append(error)
             verdict = Verdict(Outcome.UNKNOWN, f"cannot take the query: {error}")
-        return replace(verdict, engine=name, seconds=time.monotonic() - start)
+        verdict = replace(verdict, engine=name, seconds=time.monotonic() - start)
+        _log.info("%s: %s, %s (%.2f s)", name, verdict.outcome, verdict.reason, verdict.seconds)
+        return verdict
 
     with ThreadPoolExecutor(max_workers=min(len(names), os.cpu_count() or 1)) as pool:
         futures: list[Future[Verdict]] = [

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from veriflow.errors import SolverError
 from veriflow.query import Query
+from veriflow.wording import perhaps
 
 from .external import ExternalTool
 from .external_gurobi import Gurobi
@@ -79,7 +80,7 @@ def external_tool(name: str) -> ExternalTool:
     kind_name, _, path = name.partition(":")
     kind = KINDS.get(kind_name)
     if kind is None:
-        raise SolverError(f"expected an outside tool among {', '.join(KINDS)}; got {name!r}")
+        raise SolverError(f"expected an outside tool among {', '.join(KINDS)}; got {name!r}{perhaps(kind_name, KINDS)}")
     if not path and not kind.programs:
         raise SolverError(f"expected a path after {kind_name!r}, such as {kind_name}:/path/to/it; got none")
     program = _given(name, path, kind) if path else next(iter(_found(kind)), None)

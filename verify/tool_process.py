@@ -6,8 +6,10 @@ that session and every descendant that can be found is asked to end and then kil
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import threading
@@ -19,6 +21,8 @@ from pathlib import Path
 from typing import IO
 
 from veriflow.errors import SolverError
+
+_log = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 8.0
 """Gigabytes (2³⁰ bytes) of data that a process may hold, unless told otherwise."""
@@ -81,6 +85,7 @@ def run_tool(
     Raises:
         SolverError: a program that cannot be started.
     """
+    _log.info("running %s", shlex.join(map(str, command)))
     processor_seconds = int(timeout * (os.cpu_count() or 1)) + 60
     words = ["/bin/sh", "-c", _LIMITED, str(int(memory * 2**20)), str(processor_seconds), *map(str, command)]
     try:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from .. import __version__
 from ..errors import VeriflowError
-from .output import ExitCode, fail, os_error_sentence
+from ..siblings import refuse_hidden_packages
+from ..wording import perhaps
+from .output import ExitCode, fail, os_error_sentence, told
 
 COMMANDS = {
     "fit": "Fit a flow to a table.",
@@ -48,7 +51,9 @@ class _LazyCommand(TyperCommand):
         if not isinstance(command, typer.Typer):
             function, command = command, typer.Typer(add_completion=False, rich_markup_mode="markdown")
             command.command(self.name)(function)
-        return typer.main.get_command(command).make_context(*args, **extra)
+        made = typer.main.get_command(command)
+        made.params += [option for option in extra["parent"].command.params if option.name == "verbose"]
+        return made.make_context(*args, **extra)
 
 
 class _Commands(TyperGroup):
@@ -58,14 +63,21 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: object, cmd_name: str) -> TyperCommand | None:
         return _LazyCommand(cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:  # noqa: ANN401 - as above
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:  # completion asks too
+            meant = perhaps(args[0], COMMANDS)
+            raise VeriflowError(f"expected a command among {', '.join(COMMANDS)}; got {args[0]!r}{meant}")
+        return super().resolve_command(ctx, args)
+
     def main(self, *args: Any, **extra: Any) -> NoReturn:  # noqa: ANN401 - handed on as they are
         try:
+            refuse_hidden_packages("exporters", "verify")
             status = super().main(*args, **{**extra, "standalone_mode": False})
             sys.stdout.flush()
         except VeriflowError as error:
             status = fail(str(error))
         except _UsageError as error:
-            status = fail(error.format_message())  # type: ignore[attr-defined]
+            status = fail(_usage_sentence(error))
         except OSError as error:
             status = fail(os_error_sentence(error))
         except typer.Abort:
@@ -76,11 +88,46 @@ class _Commands(TyperGroup):
         sys.exit(status)
 
 
-app = typer.Typer(cls=_Commands, rich_markup_mode="markdown")
+def _usage_sentence(error: Any) -> str:  # noqa: ANN401 - as above
+    if not hasattr(error, "possibilities"):
+        return str(error.format_message())
+    known = [name for option in error.ctx.command.params for name in option.opts]
+    meant = perhaps(error.option_name, known)
+    return f"expected an option of `{error.ctx.command_path}`; got {error.option_name!r}{meant}"
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"veriflow {__version__}")
+        raise typer.Exit
+
+
+def _tell(context: typer.Context, value: bool) -> None:
+    if value:
+        context.with_resource(told())
+
+
+app = typer.Typer(cls=_Commands, rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]})
 
 
 @app.callback(invoke_without_command=True)
-def _describe(context: typer.Context) -> None:
+def _describe(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "-v",
+            "--verbose",
+            callback=_tell,
+            is_eager=True,
+            expose_value=False,
+            help="Say on stderr what is being done.",
+        ),
+    ] = False,
+) -> None:
     """Formal verification of neural networks on the inputs that really occur.
 
     Exit codes: 0 holds or done, 1 violated, 2 bad input, 3 unknown or out of time, 70 a defect of veriflow,

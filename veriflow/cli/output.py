@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Annotated, TypeAlias
 
@@ -73,6 +75,35 @@ def fail(sentence: str) -> ExitCode:
     """Print why the input is refused, on one line."""
     say(f"error: {' '.join(sentence.split())}")
     return ExitCode.BAD_INPUT
+
+
+PACKAGES = ("veriflow", "exporters", "verify")
+
+
+class _Telling(logging.Handler):
+    """Log records as lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.name}: {record.getMessage()}")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Say what the packages log, while the block runs."""
+    loggers, handler = [logging.getLogger(name) for name in PACKAGES], _Telling()
+    if any(isinstance(one, _Telling) for one in loggers[0].handlers):  # -v was given twice
+        yield
+        return
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 def os_error_sentence(error: OSError) -> str:

@@ -13,6 +13,7 @@ from verify.verdict import Outcome
 
 from ..errors import PropertyError
 from ..lazy_imports import LazyImports
+from ..wording import perhaps
 
 with LazyImports(__name__) as imports:
     from exporters import read_vnnlib, run_onnx
@@ -86,7 +87,8 @@ def supports(
     Example: `veriflow solver supports --vnnlib-versions`
     """
     if capability not in CAPABILITIES:
-        raise PropertyError(f"expected a capability among {', '.join(CAPABILITIES)}; got {capability!r}")
+        meant = perhaps(capability, CAPABILITIES)
+        raise PropertyError(f"expected a capability among {', '.join(CAPABILITIES)}; got {capability!r}{meant}")
     typer.echo("\n".join(CAPABILITIES[capability]))
 
 
