@@ -52,7 +52,9 @@ class _LazyCommand(TyperCommand):
             function, command = command, typer.Typer(add_completion=False, rich_markup_mode="markdown")
             command.command(self.name)(function)
         made = typer.main.get_command(command)
-        made.params += [option for option in extra["parent"].command.params if option.name == "verbose"]
+        verbose = [option for option in extra["parent"].command.params if option.name == "verbose"]
+        for one in (made, *getattr(made, "commands", {}).values()):
+            one.params += verbose
         return made.make_context(*args, **extra)
 
 
