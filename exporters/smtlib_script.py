@@ -1,7 +1,8 @@
 """A query as a formula of linear real arithmetic: exact rational constants, strict comparisons strict.
 
-Every affine row is an equality that defines a symbol, ``s t = Σ w x + b`` where it is divided; a root s that lies between two
-floats, ``low ≤ s ≤ high``, gives all t for which there is such an s. Every ReLU h = max(y, 0) is ``h ≥ 0 ∧ h ≥ y ∧ (h ≤ 0 ∨ h ≤ y)``.
+Every affine row is an equality that defines a symbol, ``s t = Σ w x + b`` where it is divided. A root s that lies between two
+floats, ``low ≤ s ≤ high``, gives all t for which there is such an s, or with bounds some more: ``low t`` is off by at most
+``(high − low) |t|``. Every ReLU h = max(y, 0) is ``h ≥ 0 ∧ h ≥ y ∧ (h ≤ 0 ∨ h ≤ y)``.
 Where bounds are known, stable ReLUs disappear and each unstable one gets them as facts, with the upper side of its
 triangle, ``(u − l) h ≤ u (y − l)`` (Ehlers, *Formal Verification of Piece-Wise Linear Feed-Forward Neural Networks*,
 ATVA 2017).
@@ -142,20 +143,18 @@ def _affine_rows(
         if low == high:
             conjuncts.append(Equals(result if low == 1 else Times(_real(low), result), total))
             continue
-        numerator = Symbol(f"n_{k}_{i}", REAL)
-        least, most = (-1, 1) if bounds is None else (bounds.lower[node.output][i], bounds.upper[node.output][i])
-        conjuncts += [Equals(numerator, total), _quotient(result, numerator, _real(low), _real(high), least, most)]
+        size = None if bounds is None else float(bounds.magnitude(node.output)[i])
+        conjuncts.append(_quotient(result, total, Fraction(low), Fraction(high), size))
     return results
 
 
-def _quotient(result: FNode, numerator: FNode, low: FNode, high: FNode, least: float, most: float) -> FNode:
-    """That the numerator is the result, which lies between ``least`` and ``most``, times a number from low to high."""
-    zero, ends, sides = Real(0), (Times(low, result), Times(high, result)), []
-    if most >= 0:
-        sides.append(And(GE(result, zero), GE(numerator, ends[0]), LE(numerator, ends[1])))
-    if least <= 0:
-        sides.append(And(LE(result, zero), GE(numerator, ends[1]), LE(numerator, ends[0])))
-    return Or(sides)
+def _quotient(result: FNode, numerator: FNode, low: Fraction, high: Fraction, size: float | None) -> FNode:
+    """That the numerator is the result, of at most this size, times a number from low to high."""
+    least, most = Times(Real(low), result), Times(Real(high), result)
+    if size is not None:
+        off = Fraction(2) ** (math.frexp(size)[1] + math.frexp(float(high - low))[1])  # a short number
+        return And(LE(numerator, Plus(least, Real(off))), GE(numerator, Minus(least, Real(off))))
+    return Or(And(GE(numerator, least), LE(numerator, most)), And(GE(numerator, most), LE(numerator, least)))
 
 
 def _relu_units(node: Relu, k: int, y: list[FNode], bounds: Bounds | None, conjuncts: list[FNode]) -> list[FNode]:
