@@ -56,7 +56,7 @@ def write_bundle(
     Raises:
         QueryError: names as above, ``extra`` for a query that is not there or that is no JSON, L2 balls, and what else
             `portable_form` refuses; forms that there are not.
-        GraphError: constants that are not float32 numbers.
+        GraphError: constants beyond float32.
         StorageError: something else stands at ``folder``, or a file cannot be read or written. Nothing is left behind.
     """
     extra = extra or {}
@@ -114,6 +114,7 @@ def _query_entry(query: Query, form: PortableForm, files: Mapping[str, JSON]) ->
         "mass_error": None if mass is None else mass.error,
         "strict_weakened": form.weakened,
         "extra_outputs": list(form.notes),
+        "float32_deviation": form.deviation,
         "files": files,
     }
 

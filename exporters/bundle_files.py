@@ -14,7 +14,7 @@ from veriflow.query import Query
 from .marabou_query import to_marabou
 from .milp_files import milp_text
 from .milp_model import milp_model
-from .onnx_model import graph_to_onnx
+from .onnx_model import Precision, graph_to_onnx
 from .paired_chain import paired_chain
 from .portable_form import PortableForm, portable_form
 from .shifted_chain import shifted_chain
@@ -40,9 +40,9 @@ class BundleFiles:
         path.write_bytes(data)
         return {"path": name, "sha256": hashlib.sha256(data).hexdigest()}
 
-    def network(self, name: str, graph: Graph) -> Entry:
+    def network(self, name: str, graph: Graph, precision: Precision = "float") -> Entry:
         """Write a network as ``onnx/NAME.onnx``, or give the entry of one with equal bytes."""
-        data = graph_to_onnx(graph)
+        data = graph_to_onnx(graph, precision=precision)
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self.networks:
             self.networks[digest] = self.written(f"onnx/{name}.onnx", data)
@@ -66,7 +66,7 @@ def query_files(
 
     Raises:
         QueryError: as `portable_form`.
-        GraphError: constants that are not float32 numbers.
+        GraphError: constants beyond float32.
     """
     form = portable_form(query)
     bounds = symbolic_bounds(query.graph, query.region) if bounds is None else bounds
@@ -86,6 +86,8 @@ def _networks(files: BundleFiles, name: str, form: PortableForm, forms: Collecti
     found = {}
     if "onnx" in forms:
         found["onnx"] = files.network(name, form.graph)
+    if "double" in forms and form.precise is not None:
+        found["double"] = files.network(f"{name}.double", form.precise, "double")
     if "chain" in forms:
         found["chain"] = files.network(f"{name}.chain", shifted_chain(form.graph, form.box))
     if "pair" in forms:

@@ -8,7 +8,7 @@ pass bit for bit where the file's type holds them; where the graph divides, the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,7 @@ from veriflow.errors import GraphError
 from veriflow.files import write_atomically
 from veriflow.piecewise.graph import Affine, Graph, Matrix, Vector, dense, with_rounded_quotients
 
-from .numerals import are_float32
+from .float32_form import is_float32
 
 Precision = Literal["float", "double"]
 
@@ -32,18 +32,6 @@ _TYPES: Mapping[Precision, tuple[int, type]] = {
     "double": (onnx.TensorProto.DOUBLE, np.float64),
 }
 _MOST_PADDING = 2**28  # bytes of zeros that sparse weights may gain as Gemms
-
-
-def is_float32(graph: Graph) -> bool:
-    """Whether nothing is divided and all constants are float32 numbers."""
-    return with_rounded_quotients(graph) is graph and all(are_float32(array).all() for array in _arrays(graph))
-
-
-def _arrays(graph: Graph) -> Iterator[Vector]:
-    for node in graph.nodes:
-        if isinstance(node, Affine):
-            yield node.bias
-            yield from (w.data if sparse.issparse(w) else w for _, w in node.terms)
 
 
 def graph_to_onnx(graph: Graph, path: str | Path | None = None, precision: Precision | None = None) -> bytes:

@@ -111,7 +111,9 @@ def along(importer: Importer, tensor: Tensor, axes: list[int], kind: str, *, kee
     count, rows = positions.shape[-1], math.prod(shape)
     divisor = None if kind == "Sum" else Divisor.of(np.array(float(count)))
     starts = np.arange(rows + 1) * count
-    weight = sparse.csr_array((np.ones(positions.size), positions.reshape(-1), starts), shape=(rows, tensor.entries.size))
+    weight = sparse.csr_array(
+        (np.ones(positions.size), positions.reshape(-1), starts), shape=(rows, tensor.entries.size)
+    )
     return importer.affine("", tensor, weight, 0.0, reduced, divisor)
 
 

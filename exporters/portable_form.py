@@ -3,24 +3,29 @@
 Norm balls and weighted sums of outputs become extra outputs of the network, computed exactly by further affine maps
 and ReLUs: ``S = ‖z‖_p`` with p ∈ {1, ∞}, and one output for each linear form that the property needs. Readers of
 VNN-LIB drop linear constraints without a word: vibecheck 1.1.0 reads ``(>= (+ Y_0 Y_1) 1.0)`` as nothing at all.
+
+Their networks are float32. Other constants are rounded, and the property is widened by what that changes over the region, so
+that every violation of the query is still one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 from scipy import sparse
 
 from veriflow.errors import QueryError
+from veriflow.piecewise import symbolic_bounds
 from veriflow.piecewise.copies import fresh, scattering, with_map, with_norm
-from veriflow.piecewise.graph import Graph, Matrix, identity
+from veriflow.piecewise.graph import Graph, Matrix, Vector, identity
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Box, bounding_box, pieces
 
+from .float32_form import in_float32, is_float32
 from .numerals import portable_constraint
 
 Form = tuple[tuple[int, Fraction], ...]
@@ -40,7 +45,11 @@ class PortableForm:
     """Is there a z in ``box`` at which all comparisons of one disjunct hold of ``graph``'s outputs?
 
     Attributes:
-        graph: the query's graph, its outputs first and the extra ones after them; no constant of it is changed.
+        graph: the query's graph in float32, its outputs first and the extra ones after them; no constant that is a float32
+            number is changed.
+        precise: the same with the query's own constants, where some are none.
+        deviation: how far outputs of ``graph`` may be from those of ``precise`` over the region, by which the comparisons
+            are widened.
         box: the region's bounding box, its ends float32 numbers (around the exact ones of a region that has them).
         disjuncts: comparisons, all inside the disjuncts.
         weakened: how many strict comparisons of the violation were made non-strict, as not all tools know strict ones.
@@ -52,6 +61,8 @@ class PortableForm:
     disjuncts: tuple[tuple[Comparison, ...], ...]
     weakened: int
     notes: tuple[str, ...]
+    precise: Graph | None = None
+    deviation: float = 0.0
 
 
 def portable_form(query: Query) -> PortableForm:
@@ -60,11 +71,16 @@ def portable_form(query: Query) -> PortableForm:
     Raises:
         QueryError: an L2 ball, which is not linear; a violation with a disjunct that always holds; property
             coefficients that no scaling makes float32 numbers.
+        GraphError: constants beyond float32.
     """
     region = query.region.rounded_outward()
     if any(isinstance(part, Ball) and part.p == 2 for _, part in pieces(region)):
         raise QueryError(f"expected a region of linear constraints; got {region}")
-    rows = [[portable_constraint(constraint) for constraint in row] for row in query.violation]
+    graphs, off = [query.graph], np.zeros(query.graph.output_size)
+    if not is_float32(query.graph):
+        near, off = in_float32(query.graph, symbolic_bounds(query.graph, region))
+        graphs.insert(0, near)
+    rows = [[portable_constraint(_widened(constraint, off)) for constraint in row] for row in query.violation]
     if not all(rows):
         raise QueryError("expected a violation that constrains outputs; got one that always holds")
     size = query.graph.output_size
@@ -80,13 +96,27 @@ def portable_form(query: Query) -> PortableForm:
             disjuncts = [row + _norm_comparisons(part, output) for row in disjuncts]
             of = "the input" if part is region else f"inputs {place.start} to {place.stop - 1}"
             notes.append(f"y[{output}] = the L{'1' if part.p == 1 else 'inf'} norm of {of}")
+    if len(graphs) > 1:
+        notes.append(
+            f"constants are rounded to float32; outputs are within {off.max():.2g}, and bounds wider by as much"
+        )
+    if forms or norms:
+        graphs = [with_extra_outputs(graph, forms, norms) for graph in graphs]
     return PortableForm(
-        with_extra_outputs(query.graph, forms, norms) if notes else query.graph,
+        graphs[0],
         bounding_box(region),
         tuple(disjuncts),
         sum(constraint.strict for row in rows for constraint in row),
         tuple(notes),
+        graphs[1] if len(graphs) > 1 else None,
+        float(off.max()),
     )
+
+
+def _widened(constraint: Constraint, off: Vector) -> Constraint:
+    """The constraint met by outputs that are off by so much wherever it is met."""
+    lost = sum((abs(c) * Fraction(float(off[i])) for i, c in constraint.coefficients), Fraction(0))
+    return replace(constraint, bound=constraint.bound - lost)
 
 
 def _is_simple(constraint: Constraint) -> bool:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from veriflow.errors import QueryError
 from veriflow.wording import perhaps
 
-DEFAULT_FORMS = ("onnx", "chain", "vnnlib", "vnnlib2", "smtlib")
+DEFAULT_FORMS = ("onnx", "double", "chain", "vnnlib", "vnnlib2", "smtlib")
 """What a bundle holds unless told otherwise."""
 
 FORMS: Mapping[str, tuple[str, str]] = {
     "onnx": ("onnx/NAME.onnx", "the network as Gemm, Relu and Add"),
+    "double": ("onnx/NAME.double.onnx", "the same in float64, where constants are no float32 numbers"),
     "chain": ("onnx/NAME.chain.onnx", "the same as a pure chain without skips, equal to it inside the input box only"),
     "pair": ("onnx/NAME.pair.onnx", "the same as a pure chain with twice the units where it skips, equal everywhere"),
     "vnnlib": ("vnnlib/NAME.vnnlib", "the query on any of these networks, VNN-LIB 1.0"),
@@ -152,6 +153,8 @@ much probability the region has, and the SHA-256 of every file."""
 _NOTES = """\
 Equal networks are written once: manifest.json names the files of every query.
 Extra outputs of a network (see the comments in its .vnnlib) are the norm of its input and linear forms of its outputs.
+Networks are float32; where the manifest gives a `float32_deviation`, their outputs are off by at most that in the region, and
+the bounds of the VNN-LIB files are wider by as much.
 Networks of a query that the manifest gives `reduced_relus` for are equal to its own inside the region only.
 Strict comparisons are non-strict everywhere but in SMT-LIB, as the manifest counts; a `sat` at a tie is then none.
 Tools that compute in floats have tolerances of their own. Replay every `sat`."""

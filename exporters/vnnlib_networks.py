@@ -60,7 +60,7 @@ def two_networks(query: Query) -> tuple[Graph, Graph, str] | None:
     except GraphError:
         return None
     whole = portable_form(query)
-    flow = query.graph.ending_at(query.data)
+    flow = whole.graph.ending_at(query.data)
     size = flow.output_size
     if isinstance(region, Ball) and (region.p == 1 or region.inner):
         flow = with_extra_outputs(flow, [], [(slice(0, region.dim), region.p)])

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 from onnx_models import inferred, model, node
-from pysmt.shortcuts import And, Equals, Real, is_sat
+from pysmt.fnode import FNode
+from pysmt.shortcuts import And, Equals, Real, Solver
 from small_queries import exact, inside_points, small_query, threshold_query, with_divisors
 
 from exporters import graph_to_onnx, input_symbols, paired_chain, query_formula, read_onnx, run_onnx, shifted_chain
@@ -187,9 +188,9 @@ def test_bounds_and_smaller_graphs_hold_exactly(region: str, roots: bool) -> Non
     every = [interval_bounds(graph, query.region), symbolic_bounds(graph, query.region)]
     fused, deviations = fuse_affine(graph, every[1])
     stable = {
-        relu.output: np.where(every[1].lower[relu.input] >= 0, 1, np.where(every[1].upper[relu.input] <= 0, -1, 0)).astype(
-            np.int8
-        )
+        relu.output: np.where(
+            every[1].lower[relu.input] >= 0, 1, np.where(every[1].upper[relu.input] <= 0, -1, 0)
+        ).astype(np.int8)
         for relu in graph.relus
     }
     same = [join_shifts(graph), drop_dead_units(graph), fold_stable_units(graph, stable)]
@@ -203,7 +204,9 @@ def test_bounds_and_smaller_graphs_hold_exactly(region: str, roots: bool) -> Non
                 assert float(values[name][k, i]) == pytest.approx(float(least), rel=1e-12, abs=1e-13)
         for other in same:
             assert ends(other, point) == (low[graph.output], high[graph.output]) if not roots else True
-            assert all(a <= d and c <= b for a, b, c, d in zip(low[graph.output], high[graph.output], *ends(other, point)))
+            assert all(
+                a <= d and c <= b for a, b, c, d in zip(low[graph.output], high[graph.output], *ends(other, point))
+            )
         rounded = enclose_exact(fused, point)[0]
         for name in set(fused.sizes) - {graph.input}:
             for i, off in enumerate(deviations[name].tolist()):
@@ -215,7 +218,9 @@ def test_chains_have_the_quotients() -> None:
     box = Box(-np.ones(3), np.ones(3))
     want = with_rounded_quotients(query.graph)
     for point in map(exact, inside_points(box, np.random.default_rng(1), 5)):
-        assert ends(shifted_chain(query.graph, box), point) == ends(want, point) == ends(paired_chain(query.graph), point)
+        assert (
+            ends(shifted_chain(query.graph, box), point) == ends(want, point) == ends(paired_chain(query.graph), point)
+        )
 
 
 def test_a_shift_behind_a_quotient_stays_apart() -> None:
@@ -240,16 +245,19 @@ def test_files_hold_the_quotients_in_double(roots: bool) -> None:
 # --- engines ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_engines_agree_with_enumeration(seed: int) -> None:
     query = with_divisors(threshold_query(seed), seed)
     truth = exact_answer(query)
     assert z3_answer(query) is truth
-    assert {verdict.outcome for verdict in float_answers(query, attack=seed % 2 == 0).values()} <= {truth, Outcome.UNKNOWN}
+    assert {verdict.outcome for verdict in float_answers(query, attack=seed % 2 == 0).values()} <= {
+        truth,
+        Outcome.UNKNOWN,
+    }
     assert splits_are_right(query, truth)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_engines_agree_where_roots_are_enclosed(seed: int) -> None:
     query = with_divisors(threshold_query(seed), seed, roots=True)
     nearest = tuple(
@@ -262,17 +270,21 @@ def test_engines_agree_where_roots_are_enclosed(seed: int) -> None:
     assert {verdict.outcome for verdict in float_answers(query).values()} <= {truth, Outcome.UNKNOWN}
 
 
-@pytest.mark.parametrize("region", ["box", "trimmed L1 ball"])
-@pytest.mark.parametrize("prop", ["between", "mixed"])
+def is_met(formula: FNode, *more: FNode) -> bool:
+    with Solver(name="z3", logic="QF_LRA") as solver:
+        solver.add_assertion(And(formula, *more))
+        return bool(solver.solve())
+
+
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("roots", [False, True], ids=["numbers", "roots"])
-def test_formulas_know_points(region: str, prop: str, roots: bool) -> None:
+def test_formulas_know_points(seed: int, roots: bool) -> None:
     """With its input fixed, the formula is satisfiable where the exact outputs violate the property."""
-    query = with_divisors(small_query(region, prop), 7, roots=roots)
-    bounds = symbolic_bounds(query.graph, query.region)
-    for formula in (query_formula(query, bounds), *([] if roots else [query_formula(query)])):
-        for point in map(exact, inside_points(query.region, np.random.default_rng(3), 2)):
-            fixed = [Equals(symbol, Real(v)) for symbol, v in zip(input_symbols(query), point, strict=True)]
-            assert is_sat(And(formula, *fixed), solver_name="z3") == query.violated_by(*ends(query.graph, point))
+    query = with_divisors(threshold_query(seed), 7, roots=roots)
+    formula = query_formula(query, symbolic_bounds(query.graph, query.region))
+    for point in map(exact, inside_points(query.region, np.random.default_rng(3), 3)):
+        fixed = [Equals(symbol, Real(v)) for symbol, v in zip(input_symbols(query), point, strict=True)]
+        assert is_met(formula, *fixed) == query.violated_by(*ends(query.graph, point))
 
 
 def tie(divisor: Divisor, most: float, bound: float = 1.0) -> Query:
@@ -287,18 +299,20 @@ def test_a_formula_without_bounds_knows_the_enclosure_of_a_root() -> None:
     for bound in (1.0, -1.0):
         query = tie(two, 2.0, bound)
         if bound < 0:
-            query = replace(query, region=Box(-2 * np.ones(1), np.zeros(1)), violation=((Constraint(((0, F(-1)),), F(1)),),))
+            query = replace(
+                query, region=Box(-2 * np.ones(1), np.zeros(1)), violation=((Constraint(((0, F(-1)),), F(1)),),)
+            )
         for value, want in ((two.low[0], True), (np.nextafter(two.low[0], 0), False), (two.high[0], True)):
             point = Real(F(float(value)) * int(bound))
-            assert is_sat(And(query_formula(query), Equals(x, point)), solver_name="z3") is want
+            assert is_met(query_formula(query), Equals(x, point)) is want
 
 
 @pytest.mark.parametrize("engine", ["bab", "milp", "smt"])
 def test_an_answer_within_the_enclosure_of_a_root_is_unknown(engine: str) -> None:
     two = Divisor.roots([F(2)])
-    single = float(np.float32(2**0.5))  # above the root
+    above = float(np.nextafter(np.float32(2**0.5), np.float32(2)))
     assert verify(tie(two, float(two.low[0])), engine, timeout=20).outcome is Outcome.UNKNOWN
-    assert verify(tie(two, single), engine, timeout=20).outcome is Outcome.VIOLATED
+    assert verify(tie(two, above), engine, timeout=20).outcome is Outcome.VIOLATED
     assert verify(tie(two, 1.414), engine, timeout=20).outcome is Outcome.HOLDS
 
 
