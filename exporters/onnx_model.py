@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from scipy import sparse
 
@@ -124,7 +125,7 @@ class _Writer:
 
     def _constant(self, name: str, values: Vector) -> str:
         with np.errstate(over="ignore"):
-            written = np.ascontiguousarray(values, dtype=self.dtype)
+            written: NDArray[Any] = np.ascontiguousarray(values, dtype=self.dtype)
         if not np.isfinite(written).all():
             raise GraphError(f"expected numbers in the range of float32 in {name!r}; got {np.abs(values).max():g}")
         name = self._unused(name)

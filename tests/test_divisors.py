@@ -203,10 +203,8 @@ def test_bounds_and_smaller_graphs_hold_exactly(region: str, roots: bool) -> Non
                 assert all(F(b.lower[name][i]) <= least <= most <= F(b.upper[name][i]) for b in every)
                 assert float(values[name][k, i]) == pytest.approx(float(least), rel=1e-12, abs=1e-13)
         for other in same:
-            assert ends(other, point) == (low[graph.output], high[graph.output]) if not roots else True
-            assert all(
-                a <= d and c <= b for a, b, c, d in zip(low[graph.output], high[graph.output], *ends(other, point))
-            )
+            pairs = zip(low[graph.output], high[graph.output], *ends(other, point), strict=True)
+            assert all(a <= d and c <= b if roots else a == b == c == d for a, b, c, d in pairs)
         rounded = enclose_exact(fused, point)[0]
         for name in set(fused.sizes) - {graph.input}:
             for i, off in enumerate(deviations[name].tolist()):

@@ -15,7 +15,7 @@ from small_queries import PROPERTIES, REGIONS, exact, points_about, random_graph
 from exporters import graph_to_onnx, portable_form, read_onnx, run_onnx, shifted_chain
 from veriflow.errors import GraphError, StorageError
 from veriflow.piecewise import drop_dead_units, evaluate, evaluate_exact, symbolic_bounds
-from veriflow.piecewise.graph import Affine, Graph, Relu, identity
+from veriflow.piecewise.graph import Affine, Graph, Relu, dense, identity
 from veriflow.regions import Box
 
 ROUNDING = 2.0**-24

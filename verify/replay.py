@@ -17,7 +17,8 @@ from veriflow.regions import Ball, Box, Region, pieces
 from .verdict import Witness
 
 ONNX_TOLERANCE = 1e-3
-"""Largest difference between onnxruntime (in the graph's own precision) and exact outputs, relative to their scale, that still agrees."""
+"""Largest difference between onnxruntime (float32, or float64 where constants are) and exact outputs, relative to their
+scale, that still agrees."""
 
 DRAWN = Fraction(1, 2**20)
 """How far, relative to the radius, a point may be off a ball or shell that it is drawn into."""

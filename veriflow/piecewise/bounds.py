@@ -10,10 +10,11 @@ what bounds the rows from below is a concave function of the input, and takes it
 Where points of the region are means of such points in which each has a small share only, as in a trimmed L1 ball, a concave
 function is at least the mean of its values at the worst ones.
 
-Everything is float64. Where maps divide, weights are quotients that are off by up to 3u of their size: 3u |Λ||W| more, as
-three more terms would do, which is how they are counted. A product of an n-term row with a matrix is off by at most γ_n |Λ||W| with γ_n = n u / (1 − n u)
+Everything is float64. A product of an n-term row with a matrix is off by at most γ_n |Λ||W| with γ_n = n u / (1 − n u)
 (Higham, *Accuracy and Stability of Numerical Algorithms*, eq. 3.13); that error acts on tensors whose magnitude is known,
-so its effect is added up row by row and taken off the bound at the end. Bounds therefore hold in real arithmetic.
+so its effect is added up row by row and taken off the bound at the end. Where a map divides, W holds quotients that are off
+by up to 3u of their size (`Affine.rounded`); this changes a product by at most 3u |Λ||W|, and is counted as three more
+terms. Bounds therefore hold in real arithmetic.
 
 Regions may be stacked: with ends ``[batch, dim]``, all bounds get the same leading axis and are computed at once.
 """

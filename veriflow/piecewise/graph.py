@@ -16,6 +16,7 @@ from scipy import sparse
 from ..errors import GraphError
 
 Vector = NDArray[np.float64]
+Rows: TypeAlias = NDArray[np.intp] | NDArray[np.bool_]
 Matrix: TypeAlias = Any  # NDArray[np.float64] or scipy.sparse.csr_array, which ships no types
 
 _LEAST_NORMAL = float(np.finfo(np.float64).tiny)
@@ -51,7 +52,7 @@ class Divisor:
         """Whether all numbers are known."""
         return bool((self.low == self.high).all())
 
-    def chosen(self, rows: Any) -> Divisor:
+    def chosen(self, rows: Rows) -> Divisor:
         """Those of some rows."""
         return Divisor(self.low[rows], self.high[rows])
 
@@ -92,7 +93,7 @@ class Affine:
         """Names that the node reads."""
         return tuple(name for name, _ in self.terms)
 
-    def chosen(self, output: str, rows: Any) -> Affine:
+    def chosen(self, output: str, rows: Rows) -> Affine:
         """Some rows of the map, as a map to another tensor."""
         divisor = None if self.divisor is None else self.divisor.chosen(rows)
         return Affine(output, tuple((name, weight[rows]) for name, weight in self.terms), self.bias[rows], divisor)

@@ -201,9 +201,9 @@ def _columns_read(node: Node, rows: NDArray[np.bool_]) -> list[tuple[str, NDArra
 def fuse_affine(graph: Graph, bounds: Bounds) -> tuple[Graph, dict[str, Vector]]:
     """A graph whose affine maps read only the input and outputs of ReLUs, and how far its tensors may be from the given ones.
 
-    Products of weights are taken in float64, as are quotients, each off by at most `DIVIDED` units of roundoff. Where a map W of n inputs reads t = M v + m, the product is off by at most
-    γ_n |W| |M| (Higham, *Accuracy and Stability of Numerical Algorithms*, eq. 3.13), and what t itself is off by passes
-    through |W|; a ReLU enlarges no difference.
+    Products of weights are taken in float64. Where a map W of n inputs reads t = M v + m, the product is off by at most
+    γ_n |W| |M| (Higham, *Accuracy and Stability of Numerical Algorithms*, eq. 3.13), quotients in W by as much as three more
+    terms, and what t itself is off by passes through |W|; a ReLU enlarges no difference.
 
     Args:
         graph: any graph.
