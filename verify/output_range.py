@@ -14,7 +14,7 @@ from exporters import milp_model
 from veriflow.errors import PropertyError, SolverError
 from veriflow.flow import Flow
 from veriflow.level_sets import LevelSet
-from veriflow.piecewise import Graph, evaluate, evaluate_exact, linear_lower_bounds, symbolic_bounds
+from veriflow.piecewise import Graph, enclose_exact, evaluate, linear_lower_bounds, symbolic_bounds
 from veriflow.properties import Constraint, Expression, formula_property
 from veriflow.query import Query, flow_query
 from veriflow.regions import Ball
@@ -189,5 +189,5 @@ def _replayed(query: Query, score: Expression, point: list[float], scale: float)
 
 
 def _score_at(query: Query, score: Expression, point: list[Fraction] | tuple[Fraction, ...]) -> Fraction:
-    outputs = evaluate_exact(query.graph, list(point))[query.graph.output]
-    return sum((c * outputs[i] for i, c in score.coefficients.items()), score.constant)
+    low, high = (values[query.graph.output] for values in enclose_exact(query.graph, list(point)))
+    return sum((c * (low if c > 0 else high)[i] for i, c in score.coefficients.items()), score.constant)
