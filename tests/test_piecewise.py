@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 from scipy.optimize import linprog
-from small_queries import REGIONS, exact, inside_points, random_graph
+from small_queries import REGIONS, exact, float32_array, inside_points, random_graph
 from torch import nn
 
 from veriflow.errors import GraphError
@@ -28,7 +28,10 @@ from veriflow.piecewise import (
     lower_network,
     symbolic_bounds,
 )
+from veriflow.properties import formula_property, y
+from veriflow.query import network_query
 from veriflow.regions import Ball, Box, corners
+from verify import Outcome, verify
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -256,3 +259,26 @@ def test_bounds_taken_over_from_a_larger_region_hold_and_are_no_looser(seed):
         assert (bounds.lower[relu.input] >= known.lower[relu.input]).all()
         assert (bounds.upper[relu.input] <= known.upper[relu.input]).all()
     assert bounds.unstable(graph) <= known.unstable(graph)
+
+
+@pytest.mark.parametrize("region", [Box(-np.ones(3), np.ones(3)), Ball(1, 1.0, 3), Ball(2, 1.0, 3)], ids=str)
+@pytest.mark.parametrize("before", ["x", "first"])
+def test_relus_may_read_the_input_and_relus(region, before):
+    rng = np.random.default_rng(0)
+    rows, last = float32_array(rng, 4, 3), float32_array(rng, 1, 4)
+    nodes = (
+        *([Relu("first", "x")] if before == "first" else []),
+        Relu("h", before),
+        Affine("a", (("h", rows),), np.zeros(4)),
+        Relu("b", "a"),
+        Affine("y", (("b", last),), np.zeros(1)),
+    )
+    graph = Graph("x", 3, nodes, "y")
+    outcomes = {
+        bound: verify(network_query(graph, region, formula_property(y[0] < bound)), "bab", timeout=30).outcome
+        for bound in (0.5, 1.0, 1.5, 2.0, 2.5)
+    }
+    points = torch.from_numpy(np.stack(inside_points(region, rng, 300)))
+    highest = float(evaluate(graph, points)["y"].max())
+    assert set(outcomes.values()) == {Outcome.HOLDS, Outcome.VIOLATED}
+    assert all(outcome is Outcome.VIOLATED or bound > highest for bound, outcome in outcomes.items())

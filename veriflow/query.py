@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import QueryError
-from .piecewise.graph import Graph
+from .piecewise.graph import Graph, with_maps_before_relus
 from .regions import Ball, Product, Region
 from .wording import shortened
 
@@ -23,7 +23,8 @@ class Query:
 
     Attributes:
         graph: to the outputs that the violation speaks of, from the region's space: the latent z, with a flow, and then
-            numbers that may be chosen freely, such as a perturbation of the data point; or the data itself.
+            numbers that may be chosen freely, such as a perturbation of the data point; or the data itself. Where a ReLU
+            reads the input or another ReLU, it gets a copy to read.
         region: where inputs may lie, its ends float32 numbers (for a box perhaps around exact ones); a product whose
             first part is about z, where more than z is chosen.
         violation: disjuncts over the graph's outputs.
@@ -49,6 +50,7 @@ class Query:
     output_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "graph", with_maps_before_relus(self.graph))
         if self.region.dim != self.graph.input_size:
             raise QueryError(
                 f"expected a region of {self.graph.input_size} dimensions, as the graph takes; got {self.region.dim}"

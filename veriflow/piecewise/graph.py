@@ -338,3 +338,20 @@ def with_rounded_quotients(graph: Graph) -> Graph:
         return graph
     nodes = tuple(node if isinstance(node, Relu) else node.rounded for node in graph.nodes)
     return Graph(graph.input, graph.input_size, nodes, graph.output)
+
+
+def with_maps_before_relus(graph: Graph) -> Graph:
+    """The graph with a copy wherever a ReLU reads the input or another ReLU, as bounds on units are those of maps' outputs."""
+    maps, taken = {node.output for node in graph.nodes if isinstance(node, Affine)}, set(graph.sizes)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if isinstance(node, Relu) and node.input not in maps:
+            copy = f"{node.output}/input"
+            while copy in taken:
+                copy += "'"
+            taken.add(copy)
+            size = graph.sizes[node.input]
+            nodes.append(Affine(copy, ((node.input, identity(size)),), np.zeros(size)))
+            node = Relu(node.output, copy)
+        nodes.append(node)
+    return graph if len(nodes) == len(graph.nodes) else Graph(graph.input, graph.input_size, tuple(nodes), graph.output)
