@@ -352,6 +352,7 @@ def with_maps_before_relus(graph: Graph) -> Graph:
             taken.add(copy)
             size = graph.sizes[node.input]
             nodes.append(Affine(copy, ((node.input, identity(size)),), np.zeros(size)))
-            node = Relu(node.output, copy)
-        nodes.append(node)
+            nodes.append(Relu(node.output, copy))
+        else:
+            nodes.append(node)
     return graph if len(nodes) == len(graph.nodes) else Graph(graph.input, graph.input_size, tuple(nodes), graph.output)
