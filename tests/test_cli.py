@@ -205,7 +205,10 @@ def test_a_full_standard_output_is_refused(folder: Path) -> None:
         command = [sys.executable, "-m", "veriflow", "info", str(folder / "flow.safetensors"), "--json"]
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert result.returncode == 2
-    assert result.stderr.strip() == f"error: expected to read or write; got {os.strerror(errno.ENOSPC)}"
+    assert (
+        result.stderr.strip()
+        == f"error: expected to be able to write to standard output; got {os.strerror(errno.ENOSPC)}"
+    )
 
 
 def test_calibration_needs_a_mass_alone(folder: Path) -> None:

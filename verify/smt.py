@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +15,7 @@ from veriflow.piecewise import symbolic_bounds
 from veriflow.query import Query
 
 from .replay import replay
+from .tool_process import run_tool
 from .verdict import Outcome, Verdict
 
 WORKER = Path(__file__).with_name("smt_worker.py")
@@ -29,26 +30,20 @@ def verify_smt(query: Query, *, timeout: float, solver: str = "z3") -> Verdict:
     """
     start = time.monotonic()
     script = to_smtlib(query, symbolic_bounds(query.graph, query.region))
-
-    try:
+    with tempfile.TemporaryDirectory(prefix="veriflow-") as folder:
+        path = Path(folder) / "query.smt2"
+        path.write_text(script)
         left = max(timeout - (time.monotonic() - start), 0.01)
-        done = subprocess.run(  # noqa: S603 - our own worker, under this interpreter
-            [sys.executable, "-I", str(WORKER), solver],
-            input=script,
-            capture_output=True,
-            text=True,
-            timeout=left,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Verdict(Outcome.UNKNOWN, f"time limit of {timeout:g} s reached")
+        run = run_tool([sys.executable, "-I", WORKER, path, solver], timeout=left)
+    if run.failure:
+        return Verdict(Outcome.UNKNOWN, f"{solver} {run.failure}")
     try:
-        answer = json.loads(done.stdout)
+        answer = json.loads(run.output)
         result = answer["result"]
         model = {name: Fraction(value) for name, value in answer.get("model", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise SolverError(f"expected an answer from the SMT solver {solver!r}; got: {last[:200]}") from None
+        last = run.last_words or f"exit code {run.code}"
+        raise SolverError(f"expected an answer from the SMT solver {solver!r}; got: {last}") from None
     if result == "unsat":
         return Verdict(Outcome.HOLDS, f"{solver} proves that there is no violation, in exact rationals")
     if result != "sat":

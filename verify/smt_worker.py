@@ -1,12 +1,14 @@
-"""Run as a script in a process of its own: decides the SMT-LIB script on standard input with one pySMT solver.
+"""Run as a script in a process of its own: decides an SMT-LIB script with one pySMT solver.
 
-Prints one JSON object: ``{"result": "sat"|"unsat"|"unknown", "model": {"z_0": "1/3", …}}``. It imports nothing of veriflow,
-so that it starts fast, sees only the text that any other solver would see, and can be killed.
+Arguments: the file and the solver's name. Prints one JSON object:
+``{"result": "sat"|"unsat"|"unknown", "model": {"z_0": "1/3", …}}``. It imports nothing of veriflow, so that it starts fast,
+sees only the text that any other solver would see, and can be killed.
 """
 
 import json
 import sys
 from io import StringIO
+from pathlib import Path
 
 from pysmt.exceptions import SolverReturnedUnknownResultError
 from pysmt.shortcuts import Solver
@@ -30,4 +32,4 @@ def decide(text: str, solver_name: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(decide(sys.stdin.read(), sys.argv[1])))
+    sys.stdout.write(json.dumps(decide(Path(sys.argv[1]).read_text(), sys.argv[2])))

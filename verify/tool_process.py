@@ -1,7 +1,7 @@
 """Programs of others, in processes that can be killed: with a time limit, a memory limit and a limit on what they print.
 
-A program is started in a session of its own. When it ends, runs out of its limits or is no longer wanted, every process of
-that session and every descendant that can be found is asked to end and then killed, so that nothing is left running.
+A program is started by a guard, see `tool_guard`. When it ends, runs out of its limits or is no longer wanted, or this process
+dies, everything that it started is asked to end and then killed, so that nothing is left running.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import logging
 import os
 import selectors
 import shlex
-import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -30,12 +30,9 @@ MEMORY_LIMIT = 8.0
 OUTPUT_LIMIT = 2**24
 """Bytes of standard output, and of standard error, that a process may print."""
 
+_GUARD = Path(__file__).with_name("tool_guard.py")
 _GRACE = 1.0  # seconds between asking to end and killing
 _TICK = 0.05  # seconds between looks at the clock
-# the shell sets the limit in the process that becomes the program: no code of ours runs between fork and exec
-_LIMITED = 'ulimit -d "$0" 2>/dev/null; ulimit -t "$1" 2>/dev/null; shift; exec "$@"'
-"""Memory, and processor time: should this process be killed, nothing is left that runs on for ever."""
-
 _OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "out of memory", "Cannot allocate memory", "can't allocate memory")
 
 
@@ -87,13 +84,13 @@ def run_tool(
     """
     _log.info("running %s", shlex.join(map(str, command)))
     processor_seconds = int(timeout * (os.cpu_count() or 1)) + 60
-    words = ["/bin/sh", "-c", _LIMITED, str(int(memory * 2**20)), str(processor_seconds), *map(str, command)]
+    limits = [str(int(memory * 2**30)), str(processor_seconds), str(_GRACE)]
     try:
         process = subprocess.Popen(  # noqa: S603 - the program that the user named
-            words,
+            [sys.executable, "-I", "-S", str(_GUARD), *limits, *map(str, command)],
             cwd=folder,
             env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -150,39 +147,11 @@ def _watched(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that belongs to it, first politely."""
-    family = _family(process.pid)
-    _signal(process, family, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE if process.poll() is None else 0)
-    _signal(process, family | _family(process.pid), signal.SIGKILL)
-    process.wait()
-
-
-def _signal(process: subprocess.Popen[bytes], family: set[int], number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
-    for member in family:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(member, number)
-
-
-def _family(leader: int) -> set[int]:
-    """Processes of the leader's session and their descendants, the leader left out; none where there is no /proc.
-
-    A process group alone is not enough: ``timeout``, which scripts like to use, makes a group of its own.
-    """
-    parents: dict[int, int] = {}
-    found: set[int] = set()
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError, ValueError, IndexError):
-            fields = entry.read_text().rpartition(")")[2].split()  # after the name: state, parent, group, session
-            parents[int(entry.parent.name)] = int(fields[1])
-            if int(fields[3]) == leader:
-                found.add(int(entry.parent.name))
-    grown = True
-    while grown:
-        below = {pid for pid, parent in parents.items() if parent in found or parent == leader} - found
-        found |= below
-        grown = bool(below)
-    return found - {leader, os.getpid()}
+    """Tell the guard to end all, unless it has ended."""
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        process.wait(10 * _GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -5,7 +5,9 @@ Every refusal is one sentence on stderr and exit code 2, whatever raised it; the
 
 from __future__ import annotations
 
+import errno
 import importlib
+import signal
 import sys
 import traceback
 from typing import Annotated, Any, NoReturn
@@ -17,7 +19,8 @@ from .. import __version__
 from ..errors import VeriflowError
 from ..siblings import refuse_hidden_packages
 from ..wording import perhaps
-from .output import ExitCode, fail, os_error_sentence, told
+from .output import ExitCode, fail, os_error_sentence, say, told
+from .standard_streams import lasting_streams, open_closed_descriptors
 
 COMMANDS = {
     "fit": "Fit a flow to a table.",
@@ -72,10 +75,19 @@ class _Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:  # noqa: ANN401 - handed on as they are
+        with lasting_streams() as output:
+            status = self._status(*args, **extra)
+            output.flush()
+            if output.failure is not None and output.failure.errno != errno.EPIPE:
+                say(f"error: expected to be able to write to standard output; got {output.failure.strerror}")
+                status = ExitCode.BAD_INPUT if status is None else status
+        sys.exit(status)
+
+    def _status(self, *args: Any, **extra: Any) -> int | None:  # noqa: ANN401 - handed on as they are
+        """The exit code of a command that gives one, or of a refusal."""
         try:
             refuse_hidden_packages("exporters", "verify")
-            status = super().main(*args, **{**extra, "standalone_mode": False})
-            sys.stdout.flush()
+            status: int | None = super().main(*args, **{**extra, "standalone_mode": False})
         except VeriflowError as error:
             status = fail(str(error))
         except _UsageError as error:
@@ -87,7 +99,7 @@ class _Commands(TyperGroup):
         except Exception:  # noqa: BLE001 - a defect: Python would exit with 1, which says that a property is violated
             traceback.print_exc()
             status = ExitCode.BROKEN
-        sys.exit(status)
+        return status
 
 
 def _usage_sentence(error: Any) -> str:  # noqa: ANN401 - as above
@@ -141,5 +153,9 @@ def _describe(
 
 def main() -> NoReturn:
     """Run the command line with the arguments of the process."""
+    open_closed_descriptors()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup lets SIGHUP be ignored
+            signal.signal(number, signal.default_int_handler)
     app(prog_name="veriflow")
     raise AssertionError("the command line exits")
