@@ -63,7 +63,7 @@ def test_an_interrupted_fit_is_resumed_to_the_same_flow(
     monkeypatch.undo()
     resumed = run(*command, "--checkpoint", saved)
     assert resumed.exit_code == 0
-    assert resumed.stderr == f"going on from the checkpoint {saved}\n"
+    assert resumed.stderr == f"went on from the checkpoint {saved}\n"
     assert (tmp_path / "flow.safetensors").read_bytes() == (folder / "flow.safetensors").read_bytes()
 
     other = refused(*command, "--seed", 4, "--checkpoint", saved, "--quiet")

@@ -11,6 +11,7 @@ with LazyImports(__name__):
     from .certify import Certificate, certify
     from .engines import ENGINES, EngineInfo, engine, solver, verify
     from .external import ExternalTool
+    from .interrupted import InterruptedSearch
     from .output_range import OutputRange, RangeEnd, output_range
     from .reduction import Reduction, reduce_query
     from .replay import replay
@@ -33,6 +34,7 @@ __all__ = [
     "Certificate",
     "EngineInfo",
     "ExternalTool",
+    "InterruptedSearch",
     "JointAnswers",
     "Outcome",
     "OutputRange",

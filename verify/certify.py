@@ -20,6 +20,7 @@ from .attack import drawn_in, nearest_violation
 from .box_splitting import RadialSearch, search_radially
 from .boxes import FEW_DIMENSIONS
 from .branch_and_bound import FULL
+from .interrupted import InterruptedSearch
 from .open_parts import OpenParts, numbers
 from .pieces import PieceSearch
 from .polish import polished
@@ -90,6 +91,7 @@ def certify(
         RegionError: a flow whose density does not decrease with the norm: its balls are not level sets.
         SolverError: a gap or time limit that is not positive.
         StorageError: a checkpoint that cannot be read or written.
+        InterruptedSearch: Ctrl-C; it has the certificate that was reached.
     """
     ball = query.region
     if query.flow is None or not isinstance(ball, Ball) or ball.inner:
@@ -106,29 +108,45 @@ def certify(
     start = time.monotonic()
     file = None if checkpoint is None else SearchFile(checkpoint, query, task="certify")
 
+    known = RadialSearch(0.0, math.inf, None)
+
     def tell(state: RadialSearch) -> None:
+        known.proved, known.boxes = max(known.proved, state.proved), state.boxes
+        if state.witness is not None and state.refuted < known.refuted:
+            known.refuted, known.witness = state.refuted, state.witness
         report(state)
         if file is not None:
             file.keep(state)
+
+    def certificate(state: RadialSearch, end: str) -> Certificate:
+        return _certificate(
+            query, ball, state, gap, time.monotonic() - start, end, "" if file is None else file.failure
+        )
 
     try:
         with one_thread():
             state = _search(query, ball, file, gap, start + timeout, tell)
             tell(state)
+    except KeyboardInterrupt:
+        raise InterruptedSearch(certificate(known, "interrupted")) from None
     finally:
         if file is not None:
             file.write()
+    return certificate(state, f"{FULL if state.is_full else f'time limit of {timeout:g} s'} reached")
+
+
+def _certificate(
+    query: Query, ball: Ball, state: RadialSearch, gap: float, seconds: float, end: str, failure: str
+) -> Certificate:
+    """What a search that came to its end, or to this ``end``, has found."""
     complete = state.proved >= min(ball.radius, state.refuted * (1 - gap))
     if not complete:
-        end = FULL if state.is_full else f"time limit of {timeout:g} s"
-        reason = "a near miss within the tolerance stays open" if state.settled else f"{end} reached"
+        reason = "a near miss within the tolerance stays open" if state.settled else end
     elif state.witness is None:
         reason = "no violation in the whole ball"
     else:
         reason = f"both radii agree within {gap:g}"
     _log.info("proved to norm %g, refuted from %g: %s", state.proved, state.refuted, reason)
-    if file is not None and file.failure:
-        reason += f"; {file.failure}"
     return Certificate(
         query.text,
         state.proved,
@@ -138,8 +156,8 @@ def certify(
         _masses(query, ball, ball.radius)[0],
         state.witness,
         complete,
-        reason,
-        time.monotonic() - start,
+        f"{reason}; {failure}" if failure else reason,
+        seconds,
         state.boxes,
     )
 

@@ -25,6 +25,7 @@ from veriflow.query import Query
 
 from .engines import ENGINES, EngineInfo, check_checkpoint, check_time, solver, verify
 from .external import ExternalTool
+from .interrupted import InterruptedSearch
 from .replay import replay
 from .search_file import SearchFile
 from .tool_process import MEMORY_LIMIT, run_tool
@@ -85,6 +86,7 @@ def verify_with(
         QueryError: a query that none of the solvers can take, a checkpoint of another query.
         StorageError: a checkpoint that cannot be read or written.
         DisagreementError: one solver says HOLDS and another has a violation that replays.
+        InterruptedSearch: Ctrl-C while several solvers run; it has the answers by then.
     """
     check_time(timeout)
     if not memory > 0:
@@ -102,13 +104,15 @@ def verify_with(
         SearchFile(checkpoint, query)  # refused here, and not in a process
     if report is not None:
         report(f"asking {', '.join(names)}")
-    each = _asked(query, solvers, names, timeout, memory, wait_for_all, checkpoint)
+    each, is_interrupted = _asked(query, solvers, names, timeout, memory, wait_for_all, checkpoint)
     _compare(query, each, Path(evidence))
     order = (Outcome.VIOLATED, Outcome.HOLDS, Outcome.UNKNOWN)
     best = min(each, key=lambda verdict: (order.index(verdict.outcome), verdict.engine not in ENGINES, verdict.seconds))
     if best.outcome is Outcome.UNKNOWN and len(each) > 1:
         best = replace(best, reason="; ".join(f"{verdict.engine}: {verdict.reason}" for verdict in each))
         best = replace(best, engine=", ".join(names), seconds=max(verdict.seconds for verdict in each))
+    if is_interrupted:
+        raise InterruptedSearch(Answers(best, tuple(each)))
     return Answers(best, tuple(each))
 
 
@@ -138,9 +142,9 @@ def _asked(
     memory: float,
     wait_for_all: bool,
     checkpoint: Path | None,
-) -> list[Verdict]:
-    """Everyone's verdict; those that come after one that counts are stopped, unless all are waited for."""
-    stop = threading.Event()
+) -> tuple[list[Verdict], bool]:
+    """Everyone's verdict, and whether an interrupt stopped some; so does one that counts, unless all are waited for."""
+    stop, is_interrupted = threading.Event(), False
     refusals: list[VeriflowError] = []
 
     def ask(name: str, chosen: EngineInfo | ExternalTool) -> Verdict:
@@ -171,11 +175,16 @@ def _asked(
             for future in as_completed(futures):
                 if future.result().outcome is not Outcome.UNKNOWN and not wait_for_all:
                     stop.set()
+        except KeyboardInterrupt:
+            is_interrupted = True
         finally:
             stop.set()
     if len(refusals) == len(names):
         raise refusals[0]
-    return [future.result() for future in futures]
+    each = [future.result() for future in futures]
+    if is_interrupted:
+        each = [replace(one, reason="was interrupted") if one.reason == STOPPED else one for one in each]
+    return each, is_interrupted
 
 
 def _in_a_process(

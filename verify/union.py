@@ -12,6 +12,7 @@ from veriflow.errors import QueryError
 from veriflow.query import Query
 
 from .engines import check_checkpoint, check_time
+from .interrupted import InterruptedSearch
 from .search_file import SearchFile
 from .several import AUTO, Answers, verify_with
 from .tool_process import MEMORY_LIMIT
@@ -55,6 +56,7 @@ def verify_all(
 
     Raises:
         QueryError: no queries; otherwise as `verify_with`.
+        InterruptedSearch: Ctrl-C before the question was decided; it has the joint answers by then.
     """
     check_time(timeout)
     if not queries:
@@ -65,30 +67,55 @@ def verify_all(
         SearchFile(checkpoint, queries[0], queries=queries)
     deadline = time.monotonic() + timeout
     answers: list[Answers] = []
-    is_late = False
-    for place, query in enumerate(queries):
-        share = max((deadline - time.monotonic()) / (len(queries) - place), _LEAST)
-        found = verify_with(
-            query,
-            names,
-            timeout=share,
-            memory=memory,
-            wait_for_all=wait_for_all,
-            checkpoint=checkpoint,
-            report=_placed(report, place, len(queries)),
-        )
-        answers.append(found)
-        if found.verdict.outcome is Outcome.VIOLATED:
-            break
-        is_late |= found.verdict.outcome is Outcome.UNKNOWN and found.verdict.seconds >= share
+    begun, is_late, last = time.monotonic(), False, f"asking {', '.join(names)}"
+
+    def tell(text: str) -> None:
+        nonlocal last
+        last = text
+        if report is not None:
+            report(text)
+
+    try:
+        for place, query in enumerate(queries):
+            begun = time.monotonic()
+            share = max((deadline - begun) / (len(queries) - place), _LEAST)
+            found = verify_with(
+                query,
+                names,
+                timeout=share,
+                memory=memory,
+                wait_for_all=wait_for_all,
+                checkpoint=checkpoint,
+                report=_placed(tell, place, len(queries)),
+            )
+            answers.append(found)
+            if found.verdict.outcome is Outcome.VIOLATED:
+                break
+            is_late |= found.verdict.outcome is Outcome.UNKNOWN and found.verdict.seconds >= share
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, InterruptedSearch):
+            answers.append(stop.found)
+        if len(answers) < len(queries) and (not answers or answers[-1].verdict.outcome is Outcome.HOLDS):
+            open_one = Verdict(
+                Outcome.UNKNOWN, f"interrupted: {last}", None, ", ".join(names), time.monotonic() - begun
+            )
+            answers.append(Answers(open_one, (open_one,)))
+        joint = _joint(answers, is_late)
+        if joint.verdict.outcome is Outcome.UNKNOWN:
+            raise InterruptedSearch(joint) from None
+        return joint
+    return _joint(answers, is_late)
+
+
+def _joint(answers: Sequence[Answers], is_late: bool) -> JointAnswers:
     verdicts = [found.verdict for found in answers]
     decisive = min(range(len(verdicts)), key=lambda place: _ORDER.index(verdicts[place].outcome))
     verdict = replace(verdicts[decisive], seconds=math.fsum(one.seconds for one in verdicts))
     return JointAnswers(verdict, decisive, tuple(answers), is_late)
 
 
-def _placed(report: Callable[[str], None] | None, place: int, count: int) -> Callable[[str], None] | None:
+def _placed(report: Callable[[str], None], place: int, count: int) -> Callable[[str], None]:
     """Lines that begin with which query they are about, where there are several."""
-    if report is None or count == 1:
+    if count == 1:
         return report
     return lambda text: report(f"{place + 1} of {count}: {text}")

@@ -26,7 +26,7 @@ from .options import (
 from .output import Document, ExitCode, JsonOption, facts, show
 
 with LazyImports(__name__) as imports:
-    from verify import Certificate, ViolationBounds, trimmed_for_proof, verdict_curve, violation_bounds
+    from verify import Certificate, InterruptedSearch, ViolationBounds, trimmed_for_proof, verdict_curve, violation_bounds
     from verify import certify as search
     from verify.progress import progress_text
 
@@ -94,15 +94,24 @@ def certify(
     rows = None if data is None else read_rows(data, question.flow, label, keep_class)
     query, features = question.queries[0], question.flow.features
     whole = timeout if trim is None else timeout / 2
-    certificate = _search_visibly(query, gap, whole, checkpoint, quiet=as_json)
-    trimmed = None if trim is None else _trimmed(query, trim_limit(trim), timeout=CHOOSING * timeout)
-    beside = None if trimmed is None else _search_visibly(trimmed, gap, timeout - whole, None, quiet=as_json)
-    proved = (
-        None
-        if probability is None
-        else violation_bounds(query, timeout=probability, proved_radius=certificate.proved_radius)
-    )
-    counts, counted = count_violations(question.counted, rows, proved)
+    certificate = trimmed = beside = proved = None
+    counts, counted = count_violations(None, None)
+    is_interrupted = False
+    try:
+        certificate = _search_visibly(query, gap, whole, checkpoint, quiet=as_json)
+        trimmed = None if trim is None else _trimmed(query, trim_limit(trim), timeout=CHOOSING * timeout)
+        beside = None if trimmed is None else _search_visibly(trimmed, gap, timeout - whole, None, quiet=as_json)
+        if probability is not None:
+            proved = violation_bounds(query, timeout=probability, proved_radius=certificate.proved_radius)
+        counts, counted = count_violations(question.counted, rows, proved)
+    except KeyboardInterrupt as stop:
+        is_interrupted = True
+        if isinstance(stop, InterruptedSearch) and certificate is not None:
+            beside = stop.found
+        elif isinstance(stop, InterruptedSearch):
+            certificate = stop.found
+        if certificate is None:
+            raise
     median = None if rows is None else rows.double().quantile(0.5, dim=0).tolist()
     rounded = rounded_if_whole(certificate.witness, query)
     if picture is not None:
@@ -134,7 +143,9 @@ def certify(
     show(document, as_json, answer, "", mass_bar(certificate), "", *shown, counted)
     if witness is not None:
         raise typer.Exit(ExitCode.VIOLATED)
-    raise typer.Exit(ExitCode.DONE if certificate.complete else ExitCode.UNKNOWN)
+    if certificate.complete:
+        raise typer.Exit(ExitCode.DONE)
+    raise typer.Exit(ExitCode.INTERRUPTED if is_interrupted else ExitCode.UNKNOWN)
 
 
 def _trimmed_facts(certificate: Certificate, ball: Ball) -> dict[str, object]:

@@ -11,9 +11,9 @@ import typer
 
 from ..lazy_imports import LazyImports
 from ..training_options import TrainingOptions
-from .long_runs import interrupted, say_resumed
+from .long_runs import advice
 from .options import ClassOption, LabelOption, SeedOption, StabilityOption, TableArgument
-from .output import Document, JsonOption, facts, show
+from .output import Document, JsonOption, facts, say, show
 
 with LazyImports(__name__) as imports:
     import torch
@@ -102,10 +102,8 @@ def fit(
         integral=split_list(integral) or (),
     )
     resumed = checkpoint is not None and checkpoint.exists()
-    if not quiet:
-        say_resumed(checkpoint)
     start = time.monotonic()
-    try:
+    with advice(checkpoint):
         history = training.fit(
             flow,
             rows.values,
@@ -114,8 +112,8 @@ def fit(
             devices=devices,
             progress=not quiet and sys.stderr.isatty(),
         )
-    except KeyboardInterrupt:
-        raise interrupted(checkpoint) from None
+    if resumed and not quiet:
+        say(f"went on from the checkpoint {checkpoint}")
     seconds = time.monotonic() - start
     save_flow(flow, output)
 

@@ -30,7 +30,7 @@ from .options import (
 from .output import Document, ExitCode, JsonOption, facts, grid, show
 
 with LazyImports(__name__) as imports:
-    from verify import Answers
+    from verify import Answers, InterruptedSearch
     from verify import verify_all as decide
 
     from ..query import Query
@@ -103,18 +103,25 @@ def verify(
         queries = question.queries
     rows = None if data is None or question is None else read_rows(data, question.flow, label, keep_class)
     names = split_list(solvers) or []
-    with long_run(f"asking {', '.join(names)}", checkpoint, quiet=as_json) as line:
-        joint = decide(
-            queries,
-            names,
-            timeout=timeout,
-            memory=memory,
-            wait_for_all=wait_for_all,
-            checkpoint=checkpoint,
-            report=line,
-        )
+    counted, code = None if question is None else question.counted, None
+    try:
+        with long_run(f"asking {', '.join(names)}", checkpoint, quiet=as_json) as line:
+            joint = decide(
+                queries,
+                names,
+                timeout=timeout,
+                memory=memory,
+                wait_for_all=wait_for_all,
+                checkpoint=checkpoint,
+                report=line,
+            )
+    except InterruptedSearch as stop:
+        joint, counted, code = stop.found, None, ExitCode.INTERRUPTED
     verdict, answers = joint.verdict, joint.each
-    counts, counted = count_violations(None if question is None else question.counted, rows)
+    try:
+        counts, table_of_counts = count_violations(counted, rows)
+    except KeyboardInterrupt:
+        counts, table_of_counts = count_violations(None, None)
     decisive = queries[joint.decisive]
     mass = None if question is None else question.level_set.mass
     trimmed = None if question is None else question.trimmed
@@ -148,8 +155,8 @@ def verify(
     )
     if len(answers[0].each) > 1:
         shown = [_answers_table(answers), "", *shown]
-    show(document, as_json, answer, "", *shown, counted)
-    raise typer.Exit(EXIT_CODES[verdict.outcome])
+    show(document, as_json, answer, "", *shown, table_of_counts)
+    raise typer.Exit(EXIT_CODES[verdict.outcome] if code is None else code)
 
 
 def _region_entry(query: Query, answers: Answers) -> Document:
