@@ -104,7 +104,17 @@ def test_a_foreign_folder_that_appears_meanwhile_is_kept(tmp_path):
     assert names(tmp_path / "out") == ["thesis.txt"]
 
 
-def test_the_older_folder_keeps_its_name_where_the_swap_fails(tmp_path, monkeypatch):
+@pytest.fixture
+def without_exchange(monkeypatch):
+    """As on file systems that cannot exchange names."""
+    monkeypatch.setattr("veriflow.files.exchange", lambda one, other: False)
+
+
+def test_folders_are_replaced_by_turns_where_names_cannot_be_exchanged(tmp_path, without_exchange):
+    test_an_empty_or_own_folder_is_replaced(tmp_path)
+
+
+def test_the_older_folder_keeps_its_name_where_the_swap_fails(tmp_path, monkeypatch, without_exchange):
     with write_folder_atomically(tmp_path / "out") as folder:
         (folder / "manifest.json").write_text('{"format": "veriflow old"}')
     rename = Path.rename

@@ -18,9 +18,12 @@ def check_folder(output: Path) -> None:
     """Refuse before long work what could not be written after it.
 
     Raises:
-        StorageError: a folder, or a file in a folder that is not there or cannot be written to.
+        StorageError: a folder, a file in a folder that is not there, or what cannot be written to.
     """
-    if output.is_dir() or not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
+    needed = [output] if output.exists() else []
+    if not output.exists() or output.is_file():
+        needed.append(Path(os.path.realpath(output)).parent)
+    if output.is_dir() or not all(os.access(place, os.W_OK) for place in needed):
         raise StorageError(f"expected a file in a folder that can be written to; got {str(output)!r}")
 
 
