@@ -71,6 +71,9 @@ FAULTS = {
     "has half a witness": ("echo sat; echo '((X_0 0.75))'", "claims a violation but gives no witness"),
     "has no number": ("echo sat; echo '((X_0 nan) (X_1 inf))'", "claims a violation but gives no witness"),
     "has a huge number": ("echo sat; echo '((X_0 1e999999999) (X_1 0))'", "claims a violation but gives no witness"),
+    "fails after unsat": ("echo unsat; exit 1", "failed with exit code 1: unsat"),
+    "is killed after unsat": ("echo unsat; kill -KILL $$", "was ended by signal 9"),
+    "is killed below after unsat": ("sh -c 'echo unsat; kill -SEGV $$'; exit $?", "was ended by signal 11"),
     "eats memory": (f"exec {PYTHON} -c 'x = bytearray(2**31)'", "ran out of memory (limit 0.5 GB)"),
 }
 
@@ -116,6 +119,30 @@ def test_nothing_is_left_running(child: str, end: str, tmp_path: Path) -> None:
     while any(map(alive, written)):
         assert time.monotonic() < deadline, "a process outlived its tool"
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ("echo unsat", Outcome.HOLDS),
+        ("echo unsat; exit 1", Outcome.UNKNOWN),
+        ("echo unsat; echo '(error \"no model\")'; exit 1", Outcome.HOLDS),
+        ("echo '(error \"no such logic\")'; echo unsat; echo '(error \"no model\")'; exit 1", Outcome.UNKNOWN),
+        ("echo unsat; echo '(error \"no model\")'; kill -KILL $$", Outcome.UNKNOWN),
+    ],
+)
+def test_an_smt_solver_that_fails_for_want_of_a_model_has_answered(body: str, outcome: Outcome, tmp_path: Path) -> None:
+    tool(tmp_path, body)
+    assert verify(HOLDS, f"smt:{tmp_path / 'tool'}", timeout=PATIENCE).outcome is outcome
+
+
+def test_asking_a_tool_what_it_supports_takes_of_the_time(tmp_path: Path) -> None:
+    path = tmp_path / "slow"
+    path.write_text(f'#!/bin/sh\nif [ "$1" = supports ]; then sleep 600; fi\necho "$@" > {tmp_path}/ran; sleep 600\n')
+    path.chmod(0o755)
+    verdict = verify(HOLDS, f"vnnlib2:{path}", timeout=1.0)
+    assert verdict.reason == "slow reached the time limit of 1 s before it was asked"
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_tool_past_its_time_is_stopped(tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ class ExternalTool(ABC):
         found = re.search(r"\d+(\.\w+)+", run.output + run.errors)
         return found.group() if found and not run.failure and not run.code else "unknown"
 
-    def supports(self, query: Query) -> str | None:
-        """Why it cannot take the query, to follow its name; None where it can."""
+    def refusal(self, query: Query, timeout: float, stop: threading.Event | None) -> str | None:
+        """Why it cannot take the query, to follow its name; None where it can, or does not say so within the time."""
         return None
 
     @abstractmethod
@@ -102,13 +102,17 @@ class ExternalTool(ABC):
             QueryError: a query that cannot be written for the tool.
         """
         start = time.monotonic()
-        refusal = self.supports(query)
+        refusal = self.refusal(query, timeout, stop)
         if refusal is not None:
             return Verdict(Outcome.UNKNOWN, f"{self.title} {refusal}")
+        if time.monotonic() - start >= timeout:
+            return Verdict(
+                Outcome.UNKNOWN, f"{self.title} reached the time limit of {timeout:.3g} s before it was asked"
+            )
         doubts: list[str] = []
         with tempfile.TemporaryDirectory(prefix="veriflow-") as name:
             folder = Path(name)
-            commands = self.encode(query, folder, timeout)
+            commands = self.encode(query, folder, max(timeout - (time.monotonic() - start), 0.01))
             for k, command in enumerate(commands):
                 left = (timeout - (time.monotonic() - start)) / (len(commands) - k)
                 claim = self._claim(command, query, folder, max(left, 0.01), memory, stop)
@@ -137,6 +141,11 @@ class ExternalTool(ABC):
         if run.failure:
             return Claim("unknown", reason=run.failure)
         return self.parse(run, query, folder)
+
+
+def no_violation(run: ToolRun) -> Claim:
+    """The claim of a tool that said ``unsat``, which counts where it came to its end without a failure."""
+    return unreadable(run) if run.code else Claim("unsat")
 
 
 def unreadable(run: ToolRun) -> Claim:

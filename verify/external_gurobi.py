@@ -11,7 +11,7 @@ from exporters import milp_model, milp_text
 from veriflow.piecewise import symbolic_bounds
 from veriflow.query import Query
 
-from .external import Claim, ExternalTool, Words, complete, unreadable
+from .external import Claim, ExternalTool, Words, complete, no_violation, unreadable
 from .milp_scaling import slack_tolerance
 from .tool_process import ToolRun, run_tool
 
@@ -50,7 +50,7 @@ class Gurobi(ExternalTool):
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             return unreadable(run)
         if word == "unsat":
-            return Claim("unsat")
+            return no_violation(run)
         if word != "sat":
             return Claim("unknown", reason=reason[:200])
         finite = {i: Fraction(v) if math.isfinite(v) else None for i, v in values.items()}

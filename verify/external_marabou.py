@@ -13,7 +13,7 @@ from exporters import to_marabou
 from veriflow.piecewise import symbolic_bounds
 from veriflow.query import Query
 
-from .external import Claim, ExternalTool, Words, complete, exact_number, unreadable
+from .external import Claim, ExternalTool, Words, complete, exact_number, no_violation, unreadable
 from .tool_process import ToolRun
 
 SOUND = ("--no-merge-ws-layers",)
@@ -46,7 +46,7 @@ class Marabou(ExternalTool):
         found = _ANSWER.search(run.output)
         word = found.group(1).lower() if found else ""
         if word == "unsat":
-            return Claim("unsat")
+            return no_violation(run)
         if word == "sat":
             values = {int(i): exact_number(value) for i, value in _INPUT.findall(run.output)}
             return Claim("sat", complete(values, query.graph.input_size))

@@ -10,7 +10,7 @@ from exporters import to_smtlib
 from veriflow.piecewise import symbolic_bounds
 from veriflow.query import Query
 
-from .external import Claim, ExternalTool, Words, complete, exact_number, unreadable
+from .external import Claim, ExternalTool, Words, complete, exact_number, no_violation, unreadable
 from .tool_process import ToolRun
 
 _TOKEN = re.compile(r"[()]|[^\s()]+")
@@ -37,14 +37,18 @@ class SmtLibTool(ExternalTool):
         return [[self.program, path]]
 
     def parse(self, run: ToolRun, query: Query, folder: Path) -> Claim:
-        """The first line that is an answer, and the values after it, as rationals."""
+        """The first line that is an answer, and the values after it, as rationals.
+
+        After ``unsat`` there are none to ask for, which solvers call an error (SMT-LIB 2.6, section 4.2.8), and may fail for.
+        """
         lines = run.output.splitlines()
         place = next((i for i, line in enumerate(lines) if line.strip() in ("sat", "unsat", "unknown")), None)
         if place is None:
             return unreadable(run)
         answer = lines[place].strip()
         if answer == "unsat":
-            return Claim("unsat")
+            is_asked_in_vain = "".join(lines[place + 1 :]).lstrip().startswith("(error")
+            return Claim("unsat") if is_asked_in_vain and not place else no_violation(run)
         if answer == "unknown":
             return Claim("unknown")
         return Claim("sat", complete(_values("\n".join(lines[place + 1 :])), query.graph.input_size))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from exporters import graph_to_onnx, portable_form, shifted_chain, to_vnnlib1, t
 from veriflow.files import read_bytes
 from veriflow.query import Query
 
-from .external import Claim, ExternalTool, Words, complete, exact_number, unreadable
+from .external import Claim, ExternalTool, Words, complete, exact_number, no_violation, unreadable
 from .tool_process import OUTPUT_LIMIT, ToolRun, run_tool
 
 _ANSWERS = {"sat": "sat", "violated": "sat", "unsat": "unsat", "holds": "unsat"}
@@ -39,17 +40,17 @@ class VnnLib2Tool(ExternalTool):
     @property
     def capabilities(self) -> tuple[str, ...]:
         """What it says to ``supports --vnnlib-versions`` and ``--arithmetic-complexity-theories``, notes left out."""
-        found: list[str] = []
-        for asked in ("--vnnlib-versions", "--arithmetic-complexity-theories"):
-            run = run_tool([self.program, "supports", asked], timeout=30)
-            found += (
-                [] if run.code or run.failure else [line.split()[0] for line in run.output.splitlines() if line.split()]
-            )
-        return tuple(dict.fromkeys(found))
+        asked = ("--vnnlib-versions", "--arithmetic-complexity-theories")
+        return tuple(dict.fromkeys(word for one in asked for word in self._supported(one, 30.0)))
 
-    def supports(self, query: Query) -> str | None:
+    def _supported(self, asked: str, timeout: float, stop: threading.Event | None = None) -> list[str]:
+        """The first word of each line that it says to ``supports``; none where it fails or takes longer."""
+        run = run_tool([self.program, "supports", asked], timeout=timeout, stop=stop)
+        return [] if run.code or run.failure else [line.split()[0] for line in run.output.splitlines() if line.split()]
+
+    def refusal(self, query: Query, timeout: float, stop: threading.Event | None) -> str | None:
         """A tool that names versions must name 2.0; one that is silent is tried."""
-        versions = [word for word in self.capabilities if word[0].isdigit()]
+        versions = [word for word in self._supported("--vnnlib-versions", timeout, stop) if word[0].isdigit()]
         return f"reads VNN-LIB {', '.join(versions)} and not 2.0" if versions and "2.0" not in versions else None
 
     def encode(self, query: Query, folder: Path, timeout: float) -> list[Words]:
@@ -113,7 +114,7 @@ def claim_of(text: str, run: ToolRun, size: int) -> Claim:
     if word not in _ANSWERS:
         return unreadable(run)
     if _ANSWERS[word] == "unsat":
-        return Claim("unsat")
+        return no_violation(run)
     return Claim("sat", _assignment(first + "\n" + rest, size))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,8 @@ class Vibecheck(VnnLib2Tool):
     label = "vibecheck"
     install = "pip install vibecheck-nn, in an environment of its own"
 
-    def supports(self, query: Query) -> str | None:
-        """Every query that has a portable form."""
+    def refusal(self, query: Query, timeout: float, stop: threading.Event | None) -> str | None:
+        """None: every query that has a portable form."""
         return None
 
 

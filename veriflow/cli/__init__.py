@@ -10,6 +10,7 @@ import importlib
 import signal
 import sys
 import traceback
+import warnings
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -154,6 +155,8 @@ def _describe(
 def main() -> NoReturn:
     """Run the command line with the arguments of the process."""
     open_closed_descriptors()
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup lets SIGHUP be ignored
             signal.signal(number, signal.default_int_handler)

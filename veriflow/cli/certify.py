@@ -26,7 +26,14 @@ from .options import (
 from .output import Document, ExitCode, JsonOption, facts, show
 
 with LazyImports(__name__) as imports:
-    from verify import Certificate, InterruptedSearch, ViolationBounds, trimmed_for_proof, verdict_curve, violation_bounds
+    from verify import (
+        Certificate,
+        InterruptedSearch,
+        ViolationBounds,
+        trimmed_for_proof,
+        verdict_curve,
+        violation_bounds,
+    )
     from verify import certify as search
     from verify.progress import progress_text
 
