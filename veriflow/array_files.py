@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ _ENTRY = b"PK\x01\x02"  # how each entry of a zip file's directory begins
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, ValueError, TypeError, EOFError, NotImplementedError, RuntimeError),
-    *(OverflowError, MemoryError, SyntaxError),
+    *(OverflowError, MemoryError, SyntaxError, tokenize.TokenError),
 )
 
 
