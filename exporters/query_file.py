@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from veriflow.array_files import Archive
+from veriflow.documents import FLAG, FRACTION, OBJECT, TEXT, Form, check_record, list_of, none_or, number, one_of, whole
 from veriflow.errors import StorageError, VeriflowError
 from veriflow.piecewise import Affine, Divisor, Graph, Relu
 from veriflow.piecewise.graph import Node
@@ -28,6 +29,49 @@ Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 
 FORMAT = "veriflow query 3"
 _HEAD = "head"
+MOST_INPUTS = 2**24
+
+_FRACTIONS = list_of(FRACTION)
+_BALL = {
+    "p": one_of(1, 2, "inf"),
+    "radius": number(0),
+    "dim": whole(1, MOST_INPUTS),
+    "inner": number(0),
+    "limit": Form("a number or 'inf'", lambda value: value == "inf" or number(0).fits(value)),
+}
+_BOX = {"exact": none_or(list_of(_FRACTIONS, 2, 2))}
+_COEFFICIENT = Form(
+    "a place and a fraction",
+    lambda value: isinstance(value, list) and len(value) == 2 and whole(0).fits(value[0]) and FRACTION.fits(value[1]),
+)
+_ROW = Form(
+    "coefficients, a bound and whether it is strict",
+    lambda value: (
+        isinstance(value, list)
+        and len(value) == 3
+        and list_of(_COEFFICIENT).fits(value[0])
+        and FRACTION.fits(value[1])
+        and FLAG.fits(value[2])
+    ),
+)
+_FORMS = {
+    "format": TEXT,
+    "input": TEXT,
+    "input_size": whole(1, MOST_INPUTS),
+    "output": TEXT,
+    "nodes": list_of(OBJECT),
+    "region": list_of(OBJECT, 1),
+    "product": FLAG,
+    "violation": list_of(list_of(_ROW)),
+    "text": TEXT,
+    "data": TEXT,
+    "latent": none_or(TEXT),
+    "network_outputs": none_or(whole(0)),
+    "others": list_of(TEXT),
+    "output_names": list_of(TEXT),
+}
+"""What the JSON of a query file holds."""
+
 _DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
@@ -72,6 +116,7 @@ def query_from_bytes(data: bytes) -> Query:
         head = json.loads(arrays[_HEAD].tobytes())
         if head["format"] != FORMAT:
             raise StorageError(f"expected a query file of the format {FORMAT!r}; got {head['format']!r}")
+        _check_head(head)
         nodes = tuple(_node(entry, k, arrays) for k, entry in enumerate(head["nodes"]))
         return Query(
             Graph(head["input"], head["input_size"], nodes, head["output"]),
@@ -88,6 +133,18 @@ def query_from_bytes(data: bytes) -> Query:
         raise
     except (*_DAMAGE, ValueError) as error:
         raise StorageError(f"expected a query file; got {type(error).__name__}: {error}") from None
+
+
+def _check_head(head: object) -> None:
+    """Refuse what `query_to_bytes` does not write: StorageError."""
+    what = "expected a query file; got one with another document"
+    check_record(head, _FORMS, what)
+    assert isinstance(head, dict)  # noqa: S101 - as checked
+    for entry in head["nodes"]:
+        own = {"relu": TEXT} if "relu" in entry else {"terms": list_of(TEXT)}
+        check_record(entry, {"output": TEXT, **own}, what)
+    for entry in head["region"]:
+        check_record(entry, _BALL if "p" in entry else _BOX, what)
 
 
 def _node_entry(node: Node, k: int, arrays: Arrays) -> dict[str, Any]:
@@ -118,6 +175,10 @@ def _node(entry: dict[str, Any], k: int, arrays: Arrays) -> Node:
             continue
         places = (arrays[f"{name}.rows"], arrays[f"{name}.columns"])
         shape = tuple(int(size) for size in arrays[f"{name}.shape"])
+        if len(shape) != 2 or shape[0] != len(arrays[f"bias.{k}"]) or not 0 <= shape[1] <= MOST_INPUTS:
+            raise StorageError(
+                f"expected a weight of {len(arrays[f'bias.{k}'])} rows in a query file; got shape {shape}"
+            )
         terms.append((source, sparse.csr_array(sparse.coo_array((arrays[f"{name}.values"], places), shape=shape))))
     ends = arrays.get(f"divisor.{k}")
     return Affine(entry["output"], tuple(terms), arrays[f"bias.{k}"], None if ends is None else Divisor(*ends))

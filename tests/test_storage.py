@@ -241,7 +241,7 @@ FACTORS = "bijection__parts__2__factors"
         ({"dim": 10**12}, {}, "got one whose dim is 1000000000000, which is more than the file holds"),
         ({"dim": -1}, {}, "got a description that makes no flow"),
         ({"dim": "3"}, {}, "got a description that makes no flow"),
-        ({"hidden": [10**12]}, {}, "belongs"),
+        ({"hidden": [10**12]}, {}, "got one whose hidden widths is 1000000000000, which is more than the file holds"),
         ({"hidden": ["4"]}, {}, "got a description that makes no flow"),
         ({"hidden": 4}, {}, "got a description that makes no flow"),
         ({"householder": 10**12}, {}, "expected a flow in"),

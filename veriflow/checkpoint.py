@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from .errors import TrainingError
+from .documents import OBJECT, TEXT, check_record, list_of, number, whole
+from .errors import StorageError, TrainingError
+from .model_schema import Layout, check_layout, check_numbers
 from .storage import load_tensors, save_tensors
 
 _KIND = "training checkpoint"
+_FIGURES = list_of(number())
+_HISTORY = {"steps": list_of(whole(1)), "train_nll": _FIGURES, "validation_nll": _FIGURES, "penalty": _FIGURES}
 
 
 @dataclass(frozen=True)
@@ -41,23 +46,36 @@ def save_checkpoint(path: Path, run: str, checkpoint: Checkpoint) -> None:
     save_tensors(path, _KIND, {"run": run, "history": checkpoint.history}, tensors)
 
 
-def load_checkpoint(path: Path, run: str) -> Checkpoint:
-    """The checkpoint at ``path``.
+def load_checkpoint(path: Path, run: str, flow: nn.Module) -> Checkpoint:
+    """The checkpoint at ``path`` of a run that trains ``flow``.
 
     Raises:
-        StorageError: not a checkpoint, truncated or altered.
+        StorageError: not a checkpoint, truncated or altered; tensors that are not those of such a run, NaN or infinity.
         TrainingError: a checkpoint of other data, options or another flow.
     """
-    document, tensors = load_tensors(path, _KIND)
-    if document.get("run") != run:
-        raise TrainingError(
-            f"expected the checkpoint {path} to come from the same data, options and flow; got one of another run"
-        )
-    groups: dict[str, dict[str, Tensor]] = {"flow": {}, "best": {}, "moments": {}}
-    for name, tensor in tensors.items():
-        part, rest = name.split("/", 1)
-        groups[part][rest] = tensor
-    history = document["history"]
-    if not isinstance(history, dict):
-        raise TrainingError(f"expected a training history in {path}; got {type(history).__name__}")
-    return Checkpoint(**groups, history=history)
+    what = f"expected a {_KIND} in {str(path)!r}; got"
+    state = flow.state_dict()
+    parameters = [parameter for parameter in flow.parameters() if parameter.requires_grad]
+    vector = torch.empty(sum(parameter.numel() for parameter in parameters), dtype=parameters[0].dtype, device="meta")
+    moments = {"exp_avg": vector, "exp_avg_sq": vector, "step": torch.empty((), device="meta")}
+    parts = {"flow": state, "best": state, "moments": moments}
+    wanted = {f"{part}/{name}": tensor for part, group in parts.items() for name, tensor in group.items()}
+
+    def check(document: dict[str, Any], layout: Layout) -> None:
+        check_record(document, {"run": TEXT, "history": OBJECT}, f"{what} one that makes no run")
+        if document["run"] != run:
+            raise TrainingError(
+                f"expected the checkpoint {path} to come from the same data, options and flow; got one of another run"
+            )
+        check_record(document["history"], _HISTORY, f"{what} one whose history makes none")
+        steps, *others = document["history"].values()
+        if not steps or steps != sorted(set(steps)) or {len(figures) for figures in others} != {len(steps)}:
+            raise StorageError(f"{what} one whose history has other steps than figures")
+        check_layout(layout, wanted, what)
+
+    document, tensors = load_tensors(path, _KIND, check)
+    check_numbers(tensors, what)
+    if (tensors["moments/exp_avg_sq"] < 0).any() or tensors["moments/step"] != document["history"]["steps"][-1]:
+        raise StorageError(f"{what} one whose moments are those of no run")
+    groups = {part: {name: tensors[f"{part}/{name}"] for name in group} for part, group in parts.items()}
+    return Checkpoint(**groups, history=document["history"])

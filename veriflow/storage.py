@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from .errors import ModelError, StorageError
+from .errors import StorageError
 from .files import open_file, write_atomically
 from .flow import USFlow
+from .model_schema import Layout, check_dtypes, check_numbers, check_ranges, empty_flow
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,15 @@ VERSION = 1
 
 _SEAL = re.compile(rb'\{"__metadata__":\{"veriflow":"\{\\"sha256\\": \\"([0-9a-f]{64})\\"')
 _UNSEALED = "0" * 64
+_PART = 2**20
+
+MOST_TENSORS = 2**16
+
+_DTYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8},
+}
+"""Types of tensors by their names in safetensors files."""
 
 
 def save_tensors(path: str | Path, kind: str, document: Mapping[str, object], tensors: Mapping[str, Tensor]) -> None:
@@ -58,25 +68,40 @@ def save_tensors(path: str | Path, kind: str, document: Mapping[str, object], te
     write_atomically(path, data.replace(_UNSEALED.encode(), digest.encode(), 1))
 
 
-def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def load_tensors(
+    path: str | Path, kind: str, check: Callable[[dict[str, Any], Layout], None] | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The document and the tensors that `save_tensors` wrote under this kind.
+
+    ``check`` may refuse the document and the names, types and shapes of the tensors before these are read.
 
     Raises:
         StorageError: no such file, or one that is foreign, cut short, altered, of another kind or of a later version.
     """
     data = _read_sealed(Path(path))
     size = 8 + int.from_bytes(data[:8], "little")
+    malformed = StorageError(f"expected a veriflow file in {str(path)!r}; got a malformed one")
     try:
-        tensors = safetensors.torch.load(data)
-        content = json.loads(json.loads(data[8:size])["__metadata__"]["veriflow"])
+        header = json.loads(data[8:size])
+        content = json.loads(header.pop("__metadata__")["veriflow"])
         version, found, document = content["version"], content["kind"], content["document"]
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError):
-        raise StorageError(f"expected a veriflow file in {str(path)!r}; got a malformed one") from None
+        layout = {name: (_DTYPES[entry["dtype"]], tuple(map(int, entry["shape"]))) for name, entry in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise malformed from None
     if version != VERSION:
-        raise StorageError(f"expected a veriflow file of version {VERSION} in {str(path)!r}; got version {version}")
+        shown = version if isinstance(version, int) and version < 10**6 else "another"
+        raise StorageError(f"expected a veriflow file of version {VERSION} in {str(path)!r}; got version {shown}")
     if found != kind or not isinstance(document, dict):
-        raise StorageError(f"expected a veriflow file of kind {kind!r} in {str(path)!r}; got kind {found!r}")
-    return document, tensors
+        shown = repr(found[:80]) if isinstance(found, str) else "none"
+        raise StorageError(f"expected a veriflow file of kind {kind!r} in {str(path)!r}; got kind {shown}")
+    if len(layout) > MOST_TENSORS:
+        raise StorageError(f"expected at most {MOST_TENSORS} tensors in {str(path)!r}; got {len(layout)}")
+    if check is not None:
+        check(document, layout)
+    try:
+        return document, safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError):
+        raise malformed from None
 
 
 def save_flow(flow: USFlow, path: str | Path) -> None:
@@ -86,7 +111,9 @@ def save_flow(flow: USFlow, path: str | Path) -> None:
         StorageError: a flow with NaN or infinite parameters or of mixed float dtypes, or a file that cannot be written.
     """
     tensors = flow.state_dict()
-    _check_numbers(tensors, "expected to save a flow of one float dtype and finite parameters; got")
+    what = "expected to save a flow of one float dtype and finite parameters; got"
+    check_dtypes([tensor.dtype for tensor in tensors.values()], what)
+    check_numbers(tensors, what)
     save_tensors(path, "flow", flow.config(), tensors)
 
 
@@ -97,38 +124,17 @@ def load_flow(path: str | Path) -> USFlow:
     own tensors.
 
     Raises:
-        StorageError: as `load_tensors`; a description and tensors that do not fit; NaN, infinity, mixed float dtypes.
+        StorageError: as `load_tensors`; a description and tensors that do not fit; NaN, infinity, mixed float dtypes;
+            parameters out of their ranges.
     """
-    config, tensors = load_tensors(path, "flow")
-    what = f"expected a flow in {str(path)!r}; got"
-    _check_numbers(tensors, what)
-    for name, most in {"dim": sum(map(Tensor.numel, tensors.values())), "blocks": len(tensors)}.items():
-        if isinstance(config.get(name), int) and config[name] > most:
-            raise StorageError(f"{what} one whose {name} is {config[name]}, which is more than the file holds")
-    try:
-        with torch.device("meta"):
-            flow = USFlow.from_config(config)
-    except (ModelError, RuntimeError) as error:
-        raise StorageError(f"{what} a description that makes no flow: {error}") from None
-    wanted = flow.state_dict()
-    if odd := sorted(wanted.keys() ^ tensors.keys()):
-        raise StorageError(f"{what} one {'with an unknown' if odd[0] in tensors else 'without the'} tensor {odd[0]!r}")
-    for name, tensor in tensors.items():
-        shape, expected = list(tensor.shape), list(wanted[name].shape)
-        if shape != expected or tensor.is_floating_point() != wanted[name].is_floating_point():
-            raise StorageError(f"{what} a {tensor.dtype} tensor {name!r} of shape {shape} where {expected} belongs")
+    what, made = f"expected a flow in {str(path)!r}; got", []
+    _, tensors = load_tensors(path, "flow", lambda config, layout: made.append(empty_flow(config, layout, what)))
+    check_numbers(tensors, what)
+    flow: USFlow = made[0]
     flow.load_state_dict(tensors, assign=True)
+    check_ranges(flow, what)
     _log.info("read %s: %r", path, flow)
     return flow
-
-
-def _check_numbers(tensors: Mapping[str, Tensor], what: str) -> None:
-    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
-    if len(dtypes := {str(tensor.dtype) for tensor in floats.values()}) > 1:
-        raise StorageError(f"{what} one of {' and '.join(sorted(dtypes))}")
-    for name, tensor in floats.items():
-        if not tensor.isfinite().all():
-            raise StorageError(f"{what} one whose {name!r} holds NaN or infinity")
 
 
 def _read_sealed(path: Path) -> bytes:
@@ -139,7 +145,12 @@ def _read_sealed(path: Path) -> bytes:
         seal = _SEAL.match(header)
         if seal is None:
             raise StorageError(f"expected a file written by veriflow at {str(path)!r}; got another one")
-        data = start + header + stream.read()
-    if hashlib.sha256(data.replace(seal[1], _UNSEALED.encode(), 1)).hexdigest().encode() != seal[1]:
-        raise StorageError(f"expected the veriflow file {str(path)!r} as it was written; got it cut short or altered")
-    return data
+        digest = hashlib.sha256(start + header[: seal.start(1)] + _UNSEALED.encode() + header[seal.end(1) :])
+        while part := stream.read(_PART):
+            digest.update(part)
+        if digest.hexdigest().encode() != seal[1]:
+            raise StorageError(
+                f"expected the veriflow file {str(path)!r} as it was written; got it cut short or altered"
+            )
+        stream.seek(0)
+        return stream.read()

@@ -89,7 +89,7 @@ def fit(
     mean, deviation = standardisation(train.double().numpy())
     flow.standardise(torch.as_tensor(mean), torch.as_tensor(deviation))
     run = fingerprint(flow.config(), asdict(options), rows)
-    start = load_checkpoint(checkpoint, run) if checkpoint is not None and checkpoint.exists() else None
+    start = load_checkpoint(checkpoint, run, flow) if checkpoint is not None and checkpoint.exists() else None
     run_once = partial(_train, options=options, start=start, checkpoint=checkpoint, run=run, progress=progress)
     return _launch(run_once, flow, train, validation, devices)
 

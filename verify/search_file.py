@@ -16,16 +16,20 @@ from typing import Any
 import torch
 
 from exporters import query_to_bytes
+from veriflow.documents import FRACTION, OBJECT, TEXT, check_record, list_of
 from veriflow.errors import QueryError, StorageError
+from veriflow.model_schema import Layout
 from veriflow.query import Query
 from veriflow.storage import load_tensors, save_tensors
 
-from .open_parts import OpenParts, Search
+from .open_parts import OpenParts, Search, misfit
 from .replay import replay
 from .verdict import Witness
 
 KIND = "search checkpoint 2"
 """The number goes up where open parts get another meaning."""
+
+_DTYPES = (torch.float64, torch.float32, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 
 INTERVAL, SHARE = 1.0, 0.05
 """Seconds between two writes at least, and the share of a search's time that they may take."""
@@ -63,7 +67,7 @@ class SearchFile:
             self._tensors: dict[str, torch.Tensor] = {}
             self._save()
             return
-        document, self._tensors = load_tensors(path, KIND)
+        document, self._tensors = load_tensors(path, KIND, self._check)
         self._entries = document["searches"]
         if document["task"] != task or self.name not in self._entries or (names and list(self._entries) != names):
             raise QueryError(f"expected a checkpoint of the same question in {str(path)!r}; got one of another")
@@ -73,9 +77,21 @@ class SearchFile:
             arrays = {n.removeprefix(prefix): t.numpy() for n, t in self._tensors.items() if n.startswith(prefix)}
             self.left = OpenParts(entry["way"], arrays)
         if "point" in entry:
+            if len(entry["point"]) != query.region.dim:
+                raise StorageError(f"expected a point of {query.region.dim} numbers in {str(path)!r}; got another")
             self.witness = replay(query, [Fraction(value) for value in entry["point"]])
             if self.witness is None:
                 raise StorageError(f"expected a checkpoint whose violation replays in {str(path)!r}; got another one")
+
+    def _check(self, document: dict[str, Any], layout: Layout) -> None:
+        """Refuse what `_save` does not write."""
+        what = f"expected a {KIND} in {str(self.path)!r}; got one with another document"
+        check_record(document, {"task": TEXT, "searches": OBJECT}, what)
+        for entry in document["searches"].values():
+            check_record(entry, {}, what, optional={"way": TEXT, "point": list_of(FRACTION)})
+        for name, (dtype, _) in layout.items():
+            if name.partition("/")[0] not in document["searches"] or dtype not in _DTYPES:
+                raise misfit(f"a {dtype} tensor {name[:80]!r}")
 
     def keep(self, search: Search) -> None:
         """Remember where a search stands, and write it if that is due."""
