@@ -193,3 +193,53 @@ def test_level_set(folder: Path) -> None:
     text = run("level-set", model, "--mass", 0.9, "--calibrate", table, "--data", table).stdout
     assert "covers at least" in text
     assert "of 200" in text
+
+
+def test_a_cell_beyond_the_flows_range_is_named_and_nothing_is_written(folder: Path, tmp_path: Path) -> None:
+    table = write_csv(tmp_path / "far.csv", [FEATURES, [1.5, 2], [1e30, 2], [1.5, 1e300], [2, 1], [1, 3]])
+    sentence, flow = "got 1e+300 in column 'height', row 4", folder / "flow.safetensors"
+    assert sentence in refused("score", flow, table, "-o", tmp_path / "scores.csv")
+    assert sentence in refused("level-set", flow, "--mass", 0.5, "--data", table)
+    assert sentence in refused("level-set", flow, "--mass", 0.5, "--calibrate", table)
+    assert sentence in refused("compress", flow, table, "-o", tmp_path / "small.safetensors", "--bits", 8)
+    assert sentence in refused("fit", table, "-o", tmp_path / "flow.safetensors")
+    question = ["--flow", flow, "--network", folder / "net.onnx", "--property", "y[0] <= 100", "--data", table]
+    assert sentence in refused("verify", *question, "--mass", 0.5)
+    assert sentence in refused("certify", *question)
+    assert list(tmp_path.iterdir()) == [table]
+
+
+def test_tables_of_other_customs_and_what_is_said_about_them(folder: Path, tmp_path: Path) -> None:
+    rows = read_csv(folder / "blob.csv")
+    decimals = [[cell.replace(".", ",") for cell in row[:2]] for row in rows]
+    for name, table in [("named", [FEATURES, *decimals]), ("nameless", decimals)]:
+        with (tmp_path / f"{name}.csv").open("w", newline="") as stream:
+            csv.writer(stream, delimiter=";").writerows(table)
+    named, plain = tmp_path / "named.csv", run("score", folder / "flow.safetensors", folder / "blob.csv", "--json")
+    assert run("score", folder / "flow.safetensors", named, "--json").stdout == plain.stdout
+    told = ["--separator", "semicolon", "--decimal", ",", "--header"]
+    assert run("score", folder / "flow.safetensors", named, *told, "--json").stdout == plain.stdout
+    assert "expected a finite number in column 'width [mm]', row 2; got '2,06" in refused(
+        "score", folder / "flow.safetensors", named, "--decimal", "."
+    )
+    assert "no row of names" in refused("score", folder / "flow.safetensors", tmp_path / "nameless.csv")
+    result = run("fit", tmp_path / "nameless.csv", "-o", tmp_path / "flow.safetensors", "--steps", 10)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("note: ")
+    assert "has no row of names, as its first row holds numbers: its columns are called x0, x1" in result.stderr
+    assert veriflow.load_flow(tmp_path / "flow.safetensors").features == ("x0", "x1")
+
+
+def test_fit_names_columns_that_depend_on_others(folder: Path, tmp_path: Path) -> None:
+    rows = [[float(cell) for cell in row[:2]] for row in read_csv(folder / "blob.csv")]
+    table = write_csv(tmp_path / "table.csv", [["a", "b", "c"], *([a, b, 2 * a + 1] for a, b in rows)])
+    words = ["fit", table, "-o", tmp_path / "flow.safetensors", "--steps", 10]
+    assert "note: 'c' = 2·'a' + 1: the rows lie in a space of 2 dimensions out of 3" in run(*words).stderr
+    assert run(*words, "--quiet").stderr == ""
+    assert run(*words, "--columns", "a,b").stderr == ""
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    """The rows of a table below its names."""
+    with path.open(newline="") as stream:
+        return list(csv.reader(stream))[1:]

@@ -192,7 +192,7 @@ def test_packed_text_is_unpacked_within_bounds(tmp_path):
 def test_a_table_without_names_says_so_where_names_are_looked_for(tmp_path):
     path = write(tmp_path, "1.5,2\n3,4\n")
     assert "no row of names" in read_table(path).notes[0]
-    with pytest.raises(DataError, match="expected columns among 'x0', 'x1'; got 'a' .*no row of names"):
+    with pytest.raises(DataError, match=r"expected columns among 'x0', 'x1'; got 'a' .*no row of names"):
         read_table(path, columns=["a"])
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from .dependences import linear_dependences
 from .errors import DataError
 from .files import write_atomically
 from .table_cells import finite_numbers
@@ -22,6 +23,8 @@ from .table_text import Dialect, row_of_names
 from .wording import perhaps, shortened
 
 _log = logging.getLogger(__name__)
+
+_MOST_EQUATIONS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +57,30 @@ class Table:
         """What a table must pass before a density is fitted to it.
 
         Raises:
-            DataError: columns that hold one value only, named: they have no density.
+            DataError: columns that hold one value only, named: they have no density; a number beyond those of float32.
         """
+        if (far := np.argwhere(np.abs(self.values) > np.finfo(np.float32).max)).size:
+            row, column = far[0]
+            number = row + 1 if self.rows is None else self.rows[row]
+            raise DataError(
+                f"expected numbers below {np.finfo(np.float32).max:.3g} in magnitude; got {self.values[row, column]:g} in "
+                f"column {self.features[column]!r}, row {number}"
+            )
         columns = zip(self.features, self.values.T, strict=True)
         if constant := [name for name, column in columns if (column == column[0]).all()]:
             raise DataError(
                 f"expected every column to vary, as a density needs; got one value only in {listed(constant)}"
             )
+
+    def dependences(self) -> list[str]:
+        """What linear functions between columns do to a density, in a sentence that names them; empty where there are none."""
+        if not (found := linear_dependences(self.values, self.features)):
+            return []
+        shown = "; ".join(found[:_MOST_EQUATIONS]) + ("; …" if len(found) > _MOST_EQUATIONS else "")
+        return [
+            f"{shown}: the rows lie in a space of {len(self.features) - len(found)} dimensions out of {len(self.features)}, on "
+            "which a density can grow without bound, so that likelihoods and masses say little; leave such columns out"
+        ]
 
 
 def read_table(

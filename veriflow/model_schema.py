@@ -21,8 +21,8 @@ Layout: TypeAlias = "Mapping[str, tuple[torch.dtype, tuple[int, ...]]]"
 """Names of tensors, with their types and shapes."""
 
 MOST_LAYERS, MOST_COMPONENTS = 4096, 1024
-MOST_LOGARITHM, MOST_MAGNITUDE = 80.0, 1e18
-"""Of parameters that are logarithms, whose exponentials are then float32 numbers, and of others."""
+MOST_LOGARITHM, MOST_MAGNITUDE = 30.0, 1e18
+"""Of parameters that are logarithms, and of others; data are standardised, so that both are small in flows that were fitted."""
 
 _FLOATS = (torch.float32, torch.float64)
 _LAWS: dict[str, dict[str, Form]] = {

@@ -15,12 +15,15 @@ from .long_runs import long_run
 from .options import (
     ClassOption,
     DataOption,
+    DecimalOption,
     FlowOption,
+    HeaderOption,
     LabelOption,
     MassOption,
     NetworkOption,
     PropertyOption,
     RadiusOption,
+    SeparatorOption,
     TrimOption,
 )
 from .output import Document, ExitCode, JsonOption, facts, show
@@ -40,6 +43,7 @@ with LazyImports(__name__) as imports:
     from ..box_masses import check_box_masses
     from ..query import Query
     from ..regions import Ball
+    from ..table_text import Dialect
     from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
     from .inputs import read_rows
     from .mass_bars import checked_picture, mass_bar, write_mass_plot
@@ -80,6 +84,9 @@ def certify(
     data: DataOption = None,
     label: LabelOption = None,
     keep_class: ClassOption = None,
+    separator: SeparatorOption = None,
+    decimal: DecimalOption = None,
+    header: HeaderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the most probable counterexample, and the largest level set on which the property is proved.
@@ -91,6 +98,7 @@ def certify(
     Example: `veriflow certify --flow setosa.safetensors --network net.onnx --property "classified_as(0)"
     --data flowers.csv`
     """
+    dialect = Dialect(separator, decimal, header)
     farthest = FARTHEST_MASS if mass is None and radius is None else mass
     question = ask(flow, network, prop, farthest, radius)
     if checkpoint is not None and trim is not None:
@@ -98,7 +106,7 @@ def certify(
     picture = None if plot is None else checked_picture(plot)
     if probability is not None:
         check_box_masses(question.flow.base)
-    rows = None if data is None else read_rows(data, question.flow, label, keep_class)
+    rows = None if data is None else read_rows(data, question.flow, label, keep_class, dialect)
     query, features = question.queries[0], question.flow.features
     whole = timeout if trim is None else timeout / 2
     certificate = trimmed = beside = proved = None

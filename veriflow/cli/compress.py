@@ -13,7 +13,17 @@ import typer
 from ..errors import QueryError
 from ..lazy_imports import LazyImports
 from ..training_options import TrainingOptions
-from .options import ClassOption, LabelOption, ModelArgument, SeedOption, StabilityOption, TableArgument
+from .options import (
+    ClassOption,
+    DecimalOption,
+    HeaderOption,
+    LabelOption,
+    ModelArgument,
+    SeedOption,
+    SeparatorOption,
+    StabilityOption,
+    TableArgument,
+)
 from .output import Document, JsonOption, cell, facts, grid, show
 
 with LazyImports(__name__) as imports:
@@ -22,6 +32,7 @@ with LazyImports(__name__) as imports:
     from .. import compression
     from ..proof_cost import proof_cost
     from ..storage import load_flow, save_flow
+    from ..table_text import Dialect
     from ..training import split
     from .inputs import check_folder, read_rows, split_list
     from .question import ask
@@ -35,6 +46,9 @@ def compress(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where the new flow goes.")],
     label: LabelOption = None,
     keep_class: ClassOption = None,
+    separator: SeparatorOption = None,
+    decimal: DecimalOption = None,
+    header: HeaderOption = None,
     keep: Annotated[
         float | None, typer.Option(metavar="SHARE", help="Share of each matrix's weights that stays, the largest ones.")
     ] = None,
@@ -71,11 +85,12 @@ def compress(
     check_folder(output)
     if (network is None) != (prop is None):
         raise QueryError("expected both --network and --property, to measure what solving takes, or neither; got one")
+    dialect = Dialect(separator, decimal, header)
     flow = load_flow(model)
     options = TrainingOptions(
         learning_rate=learning_rate, validation=validation, seed=seed, stability=stability, stability_mass=mass
     )
-    rows = read_rows(table, flow, label, keep_class)
+    rows = read_rows(table, flow, label, keep_class, dialect)
     _, held_out = split(flow, rows, options)
     if network is not None and prop is not None:
         ask(model, network, prop, mass, None)  # a question that makes no sense is refused before long work

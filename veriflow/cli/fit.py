@@ -12,7 +12,16 @@ import typer
 from ..lazy_imports import LazyImports
 from ..training_options import TrainingOptions
 from .long_runs import advice
-from .options import ClassOption, LabelOption, SeedOption, StabilityOption, TableArgument
+from .options import (
+    ClassOption,
+    DecimalOption,
+    HeaderOption,
+    LabelOption,
+    SeedOption,
+    SeparatorOption,
+    StabilityOption,
+    TableArgument,
+)
 from .output import Document, JsonOption, facts, say, show
 
 with LazyImports(__name__) as imports:
@@ -24,7 +33,7 @@ with LazyImports(__name__) as imports:
     from ..flow import USFlow
     from ..statistics import Fit, kolmogorov_smirnov
     from ..storage import save_flow
-    from .inputs import check_folder, split_list, whole_numbers
+    from .inputs import check_folder, say_notes, split_list, whole_numbers
 
 
 @imports.on_call
@@ -34,6 +43,9 @@ def fit(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where the flow goes (safetensors).")],
     label: LabelOption = None,
     keep_class: ClassOption = None,
+    separator: SeparatorOption = None,
+    decimal: DecimalOption = None,
+    header: HeaderOption = None,
     columns: Annotated[str | None, typer.Option(metavar="A,B,…", help="Features, all by default.")] = None,
     integral: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Features that are whole numbers, such as ages and codes.")
@@ -77,7 +89,15 @@ def fit(
     Example: `veriflow fit flowers.csv -o setosa.safetensors --label species --class setosa`
     """
     check_folder(output)
-    rows = read_table(table, label=label, keep_class=keep_class, columns=split_list(columns))
+    rows = read_table(
+        table,
+        label=label,
+        keep_class=keep_class,
+        columns=split_list(columns),
+        separator=separator,
+        decimal=decimal,
+        header=header,
+    )
     rows.check_variation()
     options = TrainingOptions(
         steps=steps,
@@ -102,6 +122,8 @@ def fit(
         integral=split_list(integral) or (),
     )
     resumed = checkpoint is not None and checkpoint.exists()
+    if not quiet:
+        say_notes([*rows.notes, *rows.dependences()])
     start = time.monotonic()
     with advice(checkpoint):
         history = training.fit(
@@ -115,10 +137,10 @@ def fit(
     if resumed and not quiet:
         say(f"went on from the checkpoint {checkpoint}")
     seconds = time.monotonic() - start
-    save_flow(flow, output)
-
     held_out = split_rows(len(rows.values), validation, seed)[1]
     law = _norm_fit(flow, rows, held_out.tolist(), seed)
+    save_flow(flow, output)
+
     document: Document = {
         "model": str(output),
         "features": rows.features,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..data import read_table
-from ..errors import ModelError, StorageError
+from ..errors import DataError, ModelError, StorageError
 from ..flow import USFlow
+from ..table_text import Dialect
+from .output import say
 
 
 def check_folder(output: Path) -> None:
@@ -27,14 +31,34 @@ def check_folder(output: Path) -> None:
         raise StorageError(f"expected a file in a folder that can be written to; got {str(output)!r}")
 
 
-def read_rows(table: Path, flow: USFlow, label: str | None = None, keep_class: str | None = None) -> Tensor:
-    """The columns of the table that the flow is about, in its order and dtype, ``[n, dim]``.
+def read_rows(
+    table: Path, flow: USFlow, label: str | None = None, keep_class: str | None = None, dialect: Dialect | None = None
+) -> Tensor:
+    """The columns of the table that the flow is about, in its order and dtype, ``[n, dim]``; says what was found in the file.
 
     Raises:
-        DataError: as `read_table`; a column of the flow that is not there.
+        DataError: as `read_table`; a column of the flow that is not there; a row so far out that the flow's numbers overflow.
     """
-    values = read_table(table, label=label, keep_class=keep_class, columns=flow.features).values
-    return torch.as_tensor(values).to(next(flow.parameters()).dtype)
+    found = read_table(table, label=label, keep_class=keep_class, columns=flow.features, **asdict(dialect or Dialect()))
+    rows = torch.as_tensor(found.values).to(next(flow.parameters()).dtype)
+    with torch.no_grad():
+        far = (~flow.base.norm(flow.latent(rows)).isfinite()).nonzero().flatten().tolist()
+        deviations = flow.deviations().double().numpy()
+    if far and found.rows is not None:
+        cells = found.values[far[0]]
+        worst = int(np.argmax(np.abs(cells / deviations)))
+        raise DataError(
+            f"expected numbers within the flow's range; got {cells[worst]:g} in column {found.features[worst]!r}, "
+            f"row {found.rows[far[0]]}"
+        )
+    say_notes(found.notes)
+    return rows
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Say on stderr what was found in a table and might surprise."""
+    for note in notes:
+        say(f"note: {note}")
 
 
 def split_list(text: str | None) -> list[str] | None:

@@ -9,13 +9,23 @@ import typer
 
 from ..errors import RegionError
 from ..lazy_imports import LazyImports
-from .options import ClassOption, DataOption, LabelOption, ModelArgument, TrimOption
+from .options import (
+    ClassOption,
+    DataOption,
+    DecimalOption,
+    HeaderOption,
+    LabelOption,
+    ModelArgument,
+    SeparatorOption,
+    TrimOption,
+)
 from .output import Document, JsonOption, facts, show
 
 with LazyImports(__name__) as imports:
     from ..level_sets import calibrated_level_set
     from ..statistics import clopper_pearson
     from ..storage import load_flow
+    from ..table_text import Dialect
     from ..trimmed_sets import trimmed_level_set
     from .findings import proportion_entry
     from .inputs import read_rows
@@ -38,6 +48,9 @@ def level_set(
     data: DataOption = None,
     label: LabelOption = None,
     keep_class: ClassOption = None,
+    separator: SeparatorOption = None,
+    decimal: DecimalOption = None,
+    header: HeaderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Describe the level set of a mass, a latent radius or a log density.
@@ -47,6 +60,7 @@ def level_set(
 
     Example: `veriflow level-set setosa.safetensors --mass 0.9 --data flowers.csv`
     """
+    dialect = Dialect(separator, decimal, header)
     flow = load_flow(model)
     calibration = trimmed = None
     if trim is not None:
@@ -57,7 +71,7 @@ def level_set(
     elif calibrate is not None:
         if mass is None or radius is not None or log_density is not None or lower:
             raise RegionError("expected --mass alone beside --calibrate, which chooses a radius; got something else")
-        calibration = calibrated_level_set(flow, read_rows(calibrate, flow, label, keep_class), mass)
+        calibration = calibrated_level_set(flow, read_rows(calibrate, flow, label, keep_class, dialect), mass)
         chosen = calibration.level_set
     elif lower:
         chosen = flow.lower_level_set(mass, radius=radius, log_density=log_density)
@@ -65,7 +79,7 @@ def level_set(
         chosen = flow.level_set(mass, radius=radius, log_density=log_density)
     inside = None
     if data is not None:
-        rows = read_rows(data, flow, label, keep_class)
+        rows = read_rows(data, flow, label, keep_class, dialect)
         inside = clopper_pearson(int((trimmed or chosen).contains(rows).sum()), len(rows))
     document: Document = {
         "side": chosen.side,

@@ -8,10 +8,20 @@ from typing import Annotated
 import typer
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A flow that `veriflow fit` wrote.")]
-TableArgument = Annotated[Path, typer.Argument(metavar="TABLE", help="Rows: .csv, .parquet, .npz or .npy.")]
+TableArgument = Annotated[
+    Path, typer.Argument(metavar="TABLE", help="Rows: .csv, .tsv, .csv.gz, .parquet, .npz or .npy.")
+]
 DataOption = Annotated[Path | None, typer.Option("--data", metavar="TABLE", help="Rows to count on: .csv, .parquet, …")]
 LabelOption = Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="The column of classes.")]
 ClassOption = Annotated[str | None, typer.Option("--class", help="Use the rows of this class only; needs --label.")]
+SeparatorOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Between cells of text: comma, semicolon, tab, bar or space; else found."),
+]
+DecimalOption = Annotated[str | None, typer.Option(metavar=".|,", help="The decimal mark of text; else found.")]
+HeaderOption = Annotated[
+    bool | None, typer.Option("--header/--no-header", help="Whether the first row of text holds names; else found.")
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of the random numbers.")]
 
 StabilityOption = Annotated[

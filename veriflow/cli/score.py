@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from ..lazy_imports import LazyImports
-from .options import ClassOption, LabelOption, ModelArgument, TableArgument
+from .options import (
+    ClassOption,
+    DecimalOption,
+    HeaderOption,
+    LabelOption,
+    ModelArgument,
+    SeparatorOption,
+    TableArgument,
+)
 from .output import Document, JsonOption, facts, show
 
 with LazyImports(__name__) as imports:
@@ -18,6 +26,7 @@ with LazyImports(__name__) as imports:
     from ..data import write_table
     from ..statistics import kolmogorov_smirnov
     from ..storage import load_flow
+    from ..table_text import Dialect
     from .inputs import read_rows
 
 COLUMNS = ("log_density", "latent_norm", "level_mass")
@@ -34,6 +43,9 @@ def score(
     ] = None,
     label: LabelOption = None,
     keep_class: ClassOption = None,
+    separator: SeparatorOption = None,
+    decimal: DecimalOption = None,
+    header: HeaderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score rows: log density, latent norm, and the mass of the level set on whose boundary the row lies.
@@ -42,8 +54,9 @@ def score(
 
     Example: `veriflow score setosa.safetensors flowers.csv -o scores.csv`
     """
+    dialect = Dialect(separator, decimal, header)
     flow = load_flow(model)
-    rows = read_rows(table, flow, label, keep_class)
+    rows = read_rows(table, flow, label, keep_class, dialect)
     with torch.no_grad():
         norms = flow.base.norm(flow.latent(rows)).double()
         scores = torch.stack([flow.log_prob(rows).double(), norms, flow.score(rows)], dim=-1).numpy()

@@ -20,11 +20,14 @@ from .options import (
     LATENT_TO_DATA,
     ClassOption,
     DataOption,
+    DecimalOption,
     DirectionOption,
+    HeaderOption,
     LabelOption,
     MassOption,
     PropertyOption,
     RadiusOption,
+    SeparatorOption,
     TrimOption,
 )
 from .output import Document, ExitCode, JsonOption, facts, grid, show
@@ -35,6 +38,7 @@ with LazyImports(__name__) as imports:
 
     from ..query import Query
     from ..regions import Ball
+    from ..table_text import Dialect
     from .findings import count_violations, rounded_entry, rounded_if_whole, witness_entry, witness_table
     from .inputs import read_rows, split_list
     from .question import ask, ask_without_flow, single_network, trimmed_entry
@@ -85,6 +89,9 @@ def verify(
     data: DataOption = None,
     label: LabelOption = None,
     keep_class: ClassOption = None,
+    separator: SeparatorOption = None,
+    decimal: DecimalOption = None,
+    header: HeaderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Decide whether the network has a property on the whole level set, or whether a property file is satisfied.
@@ -93,6 +100,7 @@ def verify(
 
     Example: `veriflow verify --flow setosa.safetensors --network net.onnx --property "classified_as(0)" --mass 0.5`
     """
+    dialect = Dialect(separator, decimal, header)
     question = None
     if flow is None:
         if (mass, radius, trim, data) != (None,) * 4 or direction != LATENT_TO_DATA:
@@ -101,7 +109,7 @@ def verify(
     else:
         question = ask(flow, single_network(network), prop, mass, radius, direction, trim)
         queries = question.queries
-    rows = None if data is None or question is None else read_rows(data, question.flow, label, keep_class)
+    rows = None if data is None or question is None else read_rows(data, question.flow, label, keep_class, dialect)
     names = split_list(solvers) or []
     counted, code = None if question is None else question.counted, None
     try:
