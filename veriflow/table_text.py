@@ -153,7 +153,7 @@ def read_text(path: Path, dialect: Dialect, label: str | None = None) -> TextTab
 
 def row_of_names(names: Sequence[str]) -> str:
     """The first line of a file with commas; in quotes where names would not be read as such, or not as they are, without."""
-    doubtful = any(is_value(name) or name != name.strip() for name in names)
+    doubtful = any(is_value(name) or name != name.strip() or not set(";\t|").isdisjoint(name) for name in names)
     line = io.StringIO()
     csv.writer(line, quoting=csv.QUOTE_ALL if doubtful else csv.QUOTE_MINIMAL, lineterminator="\n").writerow(names)
     return line.getvalue()
@@ -259,7 +259,7 @@ def _ambiguous(path: Path, signs: Iterable[str], got: str) -> DataError:
 def _may_be_one_column(sample: Sequence[Sequence[str]], separator: str) -> bool:
     """Whether commas between two whole numbers may be decimal ones."""
     return separator == "," and all(
-        len(row) == 2 and re.fullmatch(r"[+-]?[0-9]+", row[0]) and row[1].isdecimal() for row in sample
+        len(row) == 2 and re.fullmatch(rf"\s*{NUMBERS[',']}\s*", ",".join(row)) for row in sample
     )
 
 

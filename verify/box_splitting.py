@@ -106,7 +106,7 @@ def search_radially(
         reach = min(ball.radius, state.refuted)
         heap.append((0.0, next(counter), OpenBoxes.whole(query, replace(ball, radius=reach)).entries()[0]))
     else:
-        state.boxes, state.unsettled = int(left.number("boxes")), left.number("unsettled")
+        state.boxes, state.unsettled = left.count("boxes"), left.number("unsettled")
         boxes = OpenBoxes.restored(left, RADIAL, query, ball)
         norms = box_norms(boxes.lower, boxes.upper, ball.p)[0].tolist()
         heap += [(norm, next(counter), entry) for norm, entry in zip(norms, boxes.entries(), strict=True)]
@@ -216,7 +216,7 @@ def search_box(
     if left is None:
         stack = OpenBoxes.whole(query, region).entries()
     else:
-        state.pieces, state.near_misses = int(left.number("pieces")), int(left.number("near_misses"))
+        state.pieces, state.near_misses = left.count("pieces"), left.count("near_misses")
         stack = OpenBoxes.restored(left, BOXES, query, region).entries()
     while True:
         state.open = len(stack)

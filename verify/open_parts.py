@@ -56,6 +56,17 @@ class OpenParts:
             raise misfit(f"no {name} from {least:g} on")
         return float(array)
 
+    def count(self, name: str) -> int:
+        """A number of things.
+
+        Raises:
+            StorageError: none of that name, or one that is negative or more than can be counted.
+        """
+        found = self.number(name)
+        if not found < 2**53:
+            raise misfit(f"no {name} below 2^53")
+        return int(found)
+
 
 class Search(Protocol):
     """What a search tells of itself.

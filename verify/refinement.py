@@ -71,7 +71,7 @@ class Refinement:
         found = left.stacks({name: mine[name] for name in KEPT})
         if len(found[KEPT[0]]) != len(mine[KEPT[0]]):
             raise misfit("bounds of other units")
-        self.cost, self.splits = left.number("cost"), int(left.number("splits"))
+        self.cost, self.splits = left.number("cost"), left.count("splits")
         ends = np.cumsum([0, *(len(worth) for worth in self._worth.values())])
         units = {name: slice(*pair) for name, pair in zip(self._worth, itertools.pairwise(ends), strict=True)}
         least, most, worth = (found[name] for name in KEPT)

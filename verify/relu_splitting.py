@@ -82,7 +82,7 @@ def search_splits(
     if left is None:
         push(root.margins[asked], whole)
     else:
-        state.pieces, state.near_misses = int(left.number("pieces")), int(left.number("near_misses"))
+        state.pieces, state.near_misses = left.count("pieces"), left.count("near_misses")
         push(*_restored(left, query, whole))
         refinement.restore(left)
         tree.bounds = refinement.bounds
