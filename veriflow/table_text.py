@@ -136,7 +136,7 @@ def read_text(path: Path, dialect: Dialect, label: str | None = None) -> TextTab
         head = _head(data, path)
     sample = _records(head, separator, path)
     is_quoted = _is_quoted_alone(head, separator)
-    has_names = dialect.header if dialect.header is not None else is_quoted or _has_names(sample, path)
+    has_names = dialect.header if dialect.header is not None else _has_names(sample, is_quoted, separator, path)
     if not has_names and dialect == Dialect(header=dialect.header) and _may_be_one_column(sample, separator):
         raise _ambiguous(path, [separator], "two whole numbers in each row, which may be one with a decimal comma")
     table = _cells(data, separator, len(sample[0]), path)
@@ -209,7 +209,7 @@ def _head(data: bytes, path: Path) -> str:
 
 def _records(head: str, separator: str, path: Path) -> list[list[str]]:
     """The first rows of cells; blank lines are none."""
-    lines = csv.reader(io.StringIO(head, newline=None), delimiter=separator)
+    lines = csv.reader(io.StringIO(head, newline=None), delimiter=separator, strict=True)
     try:
         records = [record for _, record in zip(range(_SAMPLE), filter(None, lines), strict=False)]
     except csv.Error as error:
@@ -263,7 +263,7 @@ def _may_be_one_column(sample: Sequence[Sequence[str]], separator: str) -> bool:
     )
 
 
-def _has_names(sample: list[list[str]], path: Path) -> bool:
+def _has_names(sample: list[list[str]], is_quoted: bool, separator: str, path: Path) -> bool:
     """Whether the first row holds names: texts over columns of numbers.
 
     Raises:
@@ -271,17 +271,17 @@ def _has_names(sample: list[list[str]], path: Path) -> bool:
     """
     first, below = [cell.strip() for cell in sample[0]], list(zip(*sample[1:], strict=False))
     are_values = [is_value(cell) for cell in first]
-    if not any(are_values):
+    if not any(are_values) or (is_quoted and any(separator not in cell for cell in first)):
         return True
     evident = any(any(map(is_value, column)) for value, column in zip(are_values, below, strict=False) if not value)
     numbers = [cell for cell, value in zip(first, are_values, strict=True) if value and cell.lower() not in _MISSING]
     name_like = len(set(numbers)) == len(numbers) and all(cell.isdecimal() for cell in numbers)
     if evident and name_like:
         return True
-    doubtful = evident
+    doubtful = evident or is_quoted
     if name_like and numbers and below:
         fractions = any(re.fullmatch(r"\s*[+-]?[0-9]*[.,][0-9]+.*", cell) for column in below for cell in column)
-        doubtful = fractions or numbers == [str(i) for i in range(len(first))]
+        doubtful = doubtful or fractions or numbers == [str(i) for i in range(len(first))]
     if doubtful:
         raise DataError(
             f"expected a first row of names, or of numbers, in {str(path)!r}; got {_listed(first)}, which may be either: say "
