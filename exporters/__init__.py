@@ -13,13 +13,15 @@ except ModuleNotFoundError as error:
     ) from error
 
 with LazyImports(__name__):
+    from veriflow.endings import LogitEnding
+
     from .bundle import write_bundle
     from .marabou_query import to_marabou
     from .milp_files import highs_model, milp_text
     from .milp_model import MilpModel, milp_model
     from .onnx_graph import EndingKind
     from .onnx_model import graph_to_onnx
-    from .onnx_reader import Ending, LogitEnding, OnnxNetwork, Port, read_logits, read_network, read_onnx
+    from .onnx_reader import Ending, Logits, OnnxNetwork, Port, read_logits, read_network, read_onnx
     from .onnx_session import run_onnx
     from .paired_chain import paired_chain
     from .portable_form import PortableForm, portable_form
@@ -38,6 +40,7 @@ __all__ = [
     "Ending",
     "EndingKind",
     "LogitEnding",
+    "Logits",
     "MilpModel",
     "OnnxNetwork",
     "Port",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from .onnx_graph import Constant, EndingKind, Importer, Operation, Shape, Tensor
 
-_FLOAT, _DOUBLE = 1, 11  # element types, as ONNX numbers them
+_FLOATS = (1, 10, 11)  # FLOAT, FLOAT16, DOUBLE, as ONNX numbers element types
 _NUMBERS = (*range(1, 8), *range(10, 14))
 
 
@@ -29,13 +30,22 @@ def dropout(importer: Importer, operation: Operation) -> Tensor:
 
 
 def cast(importer: Importer, operation: Operation) -> Tensor:
-    """Cast to a float type that loses nothing; an ArgMax at the end of a network may become any number."""
+    """Cast to a float type, which real numbers pass unchanged; an ArgMax at the end of a network may become any number."""
     del importer
     tensor, target = operation.tensor(), operation.attributes.get("to")
     index = tensor.removed is not None and tensor.removed.kind is EndingKind.ARGMAX
-    if target not in (_NUMBERS if index else (_FLOAT, _DOUBLE)):
+    if target not in (_NUMBERS if index else _FLOATS):
         raise operation.refused("a cast to FLOAT or DOUBLE", f"a cast to element type {target}")
     return tensor
+
+
+def cast_like(importer: Importer, operation: Operation) -> Tensor:
+    """CastLike, to the type of another tensor of floats."""
+    del importer
+    like = operation.value(1)
+    if not isinstance(like, Tensor) and like.dtype.kind != "f":
+        raise operation.refused("a cast to a float type", like.dtype)
+    return operation.tensor()
 
 
 def shape(importer: Importer, operation: Operation) -> Constant:
@@ -166,6 +176,22 @@ def gather(importer: Importer, operation: Operation) -> Tensor:
         raise operation.refused(f"whole indices from {-length} to {length - 1}", indices.reshape(-1)[:8].tolist())
     importer.size_of(indices.size, tensor.entries.size // length)
     return tensor.chosen(np.take(tensor.entries, indices.astype(np.int64) % length, axis))
+
+
+def extracted(importer: Importer, operation: Operation) -> Tensor:
+    """ArrayFeatureExtractor: columns of the last axis."""
+    last = {"axis": len(operation.tensor().shape) - 1}
+    flat = operation.constant(1, "constant indices").reshape(-1)
+    return gather(importer, replace(operation, arguments=(operation.tensor(), flat), attributes=last))
+
+
+def tile(importer: Importer, operation: Operation) -> Tensor:
+    """Tile, by constant repeats."""
+    tensor, repeats = operation.tensor(), operation.integers("repeats", 1) or []
+    if len(repeats) != len(tensor.shape) or min(repeats, default=1) < 1:
+        raise operation.refused(f"{len(tensor.shape)} repeats of 1 or more", repeats)
+    importer.size_of(tensor.entries.size, *repeats)
+    return tensor.chosen(np.tile(tensor.entries, repeats))
 
 
 def expand(importer: Importer, operation: Operation) -> Tensor:

@@ -16,6 +16,9 @@ from veriflow.piecewise.graph import Divisor, Vector
 from .numerals import are_float32
 from .onnx_graph import Importer, Operation, Tensor
 
+Slopes = tuple[Vector, Divisor | None]
+"""Factors of a tensor's entries, and what they are divided by."""
+
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -80,11 +83,28 @@ def prelu(importer: Importer, operation: Operation) -> Tensor:
 
 
 def _leaky(importer: Importer, tensor: Tensor, slopes: Vector) -> Tensor:
-    """No constant is 1 − a, which need not be a float32 number."""
+    return sloped(importer, tensor, (np.ones(()), None), (slopes, None))
+
+
+def sloped(importer: Importer, tensor: Tensor, above: Slopes, below: Slopes) -> Tensor:
+    """a relu(x) + b (x − relu(x)). No constant is a − b, which need not be a float32 number."""
     importer.charge(4, tensor.entries.size)
     upper = importer.relu(tensor, "relu")
-    below = importer.combine("below", [(tensor, 1.0), (upper, -1.0)], 0.0)
-    return importer.combine("", [(upper, 1.0), (below, slopes)], 0.0)
+    lower = importer.combine("below", [(tensor, 1.0), (upper, -1.0)], 0.0)
+    terms: list[tuple[Tensor, float | Vector]] = []
+    for half, (factors, divisor) in ((upper, above), (lower, below)):
+        if divisor is None:
+            terms.append((half, factors))
+        else:
+            terms.append((importer.combine("quotient", [(half, factors)], 0.0, divisor), 1.0))
+    return importer.combine("", terms, 0.0)
+
+
+def hard_sigmoid(importer: Importer, operation: Operation) -> Tensor:
+    """HardSigmoid: min(max(a x + b, 0), 1)."""
+    slope, shift = operation.number("alpha", 0.2), operation.number("beta", 0.5)
+    line = importer.combine("line", [(operation.tensor(), slope)], shift)
+    return _limited(importer, _limited(importer, line, np.zeros(()), 1.0), np.ones(()), -1.0)
 
 
 def absolute(importer: Importer, operation: Operation) -> Tensor:

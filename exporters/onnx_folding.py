@@ -87,6 +87,8 @@ def folded(importer: Importer, node: onnx.NodeProto, opset: int, inputs: Mapping
     arguments = [constants[name] for name in node.input if name]
     if node.attribute and node.attribute[0].type == onnx.AttributeProto.SPARSE_TENSOR:
         return [_dense(importer, node.attribute[0].sparse_tensor)]
+    if node.op_type == "DequantizeLinear":
+        return [_dequantized(importer, arguments)]
     size = _SIZES.get(node.op_type)
     if size is None:
         raise importer.operation.refused(f"constants that go through {', '.join(sorted(_SIZES))}", node.op_type)
@@ -104,6 +106,30 @@ def folded(importer: Importer, node: onnx.NodeProto, opset: int, inputs: Mapping
         reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         raise importer.operation.refused("constants that fit the operator", reason) from None
     return [np.asarray(result) for result in results]
+
+
+def _dequantized(importer: Importer, arguments: Sequence[Constant]) -> Constant:
+    """DequantizeLinear, which the reference evaluator lacks before opset 19: (x − zero) · scale, in the scale's type."""
+    axis = importer.operation.attributes.get("axis", 1)
+    block = importer.operation.attributes.get("block_size", 0)
+    values, scale = arguments[:2]
+    importer.charge(1 + values.size)
+
+    def along(numbers: Constant) -> Constant:
+        if block:
+            numbers = np.repeat(numbers, block, axis)[tuple(map(slice, values.shape))]
+        elif numbers.ndim == 1 and values.ndim > 1 and numbers.size > 1:
+            numbers = numbers.reshape([-1 if k == axis % values.ndim else 1 for k in range(values.ndim)])
+        return numbers.reshape(()) if numbers.size == 1 else numbers
+
+    try:
+        whole = values.astype(np.int64) - (along(arguments[2]).astype(np.int64) if len(arguments) > 2 else 0)
+        result: Constant = whole.astype(scale.dtype) * along(scale)
+    except _FAILURES as error:
+        raise importer.operation.refused("constants that fit the operator", error) from None
+    if result.shape != values.shape or values.dtype.kind not in "iu" or scale.dtype.kind != "f":
+        raise importer.operation.refused(f"whole numbers and a scale for {values.shape}", f"{scale.shape}")
+    return result
 
 
 def _dense(importer: Importer, tensor: onnx.SparseTensorProto) -> Constant:

@@ -40,6 +40,13 @@ class EndingKind(StrEnum):
     ARGMAX = "ArgMax"
 
 
+class PassingKind(StrEnum):
+    """A value that is no affine map and no ReLU, but from which a piecewise affine one or an ending is made."""
+
+    COMPARISON = "comparison"
+    TOTAL = "sum of probabilities"
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """A value that depends on the input: entries of one of the graph's vectors.
@@ -47,7 +54,8 @@ class Tensor:
     Attributes:
         name: of the vector.
         entries: positions in it, in the shape of the tensor.
-        removed: set behind a Sigmoid, Softmax, LogSoftmax or ArgMax: then the entries are positions in its flat result.
+        removed: set behind a Sigmoid, Softmax, LogSoftmax, ArgMax or comparison: then the entries are positions in its
+            flat result.
     """
 
     name: str
@@ -70,7 +78,7 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Removed:
-    """An operation that ends the network.
+    """An operation that ends the network, or is followed by one that takes it back.
 
     Attributes:
         kind: what it is.
@@ -78,13 +86,19 @@ class Removed:
         logits: its input.
         axis: along which it runs, None for Sigmoid.
         prefers_last: whether ArgMax takes the last of several largest entries.
+        labels: for ArgMax, what the file has in place of the numbers 0, 1, …; empty where it has those.
+        source: for a Sigmoid, the one that it is one minus of; for a sum, what is added up.
+        sides: for a comparison, what is greater and what is less where it is true.
     """
 
-    kind: EndingKind
+    kind: EndingKind | PassingKind
     node: str
     logits: Tensor
     axis: int | None = None
     prefers_last: bool = False
+    labels: tuple[int | str, ...] = ()
+    source: Removed | None = None
+    sides: tuple[Value, ...] = ()
 
 
 Value = Constant | Tensor

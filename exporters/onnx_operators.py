@@ -1,4 +1,4 @@
-"""The table of ONNX operators that piecewise affine networks use, and what each of them adds to a graph."""
+"""The tables of ONNX operators that piecewise affine networks use, and what each of them adds to a graph."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 
 from veriflow.errors import GraphError
 
+from . import onnx_branches as branches
 from . import onnx_choices as choices
+from . import onnx_classical as classical
 from . import onnx_elementwise as elementwise
 from . import onnx_endings as endings
+from . import onnx_equations as equations
 from . import onnx_products as products
 from . import onnx_windows as windows
 from .onnx_graph import Importer, Operation, Tensor, Value
@@ -17,6 +20,7 @@ Translation = Callable[[Importer, Operation], Value | tuple[Tensor, ...]]
 
 CHOICES: Mapping[str, Translation] = {
     "Cast": choices.cast,
+    "CastLike": choices.cast_like,
     "Dropout": choices.dropout,
     "Expand": choices.expand,
     "Flatten": choices.flatten,
@@ -26,8 +30,10 @@ CHOICES: Mapping[str, Translation] = {
     "Slice": choices.slices,
     "Split": choices.split,
     "Squeeze": choices.squeeze,
+    "Tile": choices.tile,
     "Transpose": choices.transpose,
     "Unsqueeze": choices.unsqueeze,
+    "ZipMap": choices.unchanged,
 }
 """Operators that only move entries about; they may also follow a last Sigmoid, Softmax, LogSoftmax or ArgMax."""
 
@@ -36,6 +42,7 @@ OPERATORS: Mapping[str, Translation] = {
     "Abs": elementwise.absolute,
     "Add": elementwise.total,
     "ArgMax": endings.argmax,
+    "ArrayFeatureExtractor": choices.extracted,
     "AveragePool": windows.average_pool,
     "BatchNormalization": elementwise.batch_normalization,
     "Clip": elementwise.clip,
@@ -43,10 +50,21 @@ OPERATORS: Mapping[str, Translation] = {
     "Conv": windows.convolution,
     "ConvTranspose": windows.transposed_convolution,
     "Div": elementwise.quotient,
+    "Einsum": equations.einsum,
+    "FeatureVectorizer": classical.feature_vectorizer,
     "Gemm": products.gemm,
     "GlobalAveragePool": products.global_pool,
     "GlobalMaxPool": products.global_pool,
+    "Greater": branches.comparison,
+    "GreaterOrEqual": branches.comparison,
+    "HardSigmoid": elementwise.hard_sigmoid,
+    "Imputer": classical.imputer,
+    "IsNaN": branches.is_nan,
     "LeakyRelu": elementwise.leaky_relu,
+    "Less": branches.comparison,
+    "LessOrEqual": branches.comparison,
+    "LinearClassifier": classical.linear_classifier,
+    "LinearRegressor": classical.linear_regressor,
     "LogSoftmax": endings.softmax,
     "MatMul": products.matmul,
     "Max": elementwise.extreme,
@@ -54,6 +72,7 @@ OPERATORS: Mapping[str, Translation] = {
     "Min": elementwise.extreme,
     "Mul": elementwise.product,
     "Neg": elementwise.negative,
+    "Normalizer": classical.normalizer,
     "PRelu": elementwise.prelu,
     "Pad": choices.pad,
     "ReduceMax": products.reduction,
@@ -61,14 +80,37 @@ OPERATORS: Mapping[str, Translation] = {
     "ReduceMin": products.reduction,
     "ReduceSum": products.reduction,
     "Relu": elementwise.relu,
+    "Scaler": classical.scaler,
     "Shape": choices.shape,
     "Sigmoid": endings.sigmoid,
     "Size": choices.size,
     "Softmax": endings.softmax,
     "Sub": elementwise.total,
     "Sum": elementwise.total,
+    "Where": branches.where,
 }
 """Operators on tensors that depend on the input."""
+
+BEHIND_ENDINGS: Mapping[str, Translation] = {
+    **CHOICES,
+    "Abs": endings.magnitude,
+    "ArgMax": endings.argmax,
+    "ArrayFeatureExtractor": endings.label,
+    "Binarizer": endings.threshold,
+    "Concat": endings.joined,
+    "Div": endings.share,
+    "Gather": endings.label,
+    "Greater": endings.threshold,
+    "LabelEncoder": classical.label_encoder,
+    "Log": endings.log_of_softmax,
+    "Normalizer": classical.normalizer,
+    "Not": branches.opposite,
+    "ReduceSum": endings.probabilities_added,
+    "Shape": choices.shape,
+    "Sub": endings.complement,
+    "Where": branches.where,
+}
+"""Operators on what is behind a Sigmoid, Softmax, LogSoftmax, ArgMax or comparison."""
 
 
 def translate(importer: Importer, operation: Operation) -> tuple[Value, ...]:
@@ -78,16 +120,16 @@ def translate(importer: Importer, operation: Operation) -> tuple[Value, ...]:
         GraphError: an operator that is not affine or made of ReLUs, sizes that do not fit, or a use that is not supported.
     """
     importer.operation = operation
-    translation = OPERATORS.get(operation.operator)
+    removed = [
+        value.removed for value in operation.arguments if isinstance(value, Tensor) and value.removed is not None
+    ]
+    translation = (BEHIND_ENDINGS if removed else OPERATORS).get(operation.operator)
+    if translation is None and operation.operator not in OPERATORS:
+        raise GraphError(
+            "expected operators of piecewise affine networks (docs/formats.md lists them); got "
+            f"{operation.operator} in node {operation.name!r}"
+        )
     if translation is None:
-        known = ", ".join(sorted(OPERATORS))
-        raise GraphError(f"expected operators among {known}; got {operation.operator} in node {operation.name!r}")
-    for value in operation.arguments:
-        if isinstance(value, Tensor) and value.removed is not None and operation.operator not in (*CHOICES, "Shape"):
-            kind = value.removed.kind
-            raise GraphError(
-                f"expected {kind} at the end of the network alone; got {kind} node {value.removed.node!r} before "
-                f"{operation.operator} node {operation.name!r}"
-            )
+        raise endings.misplaced(operation, removed[0])
     result = translation(importer, operation)
     return result if isinstance(result, tuple) else (result,)

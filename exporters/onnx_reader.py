@@ -1,34 +1,33 @@
-"""ONNX → graph: what a file must be before its operators are looked at, and the network that it holds."""
+"""ONNX → graph: the network that a file holds, its inputs and outputs, and what stands at its end."""
 
 from __future__ import annotations
 
 import logging
 import math
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from veriflow.endings import Ending as EndingName
-from veriflow.errors import GraphError, StorageError
-from veriflow.files import open_file, read_bytes
+from veriflow.endings import LogitEnding
+from veriflow.errors import GraphError
 from veriflow.piecewise import Graph, join_shifts
 
+from .onnx_batch import first_row
 from .onnx_folding import folded
-from .onnx_graph import LARGEST_TENSOR, MOST_ENTRIES, EndingKind, Importer, Operation, Shape, Tensor, Value
+from .onnx_graph import LARGEST_TENSOR, EndingKind, Importer, Operation, Removed, Shape, Tensor, Value
 from .onnx_operators import translate
+from .onnx_outputs import class_names, needed_nodes, wanted_outputs
+from .onnx_source import Source, check_batches, input_shape, load_model, standard_opset
 
 _log = logging.getLogger(__name__)
 
-_OLDEST_OPSET = 7  # before it, broadcasting was an attribute
-_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
-_CONSTANTS = (*range(1, 8), *range(9, 14))  # numbers and truth values of whole bytes; 8 is text
+_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +43,7 @@ class Ending:
         prefers_last: whether ArgMax takes the last of several largest entries, not the first.
         entries: the output, in its own shape, as positions in the operation's flat result; that result has the shape
             of the logits, for ArgMax without the axis.
+        labels: for ArgMax, what the file has in place of the numbers 0, 1, …; empty where it has those.
     """
 
     kind: EndingKind
@@ -51,10 +51,8 @@ class Ending:
     axis: int | None
     prefers_last: bool
     entries: NDArray[np.int64]
+    labels: tuple[int | str, ...] = ()
 
-
-LogitEnding = tuple[EndingName, int]
-"""What stands after the logits, and how many logits there are."""
 
 _NAMES: dict[EndingKind, EndingName] = {
     EndingKind.SIGMOID: "sigmoid",
@@ -73,7 +71,7 @@ class Port:
         shape: as in the file, with an open batch taken as 1.
         start: its first entry in the flat vector.
         size: number of its entries there: those of ``shape``, or of ``ending.shape``.
-        ending: what was taken off an output, if anything.
+        ending: what was taken off an output, if anything; outputs of one ending share its logits.
     """
 
     name: str
@@ -103,13 +101,17 @@ class OnnxNetwork:
     outputs: tuple[Port, ...]
 
 
-def read_onnx(path: str | Path) -> Graph:
-    """The graph of `read_network`, for a network of affine maps and ReLUs to its very end.
+def read_onnx(source: Source, output: str | None = None) -> Graph:
+    """The graph of `read_network`, for a network of affine maps and ReLUs to its very end; of a batch one row.
+
+    Args:
+        source: as for `read_network`.
+        output: the output to read; all by default, but labels and texts beside outputs of a float type.
 
     Raises:
         StorageError, GraphError: as `read_network`; GraphError also for a last Sigmoid, Softmax, LogSoftmax or ArgMax.
     """
-    network = read_network(path)
+    network, _ = _read(source, output)
     for port in network.outputs:
         if port.ending is not None:
             raise GraphError(
@@ -119,51 +121,124 @@ def read_onnx(path: str | Path) -> Graph:
     return network.graph
 
 
-def read_logits(path: str | Path) -> tuple[Graph, LogitEnding | None]:
-    """The graph of `read_network` up to the logits, and what follows them: its kind in lower case, and how many logits.
+class Logits(NamedTuple):
+    """A network up to its logits.
+
+    Attributes:
+        graph: to the logits, or to the outputs where there is no ending.
+        ending: what follows the logits.
+        classes: what the file calls the classes that logits or scores stand for, in order; empty where it does not say.
+        inputs: the file's inputs.
+    """
+
+    graph: Graph
+    ending: LogitEnding | None
+    classes: tuple[str, ...] = ()
+    inputs: tuple[Port, ...] = ()
+
+
+def read_logits(source: Source, output: str | None = None, inputs: int | None = None) -> Logits:
+    """The graph of `read_network` up to the logits, and what the file says about them.
+
+    Args:
+        source: as for `read_network`.
+        output: as for `read_onnx`.
+        inputs: how many inputs are asked about; a batch of a fixed size stays whole where it has as many entries.
 
     Raises:
         StorageError, GraphError: as `read_network`; GraphError also for an ending beside other outputs, one that takes
             the logits in groups or in another order, and an ArgMax that prefers the last of several.
     """
-    network = read_network(path)
+    network, body = _read(source, output, inputs=inputs)
     endings = [port.ending for port in network.outputs if port.ending is not None]
+    count = network.graph.output_size
     if not endings:
-        return network.graph, None
-    ending, count = endings[0], network.graph.output_size
+        return Logits(network.graph, None, class_names(body, count), network.inputs)
+    ending = endings[0]
+    entries = np.concatenate([other.entries.reshape(-1) for other in endings])
     along = ending.axis is None or ending.shape[ending.axis] == count
-    if len(network.outputs) > 1 or not along or ending.prefers_last or (np.diff(ending.entries.reshape(-1)) != 1).any():
+    one = len(endings) == len(network.outputs) and len({port.start for port in network.outputs}) == 1
+    if not one or not along or ending.prefers_last or (np.diff(entries) != 1).any():
         raise GraphError(
-            f"expected one {ending.kind} over all logits in their order; got another one in {Path(path).name!r}"
+            f"expected one {ending.kind} over all logits in their order, or one output to read; got another one before "
+            f"{', '.join(repr(port.name) for port in network.outputs)}"
         )
-    return network.graph, (_NAMES[ending.kind], count)
+    known = LogitEnding(_NAMES[ending.kind], count, ending.labels)
+    return Logits(network.graph, known, class_names(body, max(count, 2)), network.inputs)
 
 
-def read_network(path: str | Path) -> OnnxNetwork:
+def one_row(network: OnnxNetwork) -> OnnxNetwork:
+    """The network of one row, where the first axis of all inputs and outputs is a batch of a fixed size; else as it is.
+
+    Rows of a batch do not mix, and each is treated like the others.
+    """
+    shapes = [port.shape if port.ending is None else port.ending.shape for port in network.outputs]
+    rows = {shape[0] if len(shape) > 1 else 1 for shape in [*shapes, *(port.shape for port in network.inputs)]}
+    if rows == {1} or len(rows) > 1 or len(network.inputs) > 1:
+        return network
+    (count,) = rows
+    graph = first_row(network.graph, count, list({port.start: port.slice for port in network.outputs}.values()))
+    if graph is None:
+        return network
+    return OnnxNetwork(
+        graph,
+        tuple(_row_of(port, count) for port in network.inputs),
+        tuple(_row_of(port, count) for port in network.outputs),
+    )
+
+
+def _row_of(port: Port, rows: int) -> Port:
+    """The first row of a port; rows lie one after another in the flat vector, as do the ports' own."""
+    ending, start, size = port.ending, port.start // rows, port.size // rows
+    if ending is None:
+        return Port(port.name, (1, *port.shape[1:]), start, size)
+    first = replace(ending, shape=(1, *ending.shape[1:]), entries=ending.entries[:1])
+    return Port(port.name, first.entries.shape, start, size, first)
+
+
+def read_network(source: Source, output: str | None = None) -> OnnxNetwork:
     """The network in an ONNX file, opset 7 or later: constants keep their bits (in float64), vectors their names.
 
-    Inputs are float or double; an open first axis is a batch and taken as 1. A vector of the graph has the order of
+    Inputs are of a float type; an open first axis is a batch and taken as 1. A vector of the graph has the order of
     its first appearance: a later Transpose changes the order in which it is read, not the vector. External data is read
     from the file's folder. Operators: see docs/formats.md.
 
+    Args:
+        source: a file, its bytes, or a model that onnx has read.
+        output: the only output to read; all by default.
+
     Raises:
         StorageError: a file that is missing, too large or no ONNX model, external data that is missing or elsewhere.
-        GraphError: other operators, open or huge shapes, constants that are not finite numbers, a cycle.
+        GraphError: other operators before the output, open or huge shapes, constants that are not finite numbers, a
+            cycle, an output that is not there.
     """
-    model = _loaded(Path(path))
-    opset = _opset(model)
-    network = _Reading(model.graph, opset).network()
-    _log.info("read %s, opset %d: %r", path, opset, network.graph)
-    return network
+    return _read(source, output, everything=True)[0]
+
+
+def _read(
+    source: Source, output: str | None, *, everything: bool = False, inputs: int | None = None
+) -> tuple[OnnxNetwork, onnx.GraphProto]:
+    """The network of a file and what it was read from: all outputs and the whole batch, or scores of one row."""
+    model = load_model(source)
+    opset = standard_opset(model)
+    network = _Reading(model.graph, opset, wanted_outputs(model.graph, output, scores=not everything)).network()
+    if not everything and network.graph.input_size != inputs:
+        network = one_row(network)
+    name = "a model" if isinstance(source, bytes | onnx.ModelProto) else source
+    _log.info("read %s, opset %d: %r", name, opset, network.graph)
+    return network, model.graph
 
 
 class _Reading:
     """One pass over the nodes of a file."""
 
-    def __init__(self, body: onnx.GraphProto, opset: int) -> None:
-        self.body, self.opset = body, opset
-        self.values: dict[str, Value] = {tensor.name: numpy_helper.to_array(tensor) for tensor in body.initializer}
-        inputs = [(value.name, _input_shape(value)) for value in body.input if value.name not in self.values]
+    def __init__(self, body: onnx.GraphProto, opset: int, wanted: Sequence[str]) -> None:
+        self.body, self.opset, self.wanted = body, opset, wanted
+        self.constants = {tensor.name: tensor for tensor in body.initializer}
+        self.values: dict[str, Value] = {}
+        given = [value for value in body.input if value.name not in self.constants]
+        inputs = [(value.name, input_shape(value)) for value in given]
+        check_batches(given)
         sizes = [math.prod(shape) for _, shape in inputs]
         if not inputs or sum(sizes) > LARGEST_TENSOR:
             raise GraphError(f"expected inputs of 1 to {LARGEST_TENSOR} entries together; got {sum(sizes)}")
@@ -180,32 +255,43 @@ class _Reading:
         self.importer = Importer({self.start: top}, taken | {self.start}, outputs)
 
     def network(self) -> OnnxNetwork:
-        for node in self.body.node:
+        for node in needed_nodes(self.body, self.wanted):
             self._add(node)
         tensors, ports, top = [], [], 0
-        for value in self.body.output:
-            tensor = self._value(value.name, "the outputs")
+        places: dict[Removed, int] = {}
+        for name in self.wanted:
+            tensor = self._value(name, "the outputs")
             if not isinstance(tensor, Tensor):
-                raise GraphError(f"expected an output that depends on the input; got the constant {value.name!r}")
+                raise GraphError(f"expected an output that depends on the input; got the constant {name!r}")
             removed, shape, ending = tensor.removed, tensor.shape, None
             if removed is not None:
+                if not isinstance(removed.kind, EndingKind):
+                    raise GraphError(f"expected an output that is a number; got the {removed.kind} {name!r}")
                 entries, tensor = tensor.entries, removed.logits
-                ending = Ending(removed.kind, tensor.shape, removed.axis, removed.prefers_last, entries)
-            ports.append(Port(value.name, shape, top, tensor.entries.size, ending))
-            tensors.append(tensor)
-            top += tensor.entries.size
+                ending = Ending(removed.kind, tensor.shape, removed.axis, removed.prefers_last, entries, removed.labels)
+                start = places.setdefault(removed, top)
+            else:
+                start = top
+            ports.append(Port(name, shape, start, tensor.entries.size, ending))
+            if start == top:
+                tensors.append(tensor)
+                top += tensor.entries.size
         name = ports[0].name if len(ports) == 1 else "outputs"
         self.importer.operation = Operation("Output", name, self.opset, (), (), name, 1, {})
         graph = join_shifts(self.importer.graph(self.start, tensors))
         return OnnxNetwork(graph, tuple(self.inputs), tuple(ports))
 
     def _value(self, name: str, reader: str) -> Value:
+        if name not in self.values and name in self.constants:
+            self.values[name] = numpy_helper.to_array(self.constants[name])
         if name not in self.values:
             raise GraphError(f"expected tensors that veriflow computes; got {name!r}, which {reader} reads")
         return self.values[name]
 
     def _add(self, node: onnx.NodeProto) -> None:
         name = node.name or node.output[0]
+        if node.domain not in _DOMAINS:
+            raise GraphError(f"expected standard operators; got {node.op_type} of {node.domain!r} in node {name!r}")
         arguments = tuple(self._value(value, f"node {name!r}") if value else None for value in node.input)
         operation = Operation(
             node.op_type,
@@ -229,115 +315,10 @@ class _Reading:
 
 def _attribute(attribute: onnx.AttributeProto) -> object:
     value: object = helper.get_attribute_value(attribute)
+    if isinstance(value, list):
+        return [_decoded(entry) for entry in value]
+    return _decoded(value)
+
+
+def _decoded(value: object) -> object:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def _loaded(path: Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load_model_from_string(read_bytes(path))
-    except (DecodeError, UnicodeDecodeError) as error:
-        raise StorageError(f"expected an ONNX model in {str(path)!r}; got: {_first_line(error)}") from None
-    if not model.graph.output:
-        raise StorageError(f"expected an ONNX model in {str(path)!r}; got a file without a graph or its outputs")
-    room = MOST_ENTRIES
-    for tensor in _tensors(model.graph):
-        room -= _entries(tensor)
-        if room < 0:
-            raise GraphError(f"expected constants of at most {MOST_ENTRIES} entries together; got more")
-        if tensor.data_location == TensorProto.EXTERNAL:
-            _embed(tensor, path.parent)
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise GraphError(f"expected a valid ONNX model; got: {_first_line(error)}") from None
-    return model
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx"):
-            raise GraphError(
-                f"expected standard operators; got {node.op_type} of {node.domain!r} in node {node.name!r}"
-            )
-    if model.graph.sparse_initializer:
-        raise GraphError(f"expected dense constants; got {len(model.graph.sparse_initializer)} sparse ones")
-    newest = onnx.defs.onnx_opset_version()
-    versions = [opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
-    if not versions or not _OLDEST_OPSET <= max(versions) <= newest:
-        raise GraphError(f"expected opset {_OLDEST_OPSET} to {newest}; got {max(versions, default='none')}")
-    return int(max(versions))
-
-
-def _tensors(body: onnx.GraphProto) -> Iterator[TensorProto]:
-    """The constants of a file, wherever they stand."""
-    yield from body.initializer
-    for node in body.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                yield attribute.t
-            elif attribute.type == onnx.AttributeProto.SPARSE_TENSOR:
-                yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
-
-
-def _entries(tensor: TensorProto) -> int:
-    """How many entries the tensor has; nothing is allocated before it is known that it holds them."""
-    if tensor.data_type not in _CONSTANTS:
-        kinds = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in TensorProto.DataType.values() else ""
-        raise GraphError(f"expected constants that are numbers; got {kinds or tensor.data_type} in {tensor.name!r}")
-    entries: int = math.prod(tensor.dims)
-    if min(tensor.dims, default=1) < 0 or entries > MOST_ENTRIES:
-        raise GraphError(
-            f"expected constants of 0 to {MOST_ENTRIES} entries; got {list(tensor.dims)} in {tensor.name!r}"
-        )
-    if tensor.data_location != TensorProto.EXTERNAL:
-        try:
-            numpy_helper.to_array(tensor)
-        except (ValueError, TypeError) as error:
-            raise GraphError(f"expected {entries} entries in {tensor.name!r}; got: {_first_line(error)}") from None
-    return entries
-
-
-def _embed(tensor: TensorProto, folder: Path) -> None:
-    """Read a constant's external data, which lies in the file's folder, into the constant."""
-    keys = {entry.key: entry.value for entry in tensor.external_data}
-    size = math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    try:
-        file = (folder / keys.get("location", "")).resolve()
-        start, length = int(keys.get("offset", 0)), int(keys.get("length", size))
-        if not file.is_relative_to(folder.resolve()) or start < 0 or length != size:
-            raise StorageError(
-                f"expected {size} bytes of {tensor.name!r} in a file of the model's folder; got {length} at {start} "
-                f"in {keys.get('location')!r}"
-            )
-        with open_file(file, most=2**40) as stream:
-            stream.seek(start)
-            data = stream.read(min(size, os.fstat(stream.fileno()).st_size))
-    except (OSError, ValueError) as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(f"expected the external data of {tensor.name!r}; got {_first_line(error)}") from None
-    if len(data) != size:
-        raise StorageError(f"expected {size} bytes of {tensor.name!r} in {keys['location']!r}; got {len(data)}")
-    del tensor.external_data[:]
-    tensor.data_location = TensorProto.DEFAULT
-    tensor.raw_data = data
-
-
-def _input_shape(value: onnx.ValueInfoProto) -> Shape:
-    kind = value.type.tensor_type
-    if kind.elem_type not in _FLOATS:
-        raise GraphError(f"expected an input of type FLOAT or DOUBLE; got {value.name!r} of another")
-    if not kind.HasField("shape"):
-        raise GraphError(f"expected an input with a shape; got {value.name!r} without one")
-    sizes = [size.dim_value if size.dim_value > 0 else 0 for size in kind.shape.dim]
-    if sizes and sizes[0] == 0:
-        sizes[0] = 1  # an open batch
-    if not 0 < math.prod(sizes) <= LARGEST_TENSOR:
-        raise GraphError(
-            f"expected known sizes after the batch axis; got {sizes} in input {value.name!r}, 0 where open"
-        )
-    return tuple(sizes)

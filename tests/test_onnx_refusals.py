@@ -30,13 +30,13 @@ REFUSED = {
     ),
     "indices": (
         model([node("ArgMax", ["x"], ["i"]), node("Gather", ["c", "i"])], LINE, {"c": weights(4)}),
-        "constant indices in Gather node 'the Gather'; got 'i', which depends on the input",
+        "labels, or constant indices in Gather node 'the Gather'; got 'i', which depends on the input",
     ),
     "a cast": (
         model([node("Cast", ["x"], to=TensorProto.INT64)], LINE, kinds={"y": TensorProto.INT64}),
         "a cast to FLOAT or DOUBLE",
     ),
-    "half precision": (model([node("Relu", ["x"])], LINE, kind=TensorProto.FLOAT16), "type FLOAT or DOUBLE"),
+    "whole numbers": (model([node("Relu", ["x"])], LINE, kind=TensorProto.INT32), "type FLOAT16, FLOAT or DOUBLE"),
     "pool indices": (
         model(
             [node("MaxPool", ["x"], ["p", "i"], kernel_shape=[2, 2]), node("Identity", ["i"])],
@@ -205,6 +205,13 @@ def external(folder, **changes):
 def test_external_data_is_read(tmp_path):
     graph = read_onnx(external(tmp_path))
     assert (graph.nodes[0].bias == weights(4).astype(np.float32)).all()
+
+
+def test_external_data_needs_a_file(tmp_path):
+    path = external(tmp_path)
+    for source in (path.read_bytes(), onnx.load(path, load_external_data=False)):
+        with pytest.raises(StorageError, match="a model with all its data; got external data of 'c'"):
+            read_onnx(source)
 
 
 @pytest.mark.parametrize(

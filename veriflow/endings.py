@@ -7,19 +7,35 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
 
 from .errors import PropertyError
+from .piecewise.copies import fresh, with_map
+from .piecewise.graph import Graph
 from .properties import Atom, Constraint, Disjunction, Formula, Joined, Property
+from .relations import Relation
 from .specification import Case, Declared, Row, Specification
 
 Ending = Literal["sigmoid", "softmax", "log-softmax", "argmax"]
 """What stands after the logits: elementwise sigmoid; softmax or its logarithm; the number of the first largest logit."""
 
+
+class LogitEnding(NamedTuple):
+    """What stands after a network's logits, how many logits there are, and what an argmax has in place of 0, 1, …."""
+
+    kind: Ending
+    logits: int
+    labels: tuple[int | str, ...] = ()
+
+
 WEAKENED = "thresholds on logits rounded in the 15th digit, so that more inputs count as violations"
 
 
-def specification_on_logits(spec: Specification, endings: Sequence[tuple[Ending, int] | None]) -> Specification:
+def specification_on_logits(
+    spec: Specification, endings: Sequence[LogitEnding | tuple[Ending, int] | None]
+) -> Specification:
     """The specification for networks whose ending was taken off, satisfied by their logits where it was by their outputs.
 
     A threshold such as y > 0.9 of a sigmoid is an irrational number for the logit. It is replaced by a rational one
@@ -39,13 +55,11 @@ def specification_on_logits(spec: Specification, endings: Sequence[tuple[Ending,
     start = spec.inputs
     for place, (network, ending) in enumerate(zip(spec.networks, endings, strict=True)):
         if ending is not None:
-            kind, logits = ending
+            kind, logits, labels = LogitEnding(*ending)
             networks[place] = _with_logits(network, kind, logits)
-            before = cases
+            before, outputs = cases, range(start, start + network.outputs)
             cases = [
-                replace(
-                    case, violation=moved_to_logits(case.violation, kind, range(start, start + network.outputs), logits)
-                )
+                replace(case, violation=moved_to_logits(case.violation, kind, outputs, logits, labels))
                 for case in cases
             ]
             text += _note(before, cases, kind)
@@ -58,7 +72,37 @@ def specification_on_logits(spec: Specification, endings: Sequence[tuple[Ending,
     return Specification(tuple(networks), tuple(cases), text)
 
 
-def property_on_logits(prop: Property, ending: Ending, logits: int) -> Property:
+def asked_of_logits(
+    network: Graph, ending: LogitEnding, prop: Property | Relation
+) -> tuple[Graph, Property | Relation]:
+    """A network whose ending was taken off, and the property that its outputs have where the network has the given one.
+
+    A property of classes is asked of the logits themselves: two of them, 0 and l, where the network gives σ(l) alone. A
+    property of outputs is moved before the ending (`property_on_logits`).
+
+    Raises:
+        PropertyError: a relation of outputs, or of several sigmoids.
+    """
+    noted = f"{prop.text} (before the last {ending.kind})"
+    several = ending.kind == "sigmoid" and ending.logits > 1
+    if isinstance(prop, Property) and (several or not prop.of_logits):
+        return network, property_on_logits(prop, *ending)
+    if isinstance(prop, Property):
+        return decision_graph(network, ending), replace(prop, text=noted)
+    if several or not prop.of_logits:
+        raise PropertyError(f"expected a network without its last {ending.kind} for {prop.text!r}; got one with it")
+    return decision_graph(network, ending), Relation(noted, lambda setting: replace(prop.query(setting), text=noted))
+
+
+def decision_graph(network: Graph, ending: LogitEnding | None) -> Graph:
+    """The logits with which a network decides: for one sigmoid σ(l) the two 0 and l, of which it is the softmax."""
+    if ending is None or ending.kind != "sigmoid" or ending.logits != 1:
+        return network
+    name = fresh("logits", network.sizes)
+    return with_map(network, name, [(network.output, np.array([[0.0], [1.0]]))], np.zeros(2))
+
+
+def property_on_logits(prop: Property, ending: Ending, logits: int, labels: Sequence[int | str] = ()) -> Property:
     """The property of a network whose ending was taken off, held by its logits where it was by its outputs.
 
     Raises, when it is asked about a network:
@@ -68,7 +112,7 @@ def property_on_logits(prop: Property, ending: Ending, logits: int) -> Property:
 
     def formula(outputs: int) -> Formula:
         del outputs
-        violation = moved_to_logits(prop.violation(given), ending, range(given), logits)
+        violation = moved_to_logits(prop.violation(given), ending, range(given), logits, labels)
         return ~Joined("or", tuple(Joined("and", tuple(map(Atom, row))) for row in violation))
 
     return Property(f"{prop.text} (before the last {ending})", formula)
@@ -89,7 +133,9 @@ def _note(before: Sequence[Case], after: Sequence[Case], kind: Ending) -> str:
     return f" ({WEAKENED})" if bounds - known - {Fraction(0)} else ""
 
 
-def moved_to_logits(violation: Disjunction, ending: Ending, outputs: range, logits: int) -> Disjunction:
+def moved_to_logits(
+    violation: Disjunction, ending: Ending, outputs: range, logits: int, labels: Sequence[int | str] = ()
+) -> Disjunction:
     """A violation over variables among which are a network's outputs, with its logits in their place.
 
     Moved are: comparisons of two outputs; for a sigmoid, and for a softmax of two, an output against a number; for a
@@ -101,17 +147,18 @@ def moved_to_logits(violation: Disjunction, ending: Ending, outputs: range, logi
         ending: what the outputs are of the logits.
         outputs: the numbers of the outputs' variables.
         logits: how many logits there are.
+        labels: what an argmax gives in place of 0, 1, ….
 
     Raises:
-        PropertyError: other constraints on the outputs.
+        PropertyError: other constraints on the outputs, labels that are text.
     """
     rows: list[Row] = []
     for row in violation:
-        rows += _moved_row(row, ending, outputs, logits)
+        rows += _moved_row(row, ending, outputs, logits, labels or range(logits))
     return tuple(dict.fromkeys(rows))
 
 
-def _moved_row(row: Row, ending: Ending, outputs: range, logits: int) -> Iterator[Row]:
+def _moved_row(row: Row, ending: Ending, outputs: range, logits: int, labels: Sequence[int | str]) -> Iterator[Row]:
     added = logits - len(outputs)
     own = [c for c in row if any(i in outputs for i, _ in c.coefficients)]
     rest = tuple(
@@ -123,8 +170,10 @@ def _moved_row(row: Row, ending: Ending, outputs: range, logits: int) -> Iterato
         raise PropertyError(f"expected outputs of a {ending} alone in a constraint; got other variables beside them")
     if ending == "argmax" and own:
         start = outputs.start
-        for winner in range(logits):
-            if all(_met(c, start, winner) for c in own):
+        for winner, label in enumerate(labels):
+            if isinstance(label, str):
+                raise PropertyError(f"expected a property of classes, as labels are text; got {own[0]}")
+            if all(_met(c, start, label) for c in own):
                 others = (j for j in range(logits) if j != winner)
                 yield rest + tuple(_larger(start + winner, start + j, strict=j < winner) for j in others)
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -16,7 +16,7 @@ from typing import Literal
 from .errors import PropertyError
 from .piecewise.graph import compose
 from .query import Query, Setting
-from .wording import shortened
+from .wording import perhaps, shortened
 
 MOST_DISJUNCTS = 4096
 
@@ -235,10 +235,12 @@ class Property:
     Attributes:
         text: the property in words or as a formula, for reports.
         formula: from the number of outputs to the formula.
+        of_logits: whether it is about classes, and so about the logits of a network that ends in probabilities.
     """
 
     text: str
     formula: Callable[[int], Formula]
+    of_logits: bool = False
 
     def __repr__(self) -> str:
         return f"Property({shortened(self.text)})"
@@ -266,7 +268,23 @@ class Property:
         return Query(graph, region, violation, self.text, setting.decoder.output, setting.flow)
 
 
+def class_number(name: str, classes: Sequence[str]) -> int:
+    """The number of the class of that name.
+
+    Raises:
+        PropertyError: no class of that name.
+    """
+    if name in classes:
+        return classes.index(name)
+    if not classes:
+        raise PropertyError(f"expected the number of a class, as the network names none; got {name!r}")
+    known = ", ".join(map(repr, classes))
+    raise PropertyError(f"expected a class among {known}; got {name!r}{perhaps(name, classes)}")
+
+
 def _check_output(index: int, outputs: int) -> None:
+    if not isinstance(index, int):
+        raise PropertyError(f"expected the number of an output, counted from 0; got {index!r}")
     if not 0 <= index < outputs:
         raise PropertyError(f"expected an output from y[0] to y[{outputs - 1}]; got y[{index}]")
 
@@ -286,7 +304,8 @@ def classified_as(c: int, margin: float = 0.0) -> Property:
         _check_output(c, outputs)
         return Joined("and", tuple(y[c] - y[j] > margin for j in range(outputs) if j != c))
 
-    return Property(f"classified as {c}" + (f" by more than {float(margin):g}" if margin else ""), formula)
+    text = f"classified as {c}" + (f" by more than {float(margin):g}" if margin else "")
+    return Property(text, formula, of_logits=True)
 
 
 def confident(c: int | None, delta: float) -> Property:
@@ -315,7 +334,7 @@ def confident(c: int | None, delta: float) -> Property:
         return Joined("and", tuple(Joined("or", (*smaller[i], y[i] - y[j] >= delta)) for i, j in pairs))
 
     which = "some class" if c is None else f"class {c}"
-    return Property(f"confident of {which} by a margin of {float(delta):g}", formula)
+    return Property(f"confident of {which} by a margin of {float(delta):g}", formula, of_logits=True)
 
 
 def never_confident(delta: float) -> Property:
@@ -334,7 +353,7 @@ def never_confident(delta: float) -> Property:
         others = [[j for j in range(outputs) if j != i] for i in range(outputs)]
         return Joined("and", tuple(Joined("or", tuple(y[i] - y[j] < delta for j in others[i])) for i in range(outputs)))
 
-    return Property(f"never confident by a margin of {float(delta):g}", formula)
+    return Property(f"never confident by a margin of {float(delta):g}", formula, of_logits=True)
 
 
 def _check_margin(delta: float) -> None:
@@ -359,7 +378,7 @@ def never_confidently_wrong(c: int, probability: float) -> Property:
         _check_output(c, outputs)
         return Joined("and", tuple(y[j] - y[c] < gap for j in range(outputs) if j != c))
 
-    return Property(f"never wrong with probability >= {float(probability):g} (class {c})", formula)
+    return Property(f"never wrong with probability >= {float(probability):g} (class {c})", formula, of_logits=True)
 
 
 def output_between(index: int, low: float, high: float) -> Property:

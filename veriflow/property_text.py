@@ -9,8 +9,9 @@
     sum         = product (("+" | "-") product)*
     product     = signed (("*" | "/") signed)*
     signed      = ("+" | "-")* value
-    value       = number | output | "(" formula ")" | name "(" sum ("," sum)* ")"
+    value       = number | output | "(" formula ")" | name "(" (class | sum) ("," sum)* ")"
     output      = "y[3]" or "Y_3"
+    class       = "any" | a word or a quoted text that the network's file has as the name of a class
     name        = "classified_as" | "never_confidently_wrong" | "output_between"
 
 Parentheses hold formulas and sums alike; what came out of them decides what may be done with it.
@@ -19,7 +20,7 @@ Parentheses hold formulas and sums alike; what came out of them decides what may
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -32,6 +33,7 @@ from .properties import (
     Formula,
     Joined,
     Property,
+    class_number,
     classified_as,
     confident,
     never_confidently_wrong,
@@ -60,6 +62,7 @@ _TOKEN = re.compile(
     r"""\s*(?:
         (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
       | [yY](?:_|(?P<bracket>\s*\[\s*))(?P<output>[0-9]{1,9})(?(bracket)\s*\]|\b)
+      | (?P<quoted>"[^"]*"|'[^']*')
       | (?P<word>[A-Za-z_]\w*)
       | (?P<sign>[<>]=?|==|[-+*/()|&!~,])
       | (?P<end>\Z)
@@ -86,7 +89,9 @@ _NAMED: dict[str, tuple[Callable[..., Property], tuple[str, ...]]] = {
 }
 
 
-def parse_property(text: str, read_network: ReadNetwork | None = None) -> Property | Relation:
+def parse_property(
+    text: str, read_network: ReadNetwork | None = None, classes: Sequence[str] = ()
+) -> Property | Relation:
     """The property that a text such as ``"y[1] - y[0] >= 0.5 | !(0 <= Y_2 <= 1e-3)"`` states.
 
     Decimals are taken as the exact rationals they are written as; ``a == b`` stands for ``a >= b & a <= b``, and
@@ -99,6 +104,7 @@ def parse_property(text: str, read_network: ReadNetwork | None = None) -> Proper
     Args:
         text: the property.
         read_network: reads the network file that a relation names, such as ``exporters.read_onnx``.
+        classes: names that may stand for the numbers of classes, as in ``classified_as('benign')``.
 
     Raises:
         PropertyError: text that the grammar does not allow, with the column (counted from 1) and what was expected
@@ -107,8 +113,10 @@ def parse_property(text: str, read_network: ReadNetwork | None = None) -> Proper
     """
     _check_length(text)
     if call_name(text) in SIGNATURES:
-        return parse_relation(text, lambda score: _Parser(score).score(), read_network)
-    return Property(" ".join(text.split()), _Parser(text).statement())
+        return parse_relation(text, lambda score: _Parser(score).score(), read_network, classes)
+    parser = _Parser(text, classes)
+    statement = parser.statement()
+    return Property(" ".join(text.split()), statement, parser.of_logits)
 
 
 def parse_score(text: str) -> Expression:
@@ -150,10 +158,12 @@ def _tokens(text: str) -> list[_Token]:
 class _Parser:
     """One method for each rule of the grammar, each reading from the current token on."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, classes: Sequence[str] = ()) -> None:
         self._tokens = _tokens(text)
+        self._classes = classes
         self._position = 0
         self._nesting = 0
+        self.of_logits = True
 
     def statement(self) -> Statement:
         """The whole text as one statement."""
@@ -297,7 +307,10 @@ class _Parser:
         self._position += 1
         if token.kind == "number":
             return Expression({}, self._number(token))
-        return y[int(token.value)] if token.kind == "output" else self._named(token)
+        if token.kind == "word":
+            return self._named(token)
+        self.of_logits = False
+        return y[int(token.value)]
 
     def _parenthesised(self, read: Callable[[], _Read]) -> _Read:
         self._nesting += 1
@@ -321,19 +334,25 @@ class _Parser:
             raise self._error("'('")
         start = self._token
         takes_any = any("(any," in usage for usage in usages)
-        index, *numbers = self._parenthesised(partial(self._arguments, takes_any))
+        takes_class = any("(class," in usage for usage in usages)
+        index, *numbers = self._parenthesised(partial(self._arguments, takes_any, takes_class))
         if 1 + len(numbers) not in [usage.count(",") + 1 for usage in usages]:
             raise self._error(" or ".join(usages), name, f"{1 + len(numbers)} numbers")
         if index is not None and (index.denominator != 1 or index < 0):
             raise self._error("the number of an output, counted from 0,", start)
-        return constructor(None if index is None else int(index), *map(float, numbers)).formula
+        prop = constructor(None if index is None else int(index), *map(float, numbers))
+        self.of_logits = self.of_logits and prop.of_logits
+        return prop.formula
 
-    def _arguments(self, takes_any: bool) -> list[Any]:
-        """Numbers, the first of them None where it may be the word any and is."""
+    def _arguments(self, takes_any: bool, takes_class: bool) -> list[Any]:
+        """Numbers, the first of them the number of a class that is named, or None where it may be the word any and is."""
         numbers: list[Any] = []
-        if takes_any and self._token.value == "any":
+        token = self._token
+        is_any = takes_any and token.value == "any"
+        if is_any or (takes_class and (token.kind in ("word", "quoted") and token.value not in _NAMED)):
             self._position += 1
-            numbers.append(None)
+            name = token.value.strip("\"'") if token.kind == "quoted" else token.value
+            numbers.append(None if is_any else Fraction(class_number(name, self._classes)))
             if not self._take(","):
                 return numbers
         sign: str | None = ","

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -12,7 +12,7 @@ from . import relations
 from .call_text import Call, Value, read_call
 from .errors import PropertyError
 from .piecewise.graph import Graph
-from .properties import Expression
+from .properties import Expression, class_number
 from .relations import Relation
 from .wording import perhaps
 
@@ -40,7 +40,7 @@ class _Signature:
 
 _PERTURBED = {"scale": "scale", "tolerance": "number"}
 SIGNATURES: Mapping[str, _Signature] = {
-    "robust": _Signature(relations.robust, {"eps": "number", "norm": "number", "c": "whole number", **_PERTURBED}, 1),
+    "robust": _Signature(relations.robust, {"eps": "number", "norm": "number", "c": "class", **_PERTURBED}, 1),
     "fair": _Signature(
         relations.fair,
         {"feature": "name", "values": "numbers", "within": "range", "allow": "ranges", "tolerance": "number"},
@@ -63,7 +63,9 @@ SIGNATURES: Mapping[str, _Signature] = {
 """The relations by name."""
 
 
-def parse_relation(text: str, read_score: ReadScore, read_network: ReadNetwork | None) -> Relation:
+def parse_relation(
+    text: str, read_score: ReadScore, read_network: ReadNetwork | None, classes: Sequence[str] = ()
+) -> Relation:
     """The relation that a call such as ``fair(sex, 0, 1, allow=[age: 5])`` states.
 
     Raises:
@@ -72,7 +74,11 @@ def parse_relation(text: str, read_score: ReadScore, read_network: ReadNetwork |
     call = read_call(text)
     signature = SIGNATURES[call.name]
     given = _assigned(call, signature)
-    readers: dict[str, _Reader] = {**_READERS, "score": partial(_score, read_score=read_score)}
+    readers: dict[str, _Reader] = {
+        **_READERS,
+        "score": partial(_score, read_score=read_score),
+        "class": partial(_class, classes=classes),
+    }
     values = {key: _read(value, key, signature.parameters[key], readers) for key, value in given.items()}
     if "other" in values:
         if read_network is None:
@@ -147,6 +153,11 @@ def _score(value: Value, read_score: ReadScore) -> int | Expression:
     return int(text) if text.isdecimal() else read_score(text)
 
 
+def _class(value: Value, classes: Sequence[str]) -> int:
+    text = _text(value)
+    return int(text) if text.isdecimal() else class_number(text, classes)
+
+
 _KINDS = {
     "number": "a number",
     "numbers": "a list of numbers such as [0, 1]",
@@ -159,7 +170,6 @@ _KINDS = {
 _READERS: Mapping[str, _Reader] = {
     "number": _number,
     "fraction": lambda value: Fraction(_text(value)),
-    "whole number": lambda value: int(_text(value)),
     "name": _text,
     "network": _text,
     "numbers": _numbers,

@@ -48,10 +48,12 @@ class Relation:
     Attributes:
         text: the relation as `veriflow.parse_property` reads it.
         query: from the setting to the question whether the relation is violated.
+        of_logits: whether it is about classes, and so about the logits of a network that ends in probabilities.
     """
 
     text: str
     query: Callable[[Setting], Query]
+    of_logits: bool = False
 
     def __repr__(self) -> str:
         return f"Relation({shortened(self.text)})"
@@ -86,7 +88,7 @@ def robust(
     text = write_call(
         "robust", eps, norm, *([] if c is None else [c]), **_scale_text(scale), **_given(tolerance=tolerance)
     )
-    return Relation(text, query)
+    return Relation(text, query, of_logits=True)
 
 
 def fair(
@@ -153,7 +155,7 @@ def fair(
     ranges = {} if within is None else {"within": list(within)}
     allowed = {"allow": {name: _short(reach) for name, reach in moves.items()}} if moves else {}
     text = write_call("fair", feature, *arguments, **ranges, **allowed, **_given(tolerance=tolerance))
-    return Relation(text, query)
+    return Relation(text, query, of_logits=True)
 
 
 def monotone(
@@ -280,7 +282,8 @@ def same_decision(other: Graph, name: str = "other", *, tolerance: float = 0.0) 
     def violation(size: int) -> Disjunction:
         return _changes(0, size, size, tolerance)
 
-    return _compared("same_decision", other, name, violation, [], **_given(tolerance=tolerance))
+    compared = _compared("same_decision", other, name, violation, [], **_given(tolerance=tolerance))
+    return replace(compared, of_logits=True)
 
 
 def abstains_outside(delta: float, reach: float = 2.0) -> Relation:
@@ -306,7 +309,7 @@ def abstains_outside(delta: float, reach: float = 2.0) -> Relation:
         return replace(inside.query(around), text=text)
 
     text = write_call("abstains_outside", delta, reach)
-    return Relation(text, query)
+    return Relation(text, query, of_logits=True)
 
 
 def _compared(
@@ -341,8 +344,8 @@ def _compared(
 def _changes(first: int, second: int, size: int, tolerance: float, c: int | None = None) -> Disjunction:
     """Where a decision of the outputs from ``first`` on is not kept by those from ``second`` on."""
     forgiven = exact(tolerance)
-    if c is not None and not 0 <= c < max(size, 2):
-        raise PropertyError(f"expected a class from 0 to {max(size, 2) - 1}; got {c}")
+    if c is not None and not (isinstance(c, int) and 0 <= c < max(size, 2)):
+        raise PropertyError(f"expected a class from 0 to {max(size, 2) - 1}; got {c!r}")
     rows: list[Formula] = []
     if size == 1:
         rows = [(y[first] <= 0) & (y[second] > forgiven), (y[first] > 0) & (y[second] <= -forgiven)]

@@ -21,6 +21,7 @@ from .options import (
     LabelOption,
     MassOption,
     NetworkOption,
+    OutputOption,
     PropertyOption,
     RadiusOption,
     SeparatorOption,
@@ -63,6 +64,7 @@ def certify(
     flow: FlowOption,
     network: NetworkOption,
     prop: PropertyOption,
+    output: OutputOption = None,
     mass: MassOption = None,
     radius: RadiusOption = None,
     trim: TrimOption = None,
@@ -100,7 +102,7 @@ def certify(
     """
     dialect = Dialect(separator, decimal, header)
     farthest = FARTHEST_MASS if mass is None and radius is None else mass
-    question = ask(flow, network, prop, farthest, radius)
+    question = ask(flow, network, prop, farthest, radius, output=output)
     if checkpoint is not None and trim is not None:
         raise QueryError("expected --checkpoint without --trim, which is a second search; got both")
     picture = None if plot is None else checked_picture(plot)

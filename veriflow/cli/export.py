@@ -11,7 +11,15 @@ import typer
 from exporters import DEFAULT_FORMS, TOOLS, forms_for
 
 from ..lazy_imports import LazyImports
-from .options import FlowOption, MassOption, NetworkOption, PropertyOption, RadiusOption, TrimOption
+from .options import (
+    FlowOption,
+    MassOption,
+    NetworkOption,
+    NetworkOutputOption,
+    PropertyOption,
+    RadiusOption,
+    TrimOption,
+)
 from .output import Document, JsonOption, facts, show
 
 with LazyImports(__name__) as imports:
@@ -30,6 +38,7 @@ def export(
     network: NetworkOption,
     prop: PropertyOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to; an older bundle goes.")],
+    network_output: NetworkOutputOption = None,
     mass: MassOption = None,
     radius: RadiusOption = None,
     trim: TrimOption = None,
@@ -55,7 +64,7 @@ def export(
     -o bundle`
     """
     forms = DEFAULT_FORMS if tools is None else forms_for(split_list(tools) or [])
-    question = ask(flow, network, prop, mass, radius, trim=trim)
+    question = ask(flow, network, prop, mass, radius, trim=trim, output=network_output)
     queries = numbered(question.queries)
     found = {name: reduce_query(query) for name, query in queries.items()} if reduce else {}
     counts = {name: reduction.counts for name, reduction in found.items()}

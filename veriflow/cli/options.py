@@ -31,6 +31,19 @@ StabilityOption = Annotated[
 
 FlowOption = Annotated[Path, typer.Option("--flow", metavar="MODEL", help="A flow that `veriflow fit` wrote.")]
 NetworkOption = Annotated[Path, typer.Option("--network", metavar="FILE", help="The network under test, as ONNX.")]
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "--network-output",
+        metavar="NAME",
+        help="The output of the network to ask about; all that are no labels by default.",
+    ),
+]
+NetworkOutputOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The output of the network to ask about; all that are no labels by default."),
+]
 PropertyOption = Annotated[
     str,
     typer.Option(

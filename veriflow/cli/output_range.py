@@ -8,7 +8,7 @@ import typer
 
 from ..errors import RegionError
 from ..lazy_imports import LazyImports
-from .options import FlowOption, MassOption, NetworkOption, RadiusOption
+from .options import FlowOption, MassOption, NetworkOption, OutputOption, RadiusOption
 from .output import Document, ExitCode, JsonOption, facts, show
 
 with LazyImports(__name__) as imports:
@@ -32,6 +32,7 @@ def output_range(
     of: Annotated[
         str, typer.Option(metavar="TEXT", help="An output, or a sum of outputs such as `y[1] - 0.5*y[0]`.")
     ] = "y[0]",
+    output: OutputOption = None,
     mass: MassOption = None,
     radius: RadiusOption = None,
     timeout: Annotated[float, typer.Option(help="Seconds; what is proved by then counts.")] = 60.0,
@@ -45,7 +46,7 @@ def output_range(
     """
     if (mass is None) == (radius is None):
         raise RegionError(f"expected exactly one of --mass and --radius; got {'none' if mass is None else 'both'}")
-    model, graph, score = load_flow(flow), read_onnx(network), parse_score(of)
+    model, graph, score = load_flow(flow), read_onnx(network, output), parse_score(of)
     level_set = model.level_set(mass, radius=radius)
     found = search(model, graph, level_set, score, timeout=timeout)
     query = flow_query(

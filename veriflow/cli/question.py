@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from exporters import read_logits, read_onnx, read_vnnlib
+from exporters import Port, read_logits, read_onnx, read_vnnlib
 
-from ..endings import property_on_logits, specification_on_logits
+from ..call_text import call_name
+from ..endings import asked_of_logits, decision_graph, specification_on_logits
 from ..errors import PropertyError, QueryError, RegionError
 from ..flow import USFlow
 from ..level_sets import LevelSet
-from ..properties import Property
+from ..piecewise.graph import Graph
 from ..property_text import parse_property
 from ..query import Query, flow_query
 from ..regions import Ball
@@ -56,6 +59,7 @@ def ask(
     radius: float | None,
     direction: str = LATENT_TO_DATA,
     trim: str | None = None,
+    output: str | None = None,
 ) -> Question:
     """The question about a level set that the options of a command state.
 
@@ -68,7 +72,8 @@ def ask(
     if direction != LATENT_TO_DATA and not from_file:
         raise QueryError(f"expected --direction {direction!r} with a property file alone; got a property's text")
     flow = load_flow(flow_file)
-    network, ending = read_logits(network_file)
+    network, ending, classes, inputs = read_logits(network_file, output, flow.dim)
+    _check_inputs(inputs, flow.features)
     trimmed = None
     if trim is None:
         level_set = flow.level_set(mass, radius=radius)
@@ -77,18 +82,43 @@ def ask(
         trimmed = trimmed_level_set(flow, mass=mass, radius=radius, limit=trim_limit(trim))
         level_set, balls = trimmed.level_set, [trimmed.ball]
     if not from_file:
-        prop = parse_property(property_text, read_onnx)
+        prop = parse_property(property_text, partial(_other_network, property_text), classes)
         if ending is not None:
-            if not isinstance(prop, Property):
-                raise PropertyError(
-                    f"expected a network without its last {ending[0]} for {prop.text!r}; got one with it"
-                )
-            prop = property_on_logits(prop, *ending)
+            network, prop = asked_of_logits(network, ending, prop)
         queries = tuple(flow_query(flow, network, ball, prop) for ball in balls)
         return Question(flow, level_set, queries, queries[0], trimmed)
     spec = specification_on_logits(read_vnnlib(property_text), [ending])
     queries = tuple(query for ball in balls for query in restricted_queries(flow, ball, network, spec, direction))
     return Question(flow, level_set, queries, restricted_queries(flow, balls[0], network, spec)[0], trimmed)
+
+
+def _other_network(property_text: str, file: str) -> Graph:
+    """The network of a file that a property names: for its decisions up to the logits, else to its end."""
+    if call_name(property_text) != "same_decision":
+        return read_onnx(file)
+    other = read_logits(file)
+    return decision_graph(other.graph, other.ending)
+
+
+def _check_inputs(inputs: Sequence[Port], features: Sequence[str]) -> None:
+    """Refuse a network whose inputs are no row of the flow's features.
+
+    Raises:
+        QueryError: rows that cannot be told apart, columns with the names of the features in another order.
+    """
+    sizes = [port.size for port in inputs]
+    for port in inputs:
+        if sum(sizes) != len(features) and len(port.shape) > 1 and port.shape[0] > 1:
+            raise QueryError(
+                f"expected a network of {len(features)} inputs, as the flow gives; got {port.name!r} of shape "
+                f"{list(port.shape)}, whose first axis is no batch of rows that are treated alike: export it with 1 there"
+            )
+    columns = [port.name for port in inputs]
+    own, wanted = ([re.sub(r"\W", "_", name.casefold()) for name in names] for names in (columns, features))
+    if own != wanted and sorted(own) == sorted(wanted):
+        raise QueryError(
+            f"expected inputs in the order of the flow's features, {', '.join(features)}; got {', '.join(columns)}"
+        )
 
 
 def trim_limit(text: str) -> float | None:
@@ -118,12 +148,13 @@ def trimmed_entry(trimmed: TrimmedLevelSet | None) -> Document:
     }
 
 
-def ask_without_flow(networks: Sequence[str], property_text: str) -> tuple[Query, ...]:
+def ask_without_flow(networks: Sequence[str], property_text: str, output: str | None = None) -> tuple[Query, ...]:
     """The queries of a property file, one for each of its boxes.
 
     Args:
         networks: ``FILE``, where the property needs one file alone, or ``NAME=FILE`` with the property's names.
         property_text: the path of the property file.
+        output: the output of each network that the file speaks of, where it has several.
 
     Raises:
         VeriflowError: whatever is wrong with the files.
@@ -131,19 +162,19 @@ def ask_without_flow(networks: Sequence[str], property_text: str) -> tuple[Query
     if not is_property_file(property_text):
         raise PropertyError(f"expected a property file (NAME.vnnlib), as there is no --flow; got {property_text!r}")
     spec = read_vnnlib(property_text)
-    return queries_on_files(network_files(networks, spec), spec)
+    return queries_on_files(network_files(networks, spec), spec, output)
 
 
-def queries_on_files(files: Sequence[str], spec: Specification) -> tuple[Query, ...]:
+def queries_on_files(files: Sequence[str], spec: Specification, output: str | None = None) -> tuple[Query, ...]:
     """The queries of a specification on network files, one for each network that it declares.
 
     Raises:
         VeriflowError: whatever is wrong with the files.
     """
-    read = {file: read_logits(file) for file in dict.fromkeys(files)}
+    read = {file: read_logits(file, output, network.inputs) for file, network in zip(files, spec.networks, strict=True)}
     tested = [read[file] for file in files]
-    spec = specification_on_logits(spec, [ending for _, ending in tested])
-    return specification_queries([graph for graph, _ in tested], spec)
+    spec = specification_on_logits(spec, [network.ending for network in tested])
+    return specification_queries([network.graph for network in tested], spec)
 
 
 def single_network(networks: Sequence[str]) -> Path:

@@ -15,6 +15,7 @@ from .options import (
     FlowOption,
     MassOption,
     NetworkOption,
+    NetworkOutputOption,
     PropertyOption,
     RadiusOption,
     TrimOption,
@@ -35,6 +36,7 @@ def restrict(
     network: NetworkOption,
     prop: PropertyOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to; an older bundle goes.")],
+    network_output: NetworkOutputOption = None,
     mass: MassOption = None,
     radius: RadiusOption = None,
     trim: TrimOption = None,
@@ -50,7 +52,7 @@ def restrict(
     """
     if not is_property_file(prop):
         raise PropertyError(f"expected a property file (NAME.vnnlib); got {prop!r}")
-    question = ask(flow, network, prop, mass, radius, direction, trim)
+    question = ask(flow, network, prop, mass, radius, direction, trim, network_output)
     queries = numbered(question.queries)
     about: dict[str, str | float] = {"direction": direction, "level_set_mass": question.level_set.mass}
     folder = write_bundle(output, queries, network_path=network, timeout=timeout, extra=dict.fromkeys(queries, about))

@@ -25,6 +25,7 @@ from .options import (
     HeaderOption,
     LabelOption,
     MassOption,
+    OutputOption,
     PropertyOption,
     RadiusOption,
     SeparatorOption,
@@ -63,6 +64,7 @@ def verify(
     flow: Annotated[
         Path | None, typer.Option(metavar="MODEL", help="A flow; without it a property file decides.")
     ] = None,
+    output: OutputOption = None,
     mass: MassOption = None,
     radius: RadiusOption = None,
     trim: TrimOption = None,
@@ -105,9 +107,9 @@ def verify(
     if flow is None:
         if (mass, radius, trim, data) != (None,) * 4 or direction != LATENT_TO_DATA:
             raise RegionError("expected --flow beside --mass, --radius, --trim, --direction or --data; got none")
-        queries = ask_without_flow(network, prop)
+        queries = ask_without_flow(network, prop, output)
     else:
-        question = ask(flow, single_network(network), prop, mass, radius, direction, trim)
+        question = ask(flow, single_network(network), prop, mass, radius, direction, trim, output)
         queries = question.queries
     rows = None if data is None or question is None else read_rows(data, question.flow, label, keep_class, dialect)
     names = split_list(solvers) or []
