@@ -170,7 +170,7 @@ def read_logits(source: Source, output: str | None = None, inputs: int | None = 
 def one_row(network: OnnxNetwork) -> OnnxNetwork:
     """The network of one row, where the first axis of all inputs and outputs is a batch of a fixed size; else as it is.
 
-    Rows of a batch do not mix, and each is treated like the others.
+    Rows of a batch do not mix, and each is treated like the others, constant by constant.
     """
     shapes = [port.shape if port.ending is None else port.ending.shape for port in network.outputs]
     rows = {shape[0] if len(shape) > 1 else 1 for shape in [*shapes, *(port.shape for port in network.inputs)]}

@@ -193,8 +193,9 @@ def test_a_batch_keeps_what_was_taken_off():
     [
         ([node("ReduceSum", ["l", "axis"], ["s"]), node("Add", ["l", "s"])], {"axis": whole(0)}),
         ([node("Add", ["l", "each"])], {"each": weights(6, 3)}),
+        ([node("Min", ["l", "far"])], {"far": 1e6 + np.arange(6.0)[:, None]}),
     ],
-    ids=["mixed", "unlike"],
+    ids=["mixed", "unlike", "unlike far out"],
 )
 def test_rows_that_cannot_be_told_apart_stay_together(after, constants):
     assert read_onnx(batched(6, *after, **constants)).input_size == 24
