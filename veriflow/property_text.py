@@ -351,7 +351,7 @@ class _Parser:
         is_any = takes_any and token.value == "any"
         if is_any or (takes_class and (token.kind in ("word", "quoted") and token.value not in _NAMED)):
             self._position += 1
-            name = token.value.strip("\"'") if token.kind == "quoted" else token.value
+            name = token.value[1:-1] if token.kind == "quoted" else token.value
             numbers.append(None if is_any else Fraction(class_number(name, self._classes)))
             if not self._take(","):
                 return numbers
