@@ -114,7 +114,9 @@ def query_from_bytes(data: bytes) -> Query:
     try:
         arrays = dict(Archive(data, most=len(data)))
         if odd := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
-            raise StorageError(f"expected arrays of numbers in a query file; got {arrays[odd[0]].dtype} in {odd[0][:80]!r}")
+            raise StorageError(
+                f"expected arrays of numbers in a query file; got {arrays[odd[0]].dtype} in {odd[0][:80]!r}"
+            )
         head = json.loads(arrays[_HEAD].tobytes())
         if head["format"] != FORMAT:
             raise StorageError(f"expected a query file of the format {FORMAT!r}; got {head['format']!r}")

@@ -132,7 +132,9 @@ def read_table(
         rows = np.flatnonzero(labels == _class_text(keep_class))
         if not rows.size:
             classes = _ordered_classes(labels)
-            raise DataError(f"expected a class among {listed(classes)}; got {keep_class!r}{perhaps(keep_class, classes)}")
+            raise DataError(
+                f"expected a class among {listed(classes)}; got {keep_class!r}{perhaps(keep_class, classes)}"
+            )
         labels = labels[rows]
     if not rows.size:
         raise DataError("expected at least one row; got none")

@@ -124,8 +124,8 @@ def _in_order(
     left = timeout - alone.seconds
     if alone.outcome is not Outcome.UNKNOWN or left <= 0:
         return Answers(alone, (alone,))
-    names = ("bab", "milp", "smt") if alone.seconds >= ALONE else ("smt",)
-    names = tuple(name for name in names if ENGINES[name].takes(query.region))
+    others = ("bab", "milp", "smt") if alone.seconds >= ALONE else ("smt",)
+    names = tuple(name for name in others if ENGINES[name].takes(query.region))
     if not names:
         return Answers(alone, (alone,))
     kept = checkpoint if "bab" in names else None

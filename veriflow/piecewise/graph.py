@@ -279,7 +279,9 @@ def _check_divisor(node: Affine, divisor: Divisor) -> None:
     if low.shape != node.bias.shape or high.shape != node.bias.shape:
         raise GraphError(f"expected {len(node.bias)} divisors of {node.output!r}; got {len(low)}")
     if not ((low > 0) & (low <= high) & (high <= np.nextafter(low, np.inf)) & np.isfinite(high)).all():
-        raise GraphError(f"expected divisors that are positive floats or between neighbours; got others in {node.output!r}")
+        raise GraphError(
+            f"expected divisors that are positive floats or between neighbours; got others in {node.output!r}"
+        )
     with np.errstate(over="ignore"):
         before, after = (np.concatenate([m.bias, *(_numbers(w) for _, w in m.terms)]) for m in (node, node.rounded))
     if not ((before == 0) | ((np.abs(after) >= _LEAST_NORMAL) & np.isfinite(after))).all():
