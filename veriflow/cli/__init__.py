@@ -160,5 +160,8 @@ def main() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup lets SIGHUP be ignored
             signal.signal(number, signal.default_int_handler)
-    app(prog_name="veriflow")
+    try:
+        app(prog_name="veriflow")
+    except KeyboardInterrupt:  # one more, while the first was answered
+        sys.exit(ExitCode.INTERRUPTED)
     raise AssertionError("the command line exits")
