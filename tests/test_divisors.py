@@ -315,6 +315,11 @@ def test_an_answer_within_the_enclosure_of_a_root_is_unknown(engine: str) -> Non
 
 
 @pytest.mark.parametrize("engine", ["bab", "milp", "smt"])
+def test_a_violation_beside_the_enclosure_is_found(engine: str) -> None:
+    assert verify(tie(Divisor.roots([F(2)]), 1.5), engine, timeout=20).outcome is Outcome.VIOLATED
+
+
+@pytest.mark.parametrize("engine", ["bab", "milp", "smt"])
 def test_a_third_of_three_is_one(engine: str) -> None:
     third = Divisor.of(np.array([3.0]))
     assert verify(tie(third, 3.0), engine, timeout=20).outcome is Outcome.VIOLATED
