@@ -93,19 +93,20 @@ def check_layout(layout: Layout, wanted: Mapping[str, Tensor], what: str) -> Non
         raise StorageError(
             f"{what} one {'with an unknown' if odd[0] in layout else 'without the'} tensor {odd[0][:80]!r}"
         )
+    check_dtypes([dtype for dtype, _ in layout.values()], what)
     for name, (dtype, shape) in layout.items():
         expected = list(wanted[name].shape)
         fits = dtype in _FLOATS if wanted[name].is_floating_point() else dtype == wanted[name].dtype
         if list(shape) != expected or not fits:
             raise StorageError(f"{what} a {dtype} tensor {name!r} of shape {list(shape)} where {expected} belongs")
-    check_dtypes([dtype for dtype, _ in layout.values()], what)
 
 
 def check_dtypes(dtypes: Sequence[torch.dtype], what: str) -> None:
     """Refuse floats of other types than float32 or float64, or of both: StorageError."""
     found = {dtype for dtype in dtypes if dtype.is_floating_point}
     if len(found) > 1 or not found.issubset(_FLOATS):
-        raise StorageError(f"{what} one of {' and '.join(sorted(map(str, found)))}")
+        kinds = " and ".join(sorted(map(str, found)))
+        raise StorageError(f"{what} one of {kinds}, and not of torch.float32 or torch.float64 alone")
 
 
 def check_numbers(tensors: Mapping[str, Tensor], what: str) -> None:
