@@ -19,6 +19,7 @@ with LazyImports(__name__):
     from .marabou_query import to_marabou
     from .milp_files import highs_model, milp_text
     from .milp_model import MilpModel, milp_model
+    from .onnx_file import FileRun, OnnxFile
     from .onnx_graph import EndingKind
     from .onnx_model import graph_to_onnx
     from .onnx_reader import Ending, Logits, OnnxNetwork, Port, read_logits, read_network, read_onnx
@@ -39,9 +40,11 @@ __all__ = [
     "TOOLS",
     "Ending",
     "EndingKind",
+    "FileRun",
     "LogitEnding",
     "Logits",
     "MilpModel",
+    "OnnxFile",
     "OnnxNetwork",
     "Port",
     "PortableForm",

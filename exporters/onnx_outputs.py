@@ -73,3 +73,14 @@ def class_names(body: onnx.GraphProto, count: int) -> tuple[str, ...]:
         if len(values) == count:
             found = tuple(v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values)
     return found if len(set(found)) == count else ()
+
+
+def map_labels(body: onnx.GraphProto) -> dict[str, tuple[int | str, ...]]:
+    """By the name of a ZipMap's output, the keys of its maps in the order of the entries that it reads."""
+    found: dict[str, tuple[int | str, ...]] = {}
+    for node in body.node:
+        if node.op_type == "ZipMap":
+            lists = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+            values: Sequence[bytes | int] = next((lists[name] for name in _LISTS["ZipMap"] if lists.get(name)), [])
+            found[node.output[0]] = tuple(v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values)
+    return found

@@ -19,10 +19,11 @@ from veriflow.errors import GraphError
 from veriflow.piecewise import Graph, join_shifts
 
 from .onnx_batch import first_row
+from .onnx_file import OnnxFile
 from .onnx_folding import folded
 from .onnx_graph import LARGEST_TENSOR, EndingKind, Importer, Operation, Removed, Shape, Tensor, Value
 from .onnx_operators import translate
-from .onnx_outputs import class_names, needed_nodes, wanted_outputs
+from .onnx_outputs import class_names, map_labels, needed_nodes, wanted_outputs
 from .onnx_source import Source, check_batches, input_shape, load_model, standard_opset
 
 _log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class OnnxNetwork:
     """What an ONNX file computes.
 
     Attributes:
-        graph: from all inputs to all outputs, each one flat vector in the order of the file.
+        graph: from all inputs to all outputs, each one flat vector in the order of the file; it knows the file.
         inputs: the file's inputs, without those that are constants.
         outputs: the file's outputs.
     """
@@ -224,9 +225,9 @@ def _read(
     network = _Reading(model.graph, opset, wanted_outputs(model.graph, output, scores=not everything)).network()
     if not everything and network.graph.input_size != inputs:
         network = one_row(network)
-    name = "a model" if isinstance(source, bytes | onnx.ModelProto) else source
-    _log.info("read %s, opset %d: %r", name, opset, network.graph)
-    return network, model.graph
+    file = OnnxFile.of(source, network.inputs, network.outputs, map_labels(model.graph))
+    _log.info("read %s, opset %d: %r", file.name, opset, network.graph)
+    return replace(network, graph=replace(network.graph, source=file)), model.graph
 
 
 class _Reading:

@@ -1,7 +1,7 @@
 """A query as one file of arrays, for a process of its own that is to decide it: nothing of it is executed when it is read.
 
 The file is NumPy's ``.npz``: the matrices, biases and divisors, and one array of bytes that is the JSON of everything else.
-The flow is not in it, as no engine needs more of it than the graph.
+The flow and the networks' files are not in it, as no engine needs more of them than the graph.
 """
 
 from __future__ import annotations

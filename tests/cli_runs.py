@@ -34,7 +34,8 @@ FIELDS = {
     "solvers": "engines",
 }
 WITNESS = (
-    "data others outputs output_names input_exact latent latent_exact latent_norm log_density level_mass onnx_deviation"
+    "data others outputs output_names input_exact latent latent_exact latent_norm log_density level_mass own exported "
+    "not_run"
 )
 COST = "nll unstable relus weights bits deviation outcome solving_seconds"
 PROPORTION = "estimate low high confidence count trials"

@@ -231,6 +231,9 @@ def test_a_last_softmax_is_moved_into_the_property(folder: Path, spec: Callable[
             document("verify", *level, "--network", folder / name, "--property", prop, code=1)["witness"]
             for name in ("net.onnx", "soft.onnx")
         ]
+        logits, probabilities = (one.pop("own") for one in found)
         assert found[0] == found[1]
+        assert logits["violated"] is probabilities["violated"] is True
+        assert sum(probabilities["outputs"][0]) == pytest.approx(1)
     sentence = refused("verify", *level, "--network", folder / "soft.onnx", "--property", "lipschitz(2.0, inf, 0.1)")
     assert "softmax" in sentence

@@ -99,7 +99,8 @@ def decision_graph(network: Graph, ending: LogitEnding | None) -> Graph:
     if ending is None or ending.kind != "sigmoid" or ending.logits != 1:
         return network
     name = fresh("logits", network.sizes)
-    return with_map(network, name, [(network.output, np.array([[0.0], [1.0]]))], np.zeros(2))
+    pair = with_map(network, name, [(network.output, np.array([[0.0], [1.0]]))], np.zeros(2))
+    return replace(pair, source=None if network.source is None else network.source.as_pair())
 
 
 def property_on_logits(prop: Property, ending: Ending, logits: int, labels: Sequence[int | str] = ()) -> Property:

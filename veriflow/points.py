@@ -11,7 +11,7 @@ from .errors import PropertyError
 from .piecewise.copies import fresh, selection, with_map, with_more_inputs, with_norm, with_outputs_joined
 from .piecewise.graph import Matrix, Vector, compose
 from .properties import Disjunction
-from .query import Query, Setting
+from .query import Application, Query, Setting
 from .regions import Ball, Box, Product
 
 
@@ -75,10 +75,11 @@ class Points:
             if reads:
                 terms.append((graph.input, sum(m @ selection(place, graph.input_size) for place, m in reads)))
             graph = with_map(graph, tensors[name], terms, shift)
-        outputs, names = [], []
+        outputs, names, applied = [], [], []
         for point in points:
             graph = compose(graph, network, tensors[point])
             outputs.append(graph.output)
+            applied.append(Application(network, tensors[point], graph.output))
             names += [f"y[{i}] at {point}" for i in range(network.output_size)]
         if norm is not None:
             graph = with_norm(graph, graph.input, *norm)
@@ -87,7 +88,15 @@ class Points:
         graph = with_outputs_joined(graph, outputs)
         others = tuple(tensors[name] for name, *_ in self.maps)
         return Query(
-            graph, region.rounded_outward(), violation, text, x, setting.flow, others=others, output_names=tuple(names)
+            graph,
+            region.rounded_outward(),
+            violation,
+            text,
+            x,
+            setting.flow,
+            others=others,
+            output_names=tuple(names),
+            applications=tuple(applied),
         )
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from .errors import PropertyError
 from .piecewise.graph import compose
-from .query import Query, Setting
+from .query import Application, Query, Setting
 from .wording import perhaps, shortened
 
 MOST_DISJUNCTS = 4096
@@ -265,7 +265,9 @@ class Property:
         graph = compose(setting.decoder, setting.network)
         violation = self.violation(graph.output_size)
         region = setting.region.rounded_outward()
-        return Query(graph, region, violation, self.text, setting.decoder.output, setting.flow)
+        data = setting.decoder.output
+        applied = (Application(setting.network, data, graph.output),)
+        return Query(graph, region, violation, self.text, data, setting.flow, applications=applied)
 
 
 def class_number(name: str, classes: Sequence[str]) -> int:

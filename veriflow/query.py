@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class Application:
+    """Where a query's graph applies a network: the names of the tensors that the network reads and gives."""
+
+    network: Graph
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, eq=False)
 class Query:
     """A graph, an input region and a violation.
 
@@ -36,6 +45,7 @@ class Query:
             are there for the violation to speak of, such as data points or a latent norm.
         others: names of the tensors that hold further data points, such as a perturbed one.
         output_names: what to call each of the network's outputs in reports; y[0], y[1], … where there are none.
+        applications: the networks under test, each wherever it is applied.
     """
 
     graph: Graph
@@ -48,6 +58,7 @@ class Query:
     network_outputs: int | None = None
     others: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
+    applications: tuple[Application, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "graph", with_maps_before_relus(self.graph))

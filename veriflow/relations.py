@@ -30,7 +30,7 @@ from .piecewise.copies import with_outputs_joined
 from .piecewise.graph import Graph, Vector, compose
 from .points import Points
 from .properties import Disjunction, Expression, Formula, Joined, exact, never_confident, rational_text, y
-from .query import Query, Setting
+from .query import Application, Query, Setting
 from .regions import Ball, Box
 from .wording import perhaps, shortened
 
@@ -331,11 +331,21 @@ def _compared(
         graph = compose(setting.decoder, setting.network)
         first = graph.output
         graph = compose(graph, other, setting.decoder.output)
+        applied = zip((setting.network, other), (first, graph.output), strict=True)
         graph = with_outputs_joined(graph, [first, graph.output])
         names = [f"{network}y[{i}]" for network in ("", f"{name} ") for i in range(wanted[1])]
         region = setting.region.rounded_outward()
         data, flow = setting.decoder.output, setting.flow
-        return Query(graph, region, violation(wanted[1]), text, data, flow, output_names=tuple(names))
+        return Query(
+            graph,
+            region,
+            violation(wanted[1]),
+            text,
+            data,
+            flow,
+            output_names=tuple(names),
+            applications=tuple(Application(network, data, output) for network, output in applied),
+        )
 
     text = write_call(call, name, *arguments, **options)
     return Relation(text, query)

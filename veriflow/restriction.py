@@ -18,7 +18,7 @@ from .errors import PropertyError, QueryError
 from .piecewise.copies import Part, fresh, select_outputs, with_map, with_norm
 from .piecewise.graph import Graph, compose
 from .properties import Constraint, Disjunction
-from .query import Query
+from .query import Application, Query
 from .regions import Ball, Box
 from .specification import Case, Row, Specification
 from .wording import perhaps
@@ -125,6 +125,7 @@ def _network_query(
     if len(case.lower) < spec.inputs:
         graph, data = _chosen(graph, data, places)
     parts: list[Part] = []
+    applied: list[Application] = []
     start = 0
     for network in networks:
         source = data
@@ -132,6 +133,7 @@ def _network_query(
             graph, source = _chosen(graph, data, range(start, start + network.input_size))
         graph = compose(_ending(graph, source), network)
         parts.append((graph.output, range(network.output_size)))
+        applied.append(Application(network, source, graph.output))
         start += network.input_size
     count = len(case.lower)
     used = sorted({i for row in case.violation for c in row for i, _ in c.coefficients if i < count})
@@ -139,9 +141,9 @@ def _network_query(
     region = Box.between(case.lower, case.upper)
     violation = _renumbered(case.violation, numbers)
     if len(parts) == 1 and not used:
-        return Query(graph, region, violation, text, data)
+        return Query(graph, region, violation, text, data, applications=tuple(applied))
     graph = select_outputs(graph, [*parts, (graph.input, used)] if used else parts)
-    return Query(graph, region, violation, text, data, network_outputs=spec.outputs)
+    return Query(graph, region, violation, text, data, network_outputs=spec.outputs, applications=tuple(applied))
 
 
 def _chosen(graph: Graph, tensor: str, columns: Sequence[int]) -> tuple[Graph, str]:
@@ -195,12 +197,22 @@ def restricted_queries(
 def _on_latents(flow: Flow, ball: Ball, network: Graph, spec: Specification) -> Query:
     decoder = flow.graph()
     graph = compose(decoder, network)
+    applied = (Application(network, decoder.output, graph.output),)
     graph = select_outputs(graph, [(graph.output, range(spec.outputs)), (decoder.output, range(spec.inputs))])
     rows = []
     for case in spec.cases:
         sides = _box_sides(case, spec.outputs)
         rows += [row + sides for row in _outputs_first(case.violation, spec)]
-    return Query(graph, ball, tuple(rows), spec.text, decoder.output, flow, network_outputs=spec.outputs)
+    return Query(
+        graph,
+        ball,
+        tuple(rows),
+        spec.text,
+        decoder.output,
+        flow,
+        network_outputs=spec.outputs,
+        applications=applied,
+    )
 
 
 def _outputs_first(violation: Disjunction, spec: Specification) -> Disjunction:
@@ -225,6 +237,7 @@ def _at_most(variable: int, bound: Fraction) -> Constraint:
 def _on_data(flow: Flow, ball: Ball, network: Graph, spec: Specification, case: Case, text: str) -> Query:
     graph = compose(Graph("data", flow.dim, (), "data"), network)
     outputs: Part = (graph.output, range(spec.outputs))
+    applied = (Application(network, graph.input, graph.output),)
     graph = compose(_ending(graph, graph.input), flow.graph("inverse"))
     latent = graph.output
     parts = [outputs, (graph.input, range(spec.inputs))]
@@ -253,4 +266,5 @@ def _on_data(flow: Flow, ball: Ball, network: Graph, spec: Specification, case: 
         flow,
         latent,
         network_outputs=spec.outputs,
+        applications=applied,
     )

@@ -21,7 +21,7 @@ with LazyImports(__name__):
     from .tool_process import MEMORY_LIMIT
     from .trimming import trimmed_for_proof
     from .union import JointAnswers, verify_all
-    from .verdict import Outcome, Verdict, Witness
+    from .verdict import OnnxRun, Outcome, Verdict, Witness
     from .verdict_curve import verdict_at, verdict_curve
     from .violation_bounds import ViolationBounds, violation_bounds
     from .violation_probability import is_countable, violation_probability, violations_in_data
@@ -36,6 +36,7 @@ __all__ = [
     "ExternalTool",
     "InterruptedSearch",
     "JointAnswers",
+    "OnnxRun",
     "Outcome",
     "OutputRange",
     "RadialSearch",

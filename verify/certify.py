@@ -21,6 +21,7 @@ from .box_splitting import RadialSearch, search_radially
 from .boxes import FEW_DIMENSIONS
 from .branch_and_bound import FULL
 from .interrupted import InterruptedSearch
+from .onnx_replay import remark, with_runs
 from .open_parts import OpenParts, numbers
 from .pieces import PieceSearch
 from .polish import polished
@@ -92,6 +93,7 @@ def certify(
         SolverError: a gap or time limit that is not positive.
         StorageError: a checkpoint that cannot be read or written.
         InterruptedSearch: Ctrl-C; it has the certificate that was reached.
+        GraphError: a violation at which the network's file gives what no rounding of the exact outputs explains.
     """
     ball = query.region
     if query.flow is None or not isinstance(ball, Ball) or ball.inner:
@@ -147,6 +149,9 @@ def _certificate(
     else:
         reason = f"both radii agree within {gap:g}"
     _log.info("proved to norm %g, refuted from %g: %s", state.proved, state.refuted, reason)
+    witness = None if state.witness is None else with_runs(query, state.witness)
+    if witness is not None:
+        reason += remark(witness)
     return Certificate(
         query.text,
         state.proved,
@@ -154,7 +159,7 @@ def _certificate(
         _masses(query, ball, state.proved)[0],
         _masses(query, ball, state.refuted)[1] if math.isfinite(state.refuted) else 1.0,
         _masses(query, ball, ball.radius)[0],
-        state.witness,
+        witness,
         complete,
         f"{reason}; {failure}" if failure else reason,
         seconds,

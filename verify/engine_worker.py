@@ -13,14 +13,14 @@ from pathlib import Path
 from exporters import query_from_bytes
 from veriflow.errors import SolverError, VeriflowError
 
-from .engines import verify
+from .engines import decide
 
 
-def decide(path: str, engine_name: str, timeout: float, checkpoint: Path | None) -> dict[str, object]:
+def answer(path: str, engine_name: str, timeout: float, checkpoint: Path | None) -> dict[str, object]:
     """The engine's verdict, its witness as the point alone."""
     try:
         query = query_from_bytes(Path(path).read_bytes())
-        verdict = verify(query, engine_name, timeout=timeout, checkpoint=checkpoint)
+        verdict = decide(query, engine_name, timeout=timeout, checkpoint=checkpoint)
     except SolverError as error:
         return {"error": str(error)}
     except VeriflowError as error:
@@ -32,4 +32,4 @@ def decide(path: str, engine_name: str, timeout: float, checkpoint: Path | None)
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     kept = Path(sys.argv[4]) if len(sys.argv) > 4 else None
-    sys.stdout.write("\n" + json.dumps(decide(sys.argv[1], sys.argv[2], float(sys.argv[3]), kept)))
+    sys.stdout.write("\n" + json.dumps(answer(sys.argv[1], sys.argv[2], float(sys.argv[3]), kept)))

@@ -20,6 +20,7 @@ from veriflow.wording import perhaps
 from .branch_and_bound import verify_branch_and_bound
 from .external import ExternalTool
 from .milp import verify_milp
+from .onnx_replay import confirmed
 from .smt import verify_smt
 from .tool_names import KINDS, external_tool
 from .verdict import Verdict
@@ -192,7 +193,7 @@ def verify(
     checkpoint: Path | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Verdict:
-    """Decide a query by one solver.
+    """Decide a query by one solver, and have onnxruntime look at the witness, on the networks' own files too.
 
     Args:
         query: what to decide.
@@ -206,7 +207,20 @@ def verify(
             for another solver than ``bab``.
         QueryError: a region that the solver cannot take, a checkpoint of another query.
         StorageError: a checkpoint that cannot be read or written.
+        GraphError: a violation at which a network's file gives what no rounding of the exact outputs explains.
     """
+    return confirmed(query, decide(query, engine_name, timeout=timeout, checkpoint=checkpoint, report=report))
+
+
+def decide(
+    query: Query,
+    engine_name: str,
+    *,
+    timeout: float,
+    checkpoint: Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Verdict:
+    """The verdict of `verify` without onnxruntime: its witness is replayed in exact rationals alone."""
     check_time(timeout)
     chosen, start = solver(engine_name), time.monotonic()
     if checkpoint is not None:

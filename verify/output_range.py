@@ -24,6 +24,7 @@ from .attack import climb, draw_points
 from .boxes import constraint_rows, open_part
 from .milp import refuse_round_shells, solve_milp
 from .milp_scaling import MARGIN_TOLERANCE, slack_scale, slack_tolerance
+from .onnx_replay import with_runs
 from .replay import replay
 from .verdict import Witness
 
@@ -91,7 +92,8 @@ def output_range(
         QueryError: a network that does not take the flow's data, a level set of L2 shells.
         PropertyError: a score that names no output, or one that is not there.
         RegionError: a level set without an outer end.
-        SolverError: a time limit that is not positive; no point of the level set replays in onnxruntime.
+        SolverError: a time limit that is not positive; no point of the level set replays.
+        GraphError: a point at which the network's file gives what no rounding of the exact outputs explains.
     """
     if not timeout > 0:
         raise SolverError(f"expected a positive time limit; got {timeout}")
@@ -113,7 +115,8 @@ def output_range(
             best = max((end for end, _ in parts), key=lambda end: end.attained)
             proved = max(end.proved for end, _ in parts)
             ends.append((replace(best, proved=proved), all(ended for _, ended in parts)))
-    (high, up), (low, down) = ends
+    unasked = replace(questions[0], violation=())
+    (high, up), (low, down) = ((replace(end, witness=with_runs(unasked, end.witness)), ended) for end, ended in ends)
     low = RangeEnd(-low.proved, -low.attained, low.witness)
     reason = "both ends are searched to the end" if up and down else f"time limit of {timeout:g} s reached"
     return OutputRange(str(score), low, high, up and down, reason, time.monotonic() - start)
@@ -167,7 +170,7 @@ def _climbed(query: Query, score: Expression, proved: float, scale: float) -> tu
         found = _replayed(query, score, point, scale)
         if found is not None:
             return found
-    raise SolverError("expected a point of the level set that onnxruntime and exact arithmetic agree on; got none")
+    raise SolverError("expected a point of the level set that exact arithmetic agrees on; got none")
 
 
 def _best_first(query: Query, score: Expression, points: torch.Tensor) -> Iterator[list[float]]:

@@ -11,7 +11,7 @@ from fractions import Fraction
 import torch
 
 from veriflow.errors import QueryError
-from veriflow.piecewise import enclose_exact, evaluate, evaluate_exact
+from veriflow.piecewise import enclose_exact, evaluate, evaluate_exact, nearest_floats
 from veriflow.piecewise.copies import reading_first
 from veriflow.piecewise.graph import Affine, Graph, dense
 from veriflow.query import Query
@@ -156,15 +156,15 @@ def _judged(query: Query, graph: Graph, point: list[Fraction], free: list[Fracti
     inside = query.latent_region.contains(point) if query.flow is None or query.latent is not None else True
     if query.flow is not None:
         with torch.no_grad():
-            x = torch.tensor([float(v) for v in point], dtype=torch.float64)
+            x = torch.tensor(nearest_floats(point), dtype=torch.float64)
             z = query.flow.latent(x)
             log_density = float(query.flow.log_prob(x))
             level_mass = float(query.flow.base.law.cdf(float(query.flow.base.norm(z))))
         inside = inside and (query.latent is not None or _within(query, z))
     return RoundedWitness(
-        tuple(float(v) for v in point),
-        tuple(float(v) for v in outputs),
-        {name: tuple(float(v) for v in values[name]) for name in query.others},
+        nearest_floats(point),
+        nearest_floats(outputs),
+        {name: nearest_floats(values[name]) for name in query.others},
         allowed and query.violated_by(outputs, upper[graph.output]),
         inside,
         log_density,

@@ -26,6 +26,7 @@ from veriflow.query import Query
 from .engines import ENGINES, EngineInfo, check_checkpoint, check_time, solver, verify
 from .external import ExternalTool
 from .interrupted import InterruptedSearch
+from .onnx_replay import confirmed
 from .replay import replay
 from .search_file import SearchFile
 from .tool_process import MEMORY_LIMIT, run_tool
@@ -46,6 +47,7 @@ class Answers(NoTruthValue):
     Attributes:
         verdict: the one that counts; its ``engine`` says whose it is.
         each: one verdict for each name, in the order of the names; UNKNOWN with the reason for those that were stopped.
+            onnxruntime has looked at the witness of ``verdict`` alone.
     """
 
     verdict: Verdict
@@ -87,6 +89,7 @@ def verify_with(
         StorageError: a checkpoint that cannot be read or written.
         DisagreementError: one solver says HOLDS and another has a violation that replays.
         InterruptedSearch: Ctrl-C while several solvers run; it has the answers by then.
+        GraphError: a violation at which a network's file gives what no rounding of the exact outputs explains.
     """
     check_time(timeout)
     if not memory > 0:
@@ -111,9 +114,10 @@ def verify_with(
     if best.outcome is Outcome.UNKNOWN and len(each) > 1:
         best = replace(best, reason="; ".join(f"{verdict.engine}: {verdict.reason}" for verdict in each))
         best = replace(best, engine=", ".join(names), seconds=max(verdict.seconds for verdict in each))
+    answers = Answers(confirmed(query, best), tuple(each))
     if is_interrupted:
-        raise InterruptedSearch(Answers(best, tuple(each)))
-    return Answers(best, tuple(each))
+        raise InterruptedSearch(answers)
+    return answers
 
 
 def _in_order(

@@ -20,8 +20,32 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
+class OnnxRun:
+    """What onnxruntime gives at a witness, and how the property fares there; exact rationals alone decide a verdict.
+
+    Attributes:
+        names: of the files that were run, one for each place where the query applies a network.
+        outputs: what they give there, each flat.
+        dtype: the coarsest floating-point type of their inputs and outputs, such as float32.
+        deviation: largest difference from the exact outputs; infinite where a float is.
+        violated: whether these outputs violate the property too; None where some are no numbers, or nothing was asked.
+    """
+
+    names: tuple[str, ...]
+    outputs: tuple[tuple[float, ...], ...]
+    dtype: str
+    deviation: float
+    violated: bool | None
+
+    @property
+    def called(self) -> str:
+        """The files' names, each once."""
+        return " and ".join(dict.fromkeys(self.names))
+
+
+@dataclass(frozen=True)
 class Witness:
-    """An input that violates the property, replayed in exact rationals and in onnxruntime.
+    """An input that violates the property in exact rationals, and in a verdict what onnxruntime makes of it.
 
     Attributes:
         point: the input of the query, exact: the latent z and what else it chooses, or the data.
@@ -30,10 +54,13 @@ class Witness:
         outputs: the network's outputs there, rounded to float64 from exact values.
         norm: norm of z, in the norm of the flow's base where the region is a box in the flow's data, else in its region's
             (infinity norm for a box).
-        onnx_deviation: largest difference between the outputs of onnxruntime in float32 and the exact ones.
         log_density: natural-log density of the data point under the flow; None without a flow.
         level_mass: mass of the level set on whose boundary the point lies; None without a flow.
         others: the further data points that the query speaks of, by name.
+        own: the networks' own files at their data points; None where no network was read from a file, and until an engine's
+            answer is one of `verify`.
+        exported: the query's graph as `exporters.graph_to_onnx` writes it.
+        not_run: why onnxruntime did not run one of these, in sentences.
     """
 
     point: tuple[Fraction, ...]
@@ -41,10 +68,12 @@ class Witness:
     data: tuple[float, ...]
     outputs: tuple[float, ...]
     norm: float
-    onnx_deviation: float
     log_density: float | None = None
     level_mass: float | None = None
     others: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    own: OnnxRun | None = None
+    exported: OnnxRun | None = None
+    not_run: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Witness(data {listed_numbers(self.data)}, outputs {listed_numbers(self.outputs)})"

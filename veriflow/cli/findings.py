@@ -9,6 +9,7 @@ from rich.table import Table
 from torch import Tensor
 
 from verify import (
+    OnnxRun,
     RoundedWitness,
     ViolationBounds,
     Witness,
@@ -52,7 +53,22 @@ def witness_entry(witness: Witness | None, query: Query) -> Document:
         "latent_norm": witness.norm,
         "log_density": witness.log_density,
         "level_mass": witness.level_mass,
-        "onnx_deviation": witness.onnx_deviation,
+        "own": _run_entry(witness.own),
+        "exported": _run_entry(witness.exported),
+        "not_run": witness.not_run,
+    }
+
+
+def _run_entry(run: OnnxRun | None) -> Document:
+    """What onnxruntime gives at a witness."""
+    if run is None:
+        return None
+    return {
+        "files": run.names,
+        "outputs": run.outputs,
+        "dtype": run.dtype,
+        "deviation": run.deviation,
+        "violated": run.violated,
     }
 
 
@@ -98,11 +114,24 @@ def witness_table(
             "log density": witness.log_density,
             "on the border of mass": witness.level_mass,
             "latent norm": None if witness.log_density is None else witness.norm,
-            "onnxruntime deviates by": witness.onnx_deviation,
+            "onnxruntime on your file": witness.own and f"{_outputs_text(witness.own)}, {_run_text(witness.own)}",
+            "onnxruntime on the exported form": witness.exported and _run_text(witness.exported),
+            "not run": "; ".join(witness.not_run) or None,
             "rounded": None if rounded is None else _rounded_text(rounded),
         }
     )
     return Group(table, "", known)
+
+
+def _outputs_text(run: OnnxRun) -> str:
+    """The outputs of the files, wherever these are applied."""
+    return " and ".join(f"y = {', '.join(map(cell, outputs))}" for outputs in run.outputs)
+
+
+def _run_text(run: OnnxRun) -> str:
+    """How the property fares in floats, and how far these are off."""
+    violated = {None: "", True: "violated: yes, ", False: f"violated: no ({run.dtype} rounding), "}[run.violated]
+    return f"{violated}deviation {cell(run.deviation)}"
 
 
 def _rounded_text(rounded: RoundedWitness) -> str:

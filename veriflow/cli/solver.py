@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +16,11 @@ from ..lazy_imports import LazyImports
 from ..wording import perhaps
 
 with LazyImports(__name__) as imports:
-    from exporters import read_vnnlib, run_onnx
+    from exporters import read_vnnlib
     from verify import Witness, verify_all
     from verify.engines import check_time
 
-    from ..piecewise import evaluate_exact
+    from ..piecewise import evaluate_exact, nearest_floats
     from ..query import Query
     from ..specification import Specification
     from .question import network_files, queries_on_files
@@ -69,13 +69,12 @@ def verify_file(
     start = time.monotonic()
     check_time(timeout)
     spec = read_vnnlib(query)
-    files = network_files(network, spec)
-    queries = queries_on_files(files, spec)
+    queries = queries_on_files(network_files(network, spec), spec)
     joint = verify_all(queries, timeout=max(start + timeout - time.monotonic(), 1e-6))
     outcome, witness = joint.verdict.outcome, joint.verdict.witness
     typer.echo("timed-out" if outcome is Outcome.UNKNOWN and joint.is_late else WORDS[outcome])
     if witness is not None:
-        typer.echo("\n".join(_assignment(spec, files, queries[joint.decisive], witness)))
+        typer.echo("\n".join(_assignment(spec, queries[joint.decisive], witness)))
 
 
 @solver.command(context_settings={"ignore_unknown_options": True})
@@ -92,14 +91,22 @@ def supports(
     typer.echo("\n".join(CAPABILITIES[capability]))
 
 
-def _assignment(spec: Specification, files: Sequence[str], query: Query, witness: Witness) -> list[str]:
-    """Every input and output with its value; outputs are what onnxruntime computes on the network's own file."""
-    inputs = [float(v) for v in evaluate_exact(query.graph, list(witness.point))[query.data]]
+def _assignment(spec: Specification, query: Query, witness: Witness) -> list[str]:
+    """Every input and output with its value; outputs are what onnxruntime computes on the network's own file.
+
+    Where it cannot run that, they are the exact ones.
+    """
+    exact = evaluate_exact(query.graph, list(witness.point))
+    inputs = nearest_floats(exact[query.data])
+    sources = [(one.network.source, exact[one.output]) for one in query.applications]
+    outputs = [source.outputs_of(logits) for source, logits in sources if source is not None]
+    if witness.own is not None:
+        outputs = list(witness.own.outputs)
     lines: list[str] = []
-    for place, (network, file) in enumerate(zip(spec.networks, files, strict=True)):
-        start = sum(other.inputs for other in spec.networks[:place])
-        point = inputs[start : start + network.inputs]
-        values = (point, run_onnx(file, point).tolist())
+    start = 0
+    for network, given in zip(spec.networks, outputs, strict=True):
+        values = (inputs[start : start + network.inputs], given)
+        start += network.inputs
         if network.tensors is None:
             pairs = [
                 f"({name}_{i} {value!r})"

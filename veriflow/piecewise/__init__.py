@@ -10,7 +10,7 @@ from .bounds import (
     linear_lower_bounds,
     symbolic_bounds,
 )
-from .evaluate import enclose_exact, evaluate, evaluate_exact
+from .evaluate import enclose_exact, evaluate, evaluate_exact, nearest_floats
 from .graph import Affine, Divisor, Graph, Relu, compose, with_rounded_quotients
 from .interior_point import InteriorPoint, Iterate
 from .lifting import NO_PAIRS, Lifting, lift
@@ -50,6 +50,7 @@ __all__ = [
     "linear_lower_bounds",
     "lower_flow",
     "lower_network",
+    "nearest_floats",
     "symbolic_bounds",
     "with_rounded_quotients",
 ]

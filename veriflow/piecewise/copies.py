@@ -126,3 +126,21 @@ def reading_first(graph: Graph, tensor: str) -> Graph:
     head = Affine(tensor, ((graph.input, selection(slice(0, size), total)),), np.zeros(size))
     rest = [node for node in graph.nodes if node.output not in before]
     return Graph(graph.input, total, (head, *rest), graph.output).ending_at(graph.output)
+
+
+def with_tensors_given(graph: Graph, tensors: Sequence[str]) -> Graph:
+    """The graph that takes some of its tensors as further inputs, one after another behind its own, and computes the rest.
+
+    Nodes that nothing needs any longer are dropped.
+    """
+    names = list(dict.fromkeys(tensors))
+    ends = np.cumsum([graph.input_size, *(graph.sizes[name] for name in names)]).tolist()
+    places = {name: slice(start, end) for name, start, end in zip(names, ends, ends[1:], strict=False)}
+    places.setdefault(graph.input, slice(0, graph.input_size))
+    source = fresh("given", graph.sizes)
+    given: list[Node] = [
+        Affine(name, ((source, selection(place, ends[-1])),), np.zeros(graph.sizes[name]))
+        for name, place in places.items()
+    ]
+    rest = [node for node in graph.nodes if node.output not in places]
+    return Graph(source, ends[-1], (*given, *rest), graph.output).ending_at(graph.output)

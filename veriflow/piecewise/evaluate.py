@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
@@ -183,3 +184,15 @@ def _integers(array: NDArray[np.float64]) -> tuple[Integers, int]:
     lowest = min(int(shifts.min(initial=0)), 0)
     integers = whole.astype(object) * (2 ** (shifts - lowest).astype(object))
     return integers, 2**-lowest
+
+
+def nearest_floats(values: Iterable[Fraction]) -> tuple[float, ...]:
+    """Each number rounded once to float64; infinite where it is beyond the largest one."""
+    return tuple(_nearest_float(value) for value in values)
+
+
+def _nearest_float(value: Fraction) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,6 +168,20 @@ MOST_WIDTHS = 8
 """Most widths of layers that a graph shows of itself."""
 
 
+class Source(Protocol):
+    """A file that a graph was read from."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in reports."""
+
+    def outputs_of(self, logits: Sequence[Fraction]) -> Sequence[float]:
+        """What the file gives where exact arithmetic gives these outputs of the graph."""
+
+    def as_pair(self) -> Source:
+        """The same file for a graph that gives 0 and the one logit of a sigmoid, instead of the logit alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """Nodes in an order in which every input is defined before it is read; one input vector, one output vector.
@@ -178,6 +192,7 @@ class Graph:
         input: name of the input vector, of ``input_size`` entries.
         nodes: the affine maps and ReLUs.
         output: name of the output vector.
+        source: the file that all of the graph was read from, if it was; graphs that are made of it have none.
         sizes: length of every named vector, the input included.
 
     Raises:
@@ -188,6 +203,7 @@ class Graph:
     input_size: int
     nodes: tuple[Node, ...]
     output: str
+    source: Source | None = None
     sizes: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
