@@ -14,6 +14,9 @@ from veriflow.properties import Atom, Constraint, Formula, Joined
 MOST_DIGITS = 1000
 """Most digits in the numerator and in the denominator of a number, written or computed."""
 
+MOST_DISTINCT = 5
+"""Most terms that are to differ from each other: each pair doubles the alternatives."""
+
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _LARGEST = 10**MOST_DIGITS
 
@@ -103,6 +106,8 @@ def quotient(first: Linear, rest: Sequence[Linear], place: str) -> Linear:
 
 def comparison(sign: str, parts: Sequence[Linear], place: str) -> Formula:
     """``a sign b``, or ``a sign b sign c …`` pair by pair as in SMT-LIB; ``=`` and ``distinct`` become two inequalities."""
+    if sign == "distinct" and len(parts) > MOST_DISTINCT:
+        raise PropertyError(f"expected at most {MOST_DISTINCT} terms of distinct at {place}; got {len(parts)}")
     pairs = itertools.combinations(parts, 2) if sign == "distinct" else itertools.pairwise(parts)
     formulas = [_compared(sign, left, right, place) for left, right in pairs]
     return formulas[0] if len(formulas) == 1 else Joined("and", tuple(formulas))

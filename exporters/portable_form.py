@@ -69,10 +69,12 @@ def portable_form(query: Query) -> PortableForm:
     """The portable form of a query: it has a solution where the query has one, and where a strict tie is one.
 
     Raises:
-        QueryError: an L2 ball, which is not linear; a violation with a disjunct that always holds; property
+        QueryError: an L2 ball, which is not linear; a violation without disjuncts, or with one that always holds; property
             coefficients that no scaling makes float32 numbers.
         GraphError: constants beyond float32.
     """
+    if not query.violation:
+        raise QueryError("expected a query that could be violated; got one whose property file contradicts itself")
     region = query.region.rounded_outward()
     if any(isinstance(part, Ball) and part.p == 2 for _, part in pieces(region)):
         raise QueryError(f"expected a region of linear constraints; got {region}")

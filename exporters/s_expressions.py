@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from veriflow.errors import PropertyError
 
 DEEPEST_NESTING = 100
 """Most parentheses open at once."""
 
-_TOKEN = re.compile(r"""\s+ | (?P<comment>;.*) | (?P<token>[()] | "[^"]*" | [^\s()";]+) | (?P<unknown>.)""", re.VERBOSE)
+MOST_GROUPS, MOST_WORDS = 1_000_000, 2_000_000
+"""Most pairs of parentheses in a text, and most words and parentheses."""
+
+LONGEST_WORD = 10_000
+"""Most characters of a word."""
+
+_TOKEN = re.compile(
+    r"""\s+ | (?P<comment>;.*) | (?P<token>[()] | "[^"\n]*" | [^\s()";|]+) | \|(?P<quoted>[^|\n]*)\| | (?P<unknown>.)""",
+    re.VERBOSE,
+)
+_PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """A name, number, operator or quoted string."""
 
     text: str
@@ -54,8 +65,10 @@ def read_terms(text: str) -> tuple[Term, ...]:
     """All terms of a text, comments (from ``;`` to the end of a line) left out.
 
     Raises:
-        PropertyError: parentheses that do not match or are nested more than 100 deep, a quotation mark without another.
+        PropertyError: parentheses that do not match, are nested more than 100 deep or are too many; as `words`.
     """
+    if text.count("(") > MOST_GROUPS:
+        raise PropertyError(f"expected at most {MOST_GROUPS} pairs of parentheses; got {text.count('(')}")
     levels: list[list[Term]] = [[]]
     openings: list[Word] = []
     for word in words(text):
@@ -77,18 +90,31 @@ def read_terms(text: str) -> tuple[Term, ...]:
     return tuple(levels[0])
 
 
-def words(text: str) -> list[Word]:
-    """The words of a text and its parentheses, one by one.
+def words(text: str) -> Iterator[Word]:
+    """The words of a text and its parentheses, one by one; a symbol in bars, ``|X_0|``, is the same one without them.
 
     Raises:
-        PropertyError: a quotation mark without another in its line.
+        PropertyError: a quotation mark or bar without another in its line, too many words, a word that is too long.
     """
-    found = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        for match in _TOKEN.finditer(line):
-            if match.lastgroup == "token":
-                found.append(Word(match[0], number, match.start() + 1))
-            elif match.lastgroup == "unknown":
-                place = f"line {number}, column {match.start() + 1}"
-                raise PropertyError(f"expected a name, a number, '(' or ')' at {place}; got {match[0]!r}")
-    return found
+    count, line, begin = 0, 1, 0
+    for match in _TOKEN.finditer(text):
+        kind, start = match.lastgroup, match.start()
+        if kind is None:
+            if breaks := match[0].count("\n"):
+                line, begin = line + breaks, text.rindex("\n", start, match.end()) + 1
+            continue
+        if kind == "comment":
+            continue
+        found, count = match[0], count + 1
+        place = Word(found, line, start - begin + 1)
+        if kind == "unknown":
+            raise PropertyError(f"expected a name, a number, '(' or ')' at {place.place}; got {found!r}")
+        if count > MOST_WORDS:
+            raise PropertyError(f"expected at most {MOST_WORDS} words and parentheses; got more")
+        if len(found) > LONGEST_WORD:
+            raise PropertyError(
+                f"expected words of at most {LONGEST_WORD} characters at {place.place}; got {len(found)}"
+            )
+        if kind == "quoted" and _PLAIN.fullmatch(match["quoted"]):
+            place = place._replace(text=match["quoted"])
+        yield place

@@ -20,6 +20,7 @@ from pysmt.smtlib import commands
 from pysmt.smtlib.script import SmtLibScript
 from pysmt.typing import REAL
 
+from veriflow.deadline import check_deadline
 from veriflow.errors import QueryError
 from veriflow.piecewise import Bounds
 from veriflow.piecewise.graph import Affine, Relu, dense
@@ -58,10 +59,14 @@ def to_smtlib(query: Query, bounds: Bounds | None = None) -> str:
     conjuncts = _conjuncts(query, bounds)
     script = SmtLibScript()
     script.add(commands.SET_LOGIC, [LOGIC])
-    declared = {symbol: None for conjunct in conjuncts for symbol in sorted(conjunct.get_free_variables(), key=str)}
+    declared: dict[FNode, None] = {}
+    for conjunct in conjuncts:
+        check_deadline()
+        declared |= dict.fromkeys(sorted(conjunct.get_free_variables(), key=str))
     for symbol in dict.fromkeys([*input_symbols(query), *declared]):
         script.add(commands.DECLARE_FUN, [symbol])
     for conjunct in conjuncts:
+        check_deadline()
         script.add(commands.ASSERT, [conjunct])
     script.add(commands.CHECK_SAT, [])
     text = StringIO()
@@ -129,6 +134,7 @@ def _affine_rows(
     zero = Real(0)
     for name, weight in node.terms:
         for i, line in enumerate(dense(weight)):
+            check_deadline()
             for j in (j for j in line.nonzero()[0] if values[name][j] != zero):
                 copies[i] = values[name][j] if line[j] == 1 and not rows[i] else None
                 rows[i].append(Times(_real(line[j]), values[name][j]))

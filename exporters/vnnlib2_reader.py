@@ -16,12 +16,17 @@ import vnnlib
 
 from veriflow.errors import PropertyError
 from veriflow.properties import Formula, Joined
-from veriflow.specification import Declared, Specification, Tensor, specification
+from veriflow.specification import MOST_NUMBERS, Declared, Specification, Tensor, specification
 
 from . import linear_terms as linear
 from .linear_terms import Linear
+from .vnnlib_reader import alternatives
 
 _TYPES = ("Real", "real", "float32", "float64")
+_FAILURES = (vnnlib.VNNLibException, UnicodeDecodeError, OverflowError)
+"""What the parser raises; the latter two where it meets other letters than plain ones, and numbers beyond its own."""
+
+_LONG_INDEX = re.compile(r"[\[,]\s*([0-9]{10,})")
 _REAL = re.compile(r"(\(declare-(?:input|output)\s+\w+\s+)Real\b")
 _SIGNS: dict[type[vnnlib.Comparison], str] = {
     vnnlib.LessEqual: "<=",
@@ -50,19 +55,22 @@ def parse_vnnlib2(text: str, name: str = "") -> Specification:
     for network in query.networks:
         declared.append(_declared(network, declared))
     reader = _Reader(query.networks)
-    rows = Joined("and", tuple(reader.formula(assertion.expr) for assertion in query.assertions)).disjuncts()
-    return specification(declared, rows, reader.name, name)
+    common, rows = alternatives([reader.formula(assertion.expr) for assertion in query.assertions])
+    return specification(declared, rows, reader.name, name, common)
 
 
 def _parsed(text: str) -> vnnlib.Query:
     """The parser's tree. The type that the standard calls Real is ``real`` to version 1.0.2, which else errs on constants."""
+    if long := _LONG_INDEX.search(text):
+        place = f"line {text.count(chr(10), 0, long.start()) + 1}"
+        raise PropertyError(f"expected indices and sizes of at most 9 digits at {place}; got {long[1][:40]}")
     try:
         return vnnlib.parse_query_string(text)
-    except vnnlib.VNNLibException as error:
+    except _FAILURES as error:
         refusal = _refusal(str(error))
     try:
         return vnnlib.parse_query_string(_REAL.sub(r"\1real", text))
-    except vnnlib.VNNLibException:
+    except _FAILURES:
         raise PropertyError(f"expected VNN-LIB 2.0; got {refusal}") from None
 
 
@@ -114,8 +122,9 @@ def _size(definition: _Definition) -> int:
     if kind not in _TYPES:
         raise PropertyError(f"expected {definition.name} of type {', '.join(_TYPES)}; got {kind}")
     size = math.prod(definition.shape)
-    if size < 1:
-        raise PropertyError(f"expected {definition.name} to have entries; got the shape {definition.shape}")
+    if not 1 <= size <= MOST_NUMBERS:
+        got = f"{list(definition.shape[:8])}"
+        raise PropertyError(f"expected {definition.name} to have from 1 to {MOST_NUMBERS} entries; got the shape {got}")
     return size
 
 

@@ -8,6 +8,7 @@ assertions are one conjunction. Numbers are kept as written; what cannot be read
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -15,8 +16,8 @@ from pathlib import Path
 
 from veriflow.errors import PropertyError, StorageError
 from veriflow.files import read_bytes
-from veriflow.properties import Formula, Joined
-from veriflow.specification import Declared, Specification, specification
+from veriflow.properties import Disjunction, Formula, Joined
+from veriflow.specification import Declared, Row, Specification, specification
 
 from . import linear_terms as linear
 from .linear_terms import Linear
@@ -24,7 +25,7 @@ from .s_expressions import Group, Term, Word, read_terms
 
 _log = logging.getLogger(__name__)
 
-MOST_BYTES = 2**28
+MOST_BYTES = 2**25
 _VARIABLE = re.compile(r"([XY])_(0|[1-9][0-9]{0,8})")
 _COMPARISONS = ("<=", ">=", "<", ">", "=", "distinct")
 _OPERATORS = ("+", "-", "*", "/")
@@ -35,12 +36,12 @@ def read_vnnlib(path: str | Path) -> Specification:
     """The specification in a VNN-LIB file of either version.
 
     Raises:
-        StorageError: a file that is missing, larger than 256 MiB or no text.
+        StorageError: a file that is missing, larger than 32 MiB or no text.
         PropertyError: as `parse_vnnlib`.
     """
     path = Path(path)
     try:
-        text = io.StringIO(read_bytes(path, MOST_BYTES).decode(), newline=None).read()
+        text = io.StringIO(read_bytes(path, MOST_BYTES).decode("utf-8-sig"), newline=None).read()
     except UnicodeDecodeError:
         raise StorageError(f"expected a VNN-LIB file, which is text; got other bytes in {str(path)!r}") from None
     spec = parse_vnnlib(text, path.name)
@@ -58,7 +59,7 @@ def parse_vnnlib(text: str, name: str = "") -> Specification:
         PropertyError: version 2.0 without the package ``vnnlib``; a text that is not VNN-LIB, with the line and column;
             something else in it; more than 4,096 alternatives; what `veriflow.specification.specification` refuses.
     """
-    terms = read_terms(text)
+    terms = read_terms(text.removeprefix("\ufeff"))
     if not terms:
         raise PropertyError("expected a VNN-LIB property; got a text without assertions")
     if _head(terms[0]) == "vnnlib-version":
@@ -68,8 +69,20 @@ def parse_vnnlib(text: str, name: str = "") -> Specification:
     assertions = [reader.formula(term) for term in map(_asserted, terms) if term is not None]
     if not assertions:
         raise PropertyError("expected a VNN-LIB property; got a text without assertions")
-    rows = Joined("and", tuple(assertions)).disjuncts()
-    return specification([Declared(inputs, outputs)], rows, _names(inputs), name)
+    common, rows = alternatives(assertions)
+    return specification([Declared(inputs, outputs)], rows, _names(inputs), name, common)
+
+
+def alternatives(assertions: Sequence[Formula]) -> tuple[Row, Disjunction]:
+    """Constraints that every alternative of some assertions meets, and what each of the alternatives meets beside these.
+
+    Raises:
+        PropertyError: more than 4,096 alternatives.
+    """
+    parts = [assertion.disjuncts() for assertion in assertions]
+    common = itertools.chain(*(part[0] for part in parts if len(part) == 1))
+    others = tuple(assertion for assertion, part in zip(assertions, parts, strict=True) if len(part) != 1)
+    return tuple(dict.fromkeys(common)), Joined("and", others).disjuncts()
 
 
 def _version_two(text: str, name: str) -> Specification:

@@ -179,9 +179,7 @@ HALF = "(assert (>= Y_0 0.5))"
     [
         (box(0, 1) + "(assert (<= Y_0 1)", "expected ')' for the '(' at line 7, column 1; got the end of the text"),
         ("", "expected a VNN-LIB property; got a text without assertions"),
-        ("(assert (<= 0 X_0 1))" + HALF, "expected a lower bound on every input; got none on X_1"),
         (box(0, 1), "expected constraints on outputs in every alternative; got one on inputs alone"),
-        (box(1, 0) + HALF, "expected bounds that some input meets; got X_0 >= 1 and X_0 <= 0"),
         ("(declare-const X_2 Real)" + box(0, 1) + "(assert (<= 0 X_2 1))" + HALF,
          "expected a network of 3 inputs and 2 outputs, as the property declares; got one of 2 inputs and 2 outputs"),
     ],
@@ -191,6 +189,26 @@ def test_bad_files_are_refused(folder: Path, spec: Callable[..., Path], text: st
     assert refused("verify", "--network", folder / "net.onnx", "--property", prop) == sentence
     flow = ["--flow", folder / "flow.safetensors", "--mass", 0.5]
     assert refused("verify", *flow, "--network", folder / "net.onnx", "--property", prop) == sentence
+
+
+@pytest.mark.parametrize("solvers", ["auto", "smt", "bab,milp"])
+def test_contradicting_bounds_are_unsatisfiable(folder: Path, spec: Callable[..., Path], solvers: str) -> None:
+    asked = ["--network", folder / "net.onnx", "--property", spec(box(1, 0) + HALF)]
+    assert document("verify", *asked, "--with", solvers)["outcome"] == "holds"
+    assert document("verify", *asked, "--flow", folder / "flow.safetensors", "--mass", 0.5)["outcome"] == "holds"
+    sentence = refused("export", *asked, "--flow", folder / "flow.safetensors", "--mass", 0.5, "-o", folder / "none")
+    assert "contradicts itself" in sentence
+
+
+def test_a_property_of_outputs_alone_is_asked_on_the_level_set(folder: Path, spec: Callable[..., Path]) -> None:
+    asked = ["--network", folder / "net.onnx", "--property", spec("(assert (>= Y_0 1000))")]
+    assert refused("verify", *asked) == "expected a lower bound on every input; got none on X_0"
+    flow = ["--flow", folder / "flow.safetensors", "--mass", 0.5]
+    assert document("verify", *asked, *flow)["outcome"] == "holds"
+    asked[-1] = spec("(assert (<= 0 X_0)) (assert (>= Y_0 -1000))", "low.vnnlib")
+    assert next(iter(document("verify", *asked, *flow, code=1)["witness"]["data"].values())) >= 0
+    sentence = refused("verify", *asked, *flow, "--direction", "data-to-latent")
+    assert sentence == "expected a lower bound on every input; got none on X_1"
 
 
 def test_bad_questions_are_refused(folder: Path, spec: Callable[..., Path], tmp_path: Path) -> None:

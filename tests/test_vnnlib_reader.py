@@ -189,9 +189,7 @@ def test_every_text_means_what_it_says(parts, points):
     try:
         spec = parse_vnnlib(text)
     except PropertyError as error:
-        assert "bounds that some input meets" in str(error) or "constraints on outputs" in str(error)
-        if "bounds" in str(error):
-            assert not any(text_holds(text, point[:2], point[2:]) for point in points)
+        assert "constraints on outputs" in str(error)
         return
     for point in points:
         assert spec.satisfied_by(point[:2], point[2:]) == text_holds(text, point[:2], point[2:])
@@ -246,9 +244,6 @@ def test_what_was_written_is_read_as_the_query(region, prop):
         ("(declare-const)", "X_i or Y_i to be declared at line 5, column 1"),
         ("(assert (<= X_0 0.5))", "constraints on outputs in every alternative; got one on inputs alone"),
         ("(assert (or (<= Y_0 1) (<= X_0 0)))", "constraints on outputs in every alternative"),
-        ("(assert (>= X_0 2)) (assert (<= Y_0 1))", "bounds that some input meets; got X_0 >= 2 and X_0 <= 1"),
-        ("(assert (< X_1 -2)) (assert (<= Y_0 1))", "bounds that some input meets; got X_1 >= -2 and X_1 <= -2"),
-        ("(assert (and (<= Y_0 1) (<= 2 1)))", "got a formula that is never true"),
         ("(assert " + "(and " * 101, "at most 100 open parentheses at line 5"),
         ("(assert " + "(and " + "(or (<= Y_0 1) (>= Y_1 1)) " * 13 + "))", "at most 4096 cases"),
     ],
@@ -264,11 +259,62 @@ def test_texts_without_assertions_are_refused(text):
         parse_vnnlib(text)
 
 
-def test_unbounded_inputs_are_refused():
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("(assert (>= X_0 2)) (assert (<= Y_0 1))", "X_0 >= 2 and X_0 <= 1 have no input in common"),
+        ("(assert (< X_1 -2)) (assert (<= Y_0 1))", "X_1 >= -2 and X_1 <= -2 have no input in common"),
+        ("(assert (or (and (>= X_0 2) (<= Y_0 1)) (and (>= X_1 3) (<= Y_0 1))))", "X_1 >= 3 and X_1 <= 2 have no"),
+        ("(assert (and (<= Y_0 1) (<= 2 1)))", "it is never true"),
+    ],
+)
+def test_what_contradicts_itself_is_met_by_nothing(text, reason):
+    spec = parse_vnnlib(DECLARED + BOX + text, "p")
+    assert [case.violation for case in spec.cases] == [()]
+    assert reason in spec.text
+    assert not spec.satisfied_by([Fraction(0)] * 2, [Fraction(0)] * 2)
+
+
+def test_inputs_without_bounds_are_named_where_bounds_are_needed():
+    low = parse_vnnlib(DECLARED + "(assert (<= -1 X_0 1)) (assert (<= X_1 1)) (assert (<= Y_0 0))")
+    high = parse_vnnlib(DECLARED + "(assert (<= -1 X_0)) (assert (<= 0 X_1 1)) (assert (<= Y_0 0))")
     with pytest.raises(PropertyError, match="a lower bound on every input; got none on X_1"):
-        parse_vnnlib(DECLARED + "(assert (<= -1 X_0 1)) (assert (<= X_1 1)) (assert (<= Y_0 0))")
+        low.check_bounded()
     with pytest.raises(PropertyError, match="expected an upper bound on every input; got none on X_0"):
-        parse_vnnlib(DECLARED + "(assert (<= -1 X_0)) (assert (<= 0 X_1 1)) (assert (<= Y_0 0))")
+        high.check_bounded()
+    assert low.satisfied_by([Fraction(1), Fraction(-(10**9))], [Fraction(0)] * 2)
+    assert not low.satisfied_by([Fraction(2), Fraction(0)], [Fraction(0)] * 2)
+
+
+@pytest.mark.parametrize("change", [
+    lambda text: "\ufeff" + text,
+    lambda text: text.replace("\n", "\r\n"),
+    lambda text: text.replace("X_0", "|X_0|").replace("Y_1", "|Y_1|"),
+    lambda text: "; nothing (\n" + text.replace("\n", " ; a comment |\n"),
+], ids=["byte-order mark", "CRLF", "quoted symbols", "comments"])  # fmt: skip
+def test_ways_to_write_a_file_mean_the_same(change, tmp_path):
+    text = DECLARED + BOX + "(assert (or (<= Y_0 1) (>= Y_1 X_0)))\n"
+    assert parse_vnnlib(change(text)) == parse_vnnlib(text)
+    path = tmp_path / "p.vnnlib"
+    path.write_bytes(change(text).encode())
+    assert read_vnnlib(path) == parse_vnnlib(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("(assert (>= |Y_0 1))", r"at line 5, column 13; got '\|'"),
+        ("(assert (>= |(| 1))", r"a declared constant at line 5, column 13; got '\|\(\|'"),
+        ("(assert (distinct Y_0 1 2 3 4 5))", "at most 5 terms of distinct at line 5, column 9; got 6"),
+        ("(assert (>= Y_0 " + "9" * 20000 + "))", "words of at most 10000 characters at line 5, column 17; got 20000"),
+        ("()" * 1_000_001, "at most 1000000 pairs of parentheses; got"),
+        ("a " * 2_000_001, "at most 2000000 words and parentheses"),
+    ],
+    ids=["bar", "parenthesis in bars", "distinct", "long word", "parentheses", "words"],
+)
+def test_texts_beyond_their_limits_are_refused(text, message):
+    with pytest.raises(PropertyError, match=message):
+        parse_vnnlib(DECLARED + BOX + text)
 
 
 def test_files(tmp_path):
@@ -316,13 +362,15 @@ def single(declaration="(declare-input X Real [2,2])", rest=""):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (TWO.format("equal-to") + "(assert (<= Y[0,0] V[0,0]))", r"a lower bound on every input; got none on U\[0,1\]"),
         (TWO.format("equal-to") + "(assert (<= Y[0,0] Z[0,0]))", "got undeclared variable 'Z' in line 6"),
         (TWO.format("equal-to") + "(assert (<= (* Y[0,0] V[0,0]) 1.0))", "linear terms at line 6; got a product"),
         (TWO.format("equal-to").replace("N)", "K)"), "got .*'K' in line 3"),
         (single(rest="(assert (<= Y[0] 1e-5))"), "got a syntax error at line 4, column 18"),
         (single(rest="(assert (not (<= Y[0] 1.0)))"), "got a syntax error at line 4"),
         (single(rest="(assert (<= X[0,2] 1.0))"), "got index out of bounds .*'X\\[0,2\\]' in line 4"),
+        (single(rest="(assert (<= Y[0,99999999999999999999] 1.0))"), "at most 9 digits at line 4; got 9999"),
+        (single("(declare-input \u00e9 Real [2,2])", Y_AT_MOST_1), "expected VNN-LIB 2.0; got"),
+        (single("(declare-input X Real [99999,99999])", Y_AT_MOST_1), "X to have from 1 to 1000000 entries; got the shape"),
         (single(rest="(assert (<= Y[0] 1.0)"), r"'\)' for the '\(' at line 4, column 1"),
         (single("(declare-input X int8 [2,2])", Y_AT_MOST_1), "got type mismatch"),
         (single("(declare-input X number [2,2])", Y_AT_MOST_1), "float32, float64; got number"),

@@ -19,6 +19,9 @@ from .errors import PropertyError
 
 Value = str | list["Value"] | dict[str, "Value"]
 
+DEEPEST_NESTING = 40
+"""Most brackets open at once."""
+
 _NAME = re.compile(r"\s*([A-Za-z_]\w*)\s*\(")
 _KEY = re.compile(r"\s*([A-Za-z_]\w*)\s*=(?!=)")
 _QUOTED = re.compile(r"""\s*(['"])(.*?)\1\s*""", re.DOTALL)
@@ -54,6 +57,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.place = 0
+        self.nesting = 0
 
     def call(self) -> Call:
         match = _NAME.match(self.text)
@@ -80,6 +84,9 @@ class _Reader:
     def value(self, ends: str) -> Value:
         if not self.took("["):
             return self.plain(ends)
+        self.nesting += 1
+        if self.nesting > DEEPEST_NESTING:
+            raise self.error(f"at most {DEEPEST_NESTING} open brackets")
         items: list[Value] = []
         named: dict[str, Value] = {}
         while not self.took("]"):
@@ -92,6 +99,7 @@ class _Reader:
                 items.append(item)
         if items and named:
             raise self.error("all items of a list with a name, or none,")
+        self.nesting -= 1
         return named or items
 
     def plain(self, ends: str) -> str:
@@ -103,6 +111,8 @@ class _Reader:
             sign = self.text[self.place]
             if sign in _PAIRS:
                 open_brackets += _PAIRS[sign]
+                if len(open_brackets) > DEEPEST_NESTING:
+                    raise self.error(f"at most {DEEPEST_NESTING} open brackets")
             elif open_brackets and sign == open_brackets[-1]:
                 open_brackets = open_brackets[:-1]
             elif not open_brackets and sign in ends:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from .errors import PropertyError
 from .piecewise.graph import compose
-from .query import Application, Query, Setting
+from .query import Application, Query, Setting, is_huge
 from .wording import perhaps, shortened
 
 MOST_DISJUNCTS = 4096
@@ -58,6 +58,8 @@ def _term_text(coefficient: Fraction, name: str) -> str:
 
 def rational_text(value: Fraction) -> str:
     """The shortest text that `exact` or the grammar reads as the same number."""
+    if is_huge(value):
+        return str(value)
     short = f"{float(value):.12g}"
     return short if Fraction(short) == value else str(value)
 
@@ -117,11 +119,17 @@ class Joined(Formula):
         Raises:
             PropertyError: more than 4,096 disjuncts.
         """
-        choices = [part.disjuncts() for part in self.parts]
         if self.junction == "or":
-            return tuple(dict.fromkeys(itertools.chain(*choices)))
-        if math.prod(map(len, choices)) > MOST_DISJUNCTS:
-            raise PropertyError(f"expected a property of at most {MOST_DISJUNCTS} cases; got more")
+            return tuple(dict.fromkeys(itertools.chain.from_iterable(part.disjuncts() for part in self.parts)))
+        choices, count = [], 1
+        for part in self.parts:
+            choices.append(part.disjuncts())
+            count *= len(choices[-1])
+            if count > MOST_DISJUNCTS:
+                raise PropertyError(
+                    f"expected a property of at most {MOST_DISJUNCTS} cases, as joining by and multiplies the alternatives "
+                    f"of each part; got {count} or more"
+                )
         return tuple(
             dict.fromkeys(tuple(dict.fromkeys(itertools.chain(*rows))) for rows in itertools.product(*choices))
         )

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from .properties import Disjunction
 
 
+def is_huge(value: Fraction) -> bool:
+    """Whether a number is larger than about 1e300: engines compute with floats, which end at about 1.8e308."""
+    return value.numerator.bit_length() - value.denominator.bit_length() > 997
+
+
 @dataclass(frozen=True, eq=False)
 class Application:
     """Where a query's graph applies a network: the names of the tensors that the network reads and gives."""
@@ -66,6 +71,9 @@ class Query:
             raise QueryError(
                 f"expected a region of {self.graph.input_size} dimensions, as the graph takes; got {self.region.dim}"
             )
+        for constraint in (constraint for row in self.violation for constraint in row):
+            if is_huge(constraint.bound) or any(is_huge(c) for _, c in constraint.coefficients):
+                raise QueryError("expected a property with numbers of sizes up to 1e300; got a larger one")
         if not self.output_names:
             count = self.graph.output_size if self.network_outputs is None else self.network_outputs
             object.__setattr__(self, "output_names", tuple(f"y[{i}]" for i in range(count)))

@@ -22,7 +22,8 @@ Vector = NDArray[np.float64]
 
 def float32_above(value: float | Fraction) -> float:
     """The least float32 that is at least ``value``, as a Python float."""
-    nearest = np.float32(float(value))
+    with np.errstate(over="ignore"):
+        nearest = np.float32(float(value))
     return float(nearest if float(nearest) >= value else np.nextafter(nearest, np.float32(np.inf)))
 
 
@@ -271,7 +272,9 @@ class Box:
         """
         for value in (*lower, *upper):
             if abs(value) > _LARGEST_FLOAT32:
-                raise RegionError(f"expected ends in the range of float32; got {float(value):g}")
+                raise RegionError(
+                    f"expected ends in the range of float32, up to about 3.4e38; got a number of {len(str(int(value)))} digits"
+                )
         outer_low, outer_high = [float32_below(v) for v in lower], [float32_above(v) for v in upper]
         return cls(np.array(outer_low), np.array(outer_high), (tuple(lower), tuple(upper)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +16,9 @@ from .piecewise.graph import Graph
 from .properties import Expression, class_number
 from .relations import Relation
 from .wording import perhaps
+
+MOST_DIGITS = 300
+"""Most characters of a number, and its largest exponent."""
 
 ReadNetwork = Callable[[str], Graph]
 """From the name of a file to the network in it."""
@@ -111,7 +115,7 @@ def _read(value: Value, key: str, kind: str, readers: Mapping[str, _Reader]) -> 
     except PropertyError:
         raise
     except (ValueError, TypeError, ZeroDivisionError, OverflowError):
-        raise PropertyError(f"expected {_KINDS.get(kind, f'a {kind}')} for {key}; got {value!r}") from None
+        raise PropertyError(f"expected {_KINDS.get(kind, f'a {kind}')} for {key}; got {str(value)[:80]!r}") from None
 
 
 def _text(value: Value) -> str:
@@ -120,9 +124,25 @@ def _text(value: Value) -> str:
     return value
 
 
+def _rational(value: Value) -> Fraction:
+    """The decimal or quotient as it is written; none with more digits than a float can tell."""
+    text = _text(value)
+    exponents = re.findall(r"[eE][+-]?0*([0-9]+)", text)
+    if len(text) > MOST_DIGITS or any(len(digits) > 3 or int(digits) > MOST_DIGITS for digits in exponents):
+        raise OverflowError
+    return Fraction(text)
+
+
 def _number(value: Value) -> float:
     text = _text(value)
-    return float(Fraction(text)) if "/" in text else float(text)
+    return float(_rational(value)) if "/" in text else float(text)
+
+
+def _whole(value: Value) -> int:
+    text = _text(value)
+    if len(text) > MOST_DIGITS:
+        raise OverflowError
+    return int(text)
 
 
 def _numbers(value: Value) -> list[float]:
@@ -150,16 +170,17 @@ def _yes(value: Value) -> bool:
 
 def _score(value: Value, read_score: ReadScore) -> int | Expression:
     text = _text(value)
-    return int(text) if text.isdecimal() else read_score(text)
+    return _whole(text) if text.isdecimal() else read_score(text)
 
 
 def _class(value: Value, classes: Sequence[str]) -> int:
     text = _text(value)
-    return int(text) if text.isdecimal() else class_number(text, classes)
+    return _whole(text) if text.isdecimal() else class_number(text, classes)
 
 
 _KINDS = {
     "number": "a number",
+    "fraction": "a number of at most 300 digits",
     "numbers": "a list of numbers such as [0, 1]",
     "range": "a list of two numbers",
     "ranges": "a list such as [age: 5]",
@@ -169,7 +190,7 @@ _KINDS = {
 }
 _READERS: Mapping[str, _Reader] = {
     "number": _number,
-    "fraction": lambda value: Fraction(_text(value)),
+    "fraction": _rational,
     "name": _text,
     "network": _text,
     "numbers": _numbers,

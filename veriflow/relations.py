@@ -34,6 +34,9 @@ from .query import Application, Query, Setting
 from .regions import Ball, Box
 from .wording import perhaps, shortened
 
+MOST_VALUES, MOST_CASES = 256, 32_768
+"""Most values of a feature to compare, and most disjuncts of the violation."""
+
 Feature = str | int
 """A feature by its name or, counted from 0, by its number."""
 
@@ -114,12 +117,17 @@ def fair(
         tolerance: as for `robust`.
 
     Raises:
-        PropertyError: neither or both of values and range, features that are not there, numbers out of range.
+        PropertyError: neither or both of values and range, too many of them, features that are not there, numbers out of range.
     """
     if (values is None) == (within is None):
         raise PropertyError("expected either values or a range of the feature; got " + ("both" if values else "none"))
     if values is not None and len(set(values)) < max(len(values), 2):
         raise PropertyError(f"expected two different values at least; got {list(values)}")
+    if values is not None and len(values) > MOST_VALUES:
+        raise PropertyError(
+            f"expected at most {MOST_VALUES} values, as each takes a copy of the network, or a range, within=[low, high]; "
+            f"got {len(values)}"
+        )
     _check_tolerance(tolerance)
     moves = {name: _range(reach) for name, reach in (allow or {}).items()}
 
@@ -148,6 +156,10 @@ def fair(
                 for name, v in zip(named[len(values) :], values, strict=True):
                     points.change(name, place, v, columns, steps)
                 pairs = [(k, len(values) + j) for k, j in itertools.permutations(range(len(values)), 2)]
+        if len(pairs) * max(size * (size - 1), 2) > MOST_CASES:
+            raise PropertyError(
+                f"expected at most {MOST_CASES} ways to lose a decision; got {len(pairs)} pairs of points and {size} outputs"
+            )
         rows = [row for a, b in pairs for row in _changes(a * size, b * size, size, tolerance)]
         return points.query(text, named, tuple(rows))
 

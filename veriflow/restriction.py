@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from scipy import sparse
 
-from .errors import PropertyError, QueryError
+from .errors import QueryError
 from .piecewise.copies import Part, fresh, select_outputs, with_map, with_norm
 from .piecewise.graph import Graph, compose
 from .properties import Constraint, Disjunction
@@ -42,14 +42,14 @@ def specification_queries(networks: Sequence[Graph], spec: Specification) -> tup
 
     Raises:
         QueryError: networks of other numbers of inputs and outputs than declared.
-        PropertyError: equal inputs whose bounds cross in every case.
+        PropertyError: an input without a bound.
     """
     _check_networks(networks, spec)
+    spec.check_bounded()
     cases = [(number, shared) for number, case in enumerate(spec.cases, start=1) if (shared := _shared(case, spec))]
-    if not cases:
-        raise PropertyError(
-            f"expected inputs that some numbers meet; got equal ones with other bounds in {spec.text!r}"
-        )
+    if not cases:  # equal inputs have bounds that cross: any box will do for what has no disjuncts
+        nothing = Case(spec.cases[0].lower, spec.cases[0].upper, ())
+        cases = [(1, (nothing, list(range(spec.inputs))))]
     return tuple(
         _network_query(networks, spec, case, places, _case_text(spec, number)) for number, (case, places) in cases
     )
@@ -73,21 +73,27 @@ def _case_text(spec: Specification, number: int) -> str:
 
 def _shared(case: Case, spec: Specification) -> tuple[Case, list[int]] | None:
     """The case with equal inputs made one, and the new place of each old input; None where no input is left."""
-    common = set.intersection(*(set(row) for row in case.violation))
+    common = set.intersection(*(set(row) for row in case.violation)) if case.violation else set()
     first = list(range(spec.inputs))
     for i, j in _equal_pairs(common, spec.inputs):
         low, high = sorted((first[i], first[j]))
         first = [low if place == high else place for place in first]
     kept = {place: k for k, place in enumerate(sorted(set(first)))}
     places = [kept[place] for place in first]
-    lower, upper = [case.lower[place] for place in kept], [case.upper[place] for place in kept]
-    for k, least, most in zip(places, case.lower, case.upper, strict=True):
+    lower, upper = _ends(case)
+    lower, upper = [lower[place] for place in kept], [upper[place] for place in kept]
+    for k, least, most in zip(places, *_ends(case), strict=True):
         lower[k], upper[k] = max(lower[k], least), min(upper[k], most)
     numbers = places + [len(kept) + i for i in range(spec.outputs)]
     rows = _renumbered(case.violation, numbers)
     if not rows or any(low > high for low, high in zip(lower, upper, strict=True)):
         return None
     return Case(tuple(lower), tuple(upper), rows), places
+
+
+def _ends(case: Case) -> tuple[list[Fraction], list[Fraction]]:
+    """The ends of a box that has been checked to have all of them."""
+    return [end for end in case.lower if end is not None], [end for end in case.upper if end is not None]
 
 
 def _equal_pairs(constraints: Iterable[Constraint], inputs: int) -> list[tuple[int, int]]:
@@ -138,7 +144,7 @@ def _network_query(
     count = len(case.lower)
     used = sorted({i for row in case.violation for c in row for i, _ in c.coefficients if i < count})
     numbers = {i: spec.outputs + k for k, i in enumerate(used)} | {count + i: i for i in range(spec.outputs)}
-    region = Box.between(case.lower, case.upper)
+    region = Box.between(*_ends(case))
     violation = _renumbered(case.violation, numbers)
     if len(parts) == 1 and not used:
         return Query(graph, region, violation, text, data, applications=tuple(applied))
@@ -169,12 +175,15 @@ def restricted_queries(
     φ⁻¹(x) lies in the ball: one query for each box, over the box. Each direction folds its own map and rounds it to float32
     once, so that the two are the same question only up to that rounding.
 
+    Inputs that the specification does not bound are bounded by the ball; for "data-to-latent" all must have bounds.
+
     A box side of no width, such as X_2 = 0, has no mass under the flow; "latent-to-data" then meets it exactly or never,
     and "data-to-latent" is the direction to ask in.
 
     Raises:
         QueryError: another direction, a specification of several networks, one of other numbers of inputs or outputs than
             the network, a network that does not take the flow's data, an L2 ball for "data-to-latent", which is not linear.
+        PropertyError: an input without a bound, for "data-to-latent".
     """
     if direction not in (known := get_args(Restriction)):
         raise QueryError(f"expected the direction {' or '.join(known)}; got {direction!r}{perhaps(direction, known)}")
@@ -186,6 +195,7 @@ def restricted_queries(
     ball = ball.rounded_outward()
     if direction == "latent-to-data":
         return (_on_latents(flow, ball, network, spec),)
+    spec.check_bounded()
     if ball.p == 2:
         raise QueryError(f"expected a ball of norm 1 or inf for data-to-latent, which are linear; got {ball}")
     return tuple(
@@ -221,9 +231,9 @@ def _outputs_first(violation: Disjunction, spec: Specification) -> Disjunction:
 
 
 def _box_sides(case: Case, start: int) -> Row:
-    """lower ≤ v ≤ upper for the variables from ``start`` on."""
-    lows = [_at_least(start + i, low) for i, low in enumerate(case.lower)]
-    return tuple(lows + [_at_most(start + i, high) for i, high in enumerate(case.upper)])
+    """lower ≤ v ≤ upper for the variables from ``start`` on, where there are ends."""
+    lows = [_at_least(start + i, low) for i, low in enumerate(case.lower) if low is not None]
+    return tuple(lows + [_at_most(start + i, high) for i, high in enumerate(case.upper) if high is not None])
 
 
 def _at_least(variable: int, bound: Fraction) -> Constraint:
@@ -259,7 +269,7 @@ def _on_data(flow: Flow, ball: Ball, network: Graph, spec: Specification, case: 
     violation = tuple(row + inside for row in _outputs_first(case.violation, spec))
     return Query(
         select_outputs(graph, parts),
-        Box.between(case.lower, case.upper),
+        Box.between(*_ends(case)),
         violation,
         text,
         graph.input,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,11 +10,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from veriflow.deadline import check_deadline
 from veriflow.piecewise import evaluate
-from veriflow.properties import Disjunction
 from veriflow.query import Query
 from veriflow.regions import Ball, Box, Region, pieces
 
+from .boxes import conjunctions, distinct_constraints
 from .replay import replay
 from .verdict import Witness
 
@@ -26,32 +26,33 @@ STEPS = 40
 """Steps of an attack, which get shorter up to the last."""
 
 
-def violation_slack(violation: Disjunction, outputs: Tensor) -> Tensor:
-    """How far outputs ``[..., k]`` are into the violation, ``[...]``: the best disjunct's least slack; ≥ 0 where violated.
+def disjunct_slacks(query: Query, outputs: Tensor) -> Tensor:
+    """How far outputs ``[..., k]`` are into each disjunct of the violation, ``[..., disjuncts]``: its least slack.
 
     A strict comparison that is met with equality is missed by the least normal number.
     """
-    rows, limits, groups = _arrays(violation, outputs.shape[-1])
+    rows, limits, members, is_member = _arrays(query)
     slacks = outputs.double() @ rows - limits[0] - limits[1]
-    if not groups:
-        return slacks.amax(-1)
-    always = torch.full(slacks.shape[:-1], math.inf, dtype=torch.float64)
-    return torch.stack([slacks[..., a:b].amin(-1) if a < b else always for a, b in groups], -1).amax(-1)
+    if members.shape[-1] == 1 and bool(is_member.all()):
+        return slacks[..., members[:, 0]]
+    return slacks[..., members].masked_fill(~is_member, math.inf).amin(-1)
 
 
-@lru_cache(maxsize=64)
-def _arrays(violation: Disjunction, size: int) -> tuple[Tensor, Tensor, tuple[tuple[int, int], ...]]:
-    """Columns of coefficients; bounds, and what strict constraints miss at equality; ends of disjuncts not of one row each."""
-    constraints = [constraint for row in violation for constraint in row]
-    rows = torch.zeros(size, len(constraints), dtype=torch.float64)
-    for place, constraint in enumerate(constraints):
-        for index, coefficient in constraint.coefficients:
-            rows[index, place] = float(coefficient)
+def violation_slack(query: Query, outputs: Tensor) -> Tensor:
+    """How far outputs ``[..., k]`` are into the violation, ``[...]``: the best disjunct's slack; ≥ 0 where violated."""
+    if not query.violation:
+        return torch.full(outputs.shape[:-1], -math.inf, dtype=torch.float64)
+    return disjunct_slacks(query, outputs).amax(-1)
+
+
+@lru_cache(maxsize=16)
+def _arrays(query: Query) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Columns of coefficients; bounds, and what strict constraints miss at equality; the disjuncts' places among them."""
+    found = conjunctions(query)
     least = torch.finfo(torch.float64).tiny
-    limits = [[float(c.bound) for c in constraints], [least if c.strict else 0.0 for c in constraints]]
-    ends = list(itertools.accumulate((len(row) for row in violation), initial=0))
-    groups = () if all(len(row) == 1 for row in violation) else tuple(itertools.pairwise(ends))
-    return rows, torch.tensor(limits, dtype=torch.float64), groups
+    missed = [least if constraint.strict else 0.0 for constraint in distinct_constraints(query)]
+    limits = torch.tensor([found.bounds.tolist(), missed], dtype=torch.float64)
+    return torch.from_numpy(found.rows.T), limits, torch.from_numpy(found.members), torch.from_numpy(found.is_member)
 
 
 def find_violation(query: Query, *, starts: int = 128, seed: int = 0, cut: int = STEPS) -> Witness | None:
@@ -61,7 +62,7 @@ def find_violation(query: Query, *, starts: int = 128, seed: int = 0, cut: int =
     """
     points = climb(query, draw_points(query.region, starts, seed), cut=cut)
     with torch.no_grad():
-        slack = violation_slack(query.violation, evaluate(query.graph, points)[query.graph.output])
+        slack = violation_slack(query, evaluate(query.graph, points)[query.graph.output])
     for place in slack.argsort(descending=True)[:4].tolist():
         if slack[place] < 0:
             break
@@ -119,7 +120,7 @@ def drawn_in(query: Query, witness: Witness) -> Witness:
     z = torch.tensor([float(v) for v in witness.latent], dtype=torch.float64)
     shares = torch.linspace(0, 1, 257, dtype=torch.float64)[1:, None]
     with torch.no_grad():
-        slack = violation_slack(query.violation, evaluate(query.graph, shares * z)[query.graph.output])
+        slack = violation_slack(query, evaluate(query.graph, shares * z)[query.graph.output])
     for place in (slack >= 0).nonzero().flatten().tolist():
         nearer = replay(query, (shares[place] * z).tolist())
         if nearer is not None:
@@ -160,8 +161,9 @@ def climb(query: Query, points: Tensor, steps: int = STEPS, cut: int | None = No
     best, best_slack = points.clone(), torch.full((len(points),), -math.inf, dtype=torch.float64)
     last = steps if cut is None else min(cut, steps)
     for step in range(last + 1):
+        check_deadline()
         points = points.detach().requires_grad_()
-        slack = violation_slack(query.violation, evaluate(query.graph, points)[query.graph.output])
+        slack = violation_slack(query, evaluate(query.graph, points)[query.graph.output])
         better = slack.detach() > best_slack
         best[better], best_slack[better] = points.detach()[better], slack.detach()[better]
         if bool((best_slack > 0).any()) or step == last:

@@ -22,13 +22,14 @@ import torch
 from numpy.typing import NDArray
 
 from exporters import milp_model
+from veriflow.deadline import check_deadline
 from veriflow.piecewise import Bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Region
 
 from .attack import RepeatedAttack, project
-from .boxes import OpenBoxes, box_norms
+from .boxes import OpenBoxes, box_norms, conjunctions, narrowed
 from .milp import solve_milp
 from .milp_scaling import slack_tolerance
 from .open_parts import Arrays, OpenParts, numbers
@@ -39,7 +40,12 @@ from .verdict import Witness
 Vector = NDArray[np.float64]
 Entry = tuple[Vector, Vector, Vector]
 
-BATCH = 256
+BATCH, MOST_ROWS = 256, 1 << 16
+"""How many boxes are bounded at once, and at most so many constraints over boxes."""
+
+FEW_DISJUNCTS, PRICE = 32, 16
+"""So many disjuncts of a leaf are decided by programs at once, more of them when boxes by this factor more were bounded."""
+
 BOXES, RADIAL = "boxes", "boxes by norm"
 """What the parts of both searches are."""
 
@@ -94,13 +100,17 @@ def search_radially(
     Raises:
         StorageError: open parts that are not those of this query.
     """
-    query = query.at(ball)
+    _, query = narrowed(query.at(ball))
     state = RadialSearch(proved, start.norm if start else math.inf, start)
     counter = itertools.count()
 
     def limit() -> float:
         return min(ball.radius, state.refuted * (1 - gap))
 
+    if not query.violation:
+        state.proved, state.settled = max(proved, limit()), True
+        report(state)
+        return state
     heap: list[tuple[float, int, Entry]] = []
     if left is None or left.number("limit") < limit() or left.number("within") > proved:
         reach = min(ball.radius, state.refuted)
@@ -126,7 +136,7 @@ def search_radially(
             state.witness = attack.after(state.boxes)
         if state.settled or late or (attack and state.witness is not None):
             return state
-        taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
+        taken = [heapq.heappop(heap) for _ in range(min(_batch(query), len(heap)))]
         near = [entry for entry in taken if entry[0] < limit()]
         state.boxes += len(near)
         within = replace(ball, radius=min(ball.radius, state.refuted))
@@ -136,6 +146,19 @@ def search_radially(
         for norm, most, entry in zip(least.tolist(), greatest.tolist(), halves.entries(), strict=True):
             if norm < limit() and most > proved:
                 heapq.heappush(heap, (norm, next(counter), entry))
+
+
+def _batch(query: Query) -> int:
+    """How many boxes to bound at once."""
+    return max(1, min(BATCH, MOST_ROWS // max(1, len(conjunctions(query).bounds))))
+
+
+def _is_worth(is_open: NDArray[np.bool_], boxes: int) -> NDArray[np.bool_]:
+    """Whether to decide the open disjuncts ``[batch, disjuncts]`` of a leaf one by one, when so many boxes were bounded.
+
+    Where they are many, halves of the box are likely to close most of them at once.
+    """
+    return np.asarray(is_open.sum(axis=1) <= max(FEW_DISJUNCTS, boxes // PRICE))
 
 
 def _left_by_norm(heap: Sequence[tuple[float, int, Entry]], query: Query, ball: Ball, counts: Arrays) -> OpenParts:
@@ -150,7 +173,7 @@ def _examine(
     bounds, is_open, weights = boxes.examined(query, ball)
     unstable = bounds.unstable(query.graph)
     is_split: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
-    for place in np.flatnonzero(is_split & (unstable <= LEAF_UNITS)):
+    for place in np.flatnonzero(is_split & (unstable <= LEAF_UNITS) & _is_worth(is_open, state.boxes)):
         inside = piece_of(bounds, int(place))
         late = [
             _decide_leaf(query, ball, inside, disjunct, state, limit, deadline)
@@ -173,6 +196,7 @@ def _decide_leaf(
 
     Returns whether the deadline left it open.
     """
+    check_deadline()
     tolerance = slack_tolerance(disjunct, bounds, query.graph)
     here = query.at(ball)
     model = milp_model(here, bounds, disjunct, -tolerance)
@@ -213,6 +237,10 @@ def search_box(
         StorageError: open parts that are not those of this query.
     """
     state = PieceSearch()
+    _, query = narrowed(query)
+    if not query.violation:
+        return state
+    batch = _batch(query)
     if left is None:
         stack = OpenBoxes.whole(query, region).entries()
     else:
@@ -225,14 +253,15 @@ def search_box(
         is_over = state.witness is not None or state.is_full or state.is_vain or time.monotonic() >= deadline
         if not stack or is_over:
             return state
-        taken, stack = stack[-BATCH:], stack[:-BATCH]
+        taken, stack = stack[-batch:], stack[:-batch]
         state.pieces += len(taken)
         boxes = OpenBoxes.stacked(taken)
         bounds, is_open, weights = boxes.examined(query, region)
         is_left: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
         middles = torch.from_numpy((boxes.lower[is_left] + boxes.upper[is_left]) / 2)
         state.try_points(query, project(region, middles).numpy())
-        for place in np.flatnonzero(is_left & (bounds.unstable(query.graph) <= LEAF_UNITS)):
+        is_leaf = (bounds.unstable(query.graph) <= LEAF_UNITS) & _is_worth(is_open, state.pieces)
+        for place in np.flatnonzero(is_left & is_leaf):
             inside = piece_of(bounds, int(place))
             stays = [
                 state.decide_leaf(query, inside, disjunct, deadline, is_halved=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from veriflow.piecewise import Bounds, Conjunctions, LinearBounds, backward_rows, exclude, symbolic_bounds
+from veriflow.piecewise import Bounds, Conjunctions, LinearBounds, Regions, backward_rows, exclude, symbolic_bounds
 from veriflow.properties import Constraint
 from veriflow.query import Query
 from veriflow.regions import Ball, Product, Region, pieces
@@ -145,26 +145,49 @@ def constraint_rows(constraints: Sequence[Constraint], outputs: int) -> tuple[Ve
     return rows, np.array([float(constraint.bound) for constraint in constraints])
 
 
+def distinct_constraints(query: Query) -> tuple[Constraint, ...]:
+    """The constraints of all disjuncts, each once."""
+    return tuple(dict.fromkeys(constraint for row in query.violation for constraint in row))
+
+
+@lru_cache(maxsize=16)
 def conjunctions(query: Query) -> Conjunctions:
-    """The violation's disjuncts as arrays."""
-    rows, bounds = constraint_rows([c for row in query.violation for c in row], query.graph.output_size)
-    ends = np.cumsum([0, *(len(row) for row in query.violation)]).tolist()
-    return Conjunctions(rows, bounds, tuple(tuple(range(a, b)) for a, b in itertools.pairwise(ends)))
+    """The violation's disjuncts as arrays, over its `distinct_constraints`."""
+    places = {constraint: place for place, constraint in enumerate(distinct_constraints(query))}
+    rows, bounds = constraint_rows(list(places), query.graph.output_size)
+    return Conjunctions(rows, bounds, tuple(tuple(places[c] for c in row) for row in query.violation))
 
 
-def open_disjuncts(query: Query, boxes: RegionBoxes, bounds: Bounds) -> tuple[NDArray[np.bool_], Vector]:
-    """Which disjuncts ``[batch, disjuncts]`` bounds leave open, and what each coordinate matters to those ``[batch, dim]``."""
-    output = query.graph.output
-    constraints = [constraint for row in query.violation for constraint in row]
-    rows, bound = constraint_rows(constraints, query.graph.output_size)
-    ended = backward_rows(query.graph, boxes, bounds, output, -rows)
-    rounding = 1e-12 * (np.abs(bound) + bounds.magnitude(output) @ np.abs(rows).T)
-    possible = ~(-ended.lower - bound < -rounding)  # so that NaN excludes nothing
-    ends = np.cumsum([len(row) for row in query.violation])
-    groups = np.split(np.arange(len(constraints)), ends[:-1])
-    is_open = np.stack([possible[:, group].all(axis=1) for group in groups], axis=1)
-    asked = np.concatenate([possible[:, group] & is_open[:, place, None] for place, group in enumerate(groups)], axis=1)
-    return is_open, _split_weights(query, bounds, ended, asked)
+def open_disjuncts(query: Query, regions: Regions, bounds: Bounds) -> tuple[Vector, LinearBounds, NDArray[np.bool_]]:
+    """What bounds over regions leave open of a violation.
+
+    Returns the most that the least slack of each disjunct can be ``[..., disjuncts]``, which is open where that is not below
+    zero; the pass over all distinct constraints; and which of these are asked for in open disjuncts ``[..., n]``.
+    """
+    output, found = query.graph.output, conjunctions(query)
+    ended = backward_rows(query.graph, regions, bounds, output, -found.rows)
+    slacks = -ended.lower - found.bounds
+    slacks = slacks + 1e-12 * (np.abs(found.bounds) + bounds.magnitude(output) @ np.abs(found.rows).T)
+    slacks = np.where(np.isnan(slacks), np.inf, slacks)  # so that NaN excludes nothing
+    most = found.least(slacks)
+    return most, ended, (slacks >= 0) & ((most >= 0).astype(np.float64) @ found.incidence > 0)
+
+
+def nearest_first(query: Query) -> tuple[Bounds, Indices]:
+    """Symbolic bounds over the region, and the disjuncts that they leave open, the one nearest to a violation first.
+
+    This is one pass for all disjuncts, however many there are.
+    """
+    bounds = symbolic_bounds(query.graph, query.region)
+    most, _, _ = open_disjuncts(query, query.region, bounds)
+    order = np.argsort(-most, kind="stable")
+    return bounds, order[most[order] >= 0]
+
+
+def narrowed(query: Query) -> tuple[Bounds, Query]:
+    """The query with the disjuncts of `nearest_first` alone, and its bounds."""
+    bounds, places = nearest_first(query)
+    return bounds, replace(query, violation=tuple(query.violation[place] for place in places))
 
 
 def _split_weights(query: Query, bounds: Bounds, ended: LinearBounds, asked: NDArray[np.bool_]) -> Vector:
@@ -258,7 +281,8 @@ class OpenBoxes:
         )
         boxes = RegionBoxes(self.lower, self.upper, region)
         bounds = symbolic_bounds(query.graph, boxes, within=Bounds(lower, upper))
-        return bounds, *open_disjuncts(query, boxes, bounds)
+        most, ended, asked = open_disjuncts(query, boxes, bounds)
+        return bounds, most >= 0, _split_weights(query, bounds, ended, asked)
 
     def halved(
         self, query: Query, bounds: Bounds, chosen: NDArray[np.bool_], weights: Vector, region: Region
@@ -280,23 +304,26 @@ class OpenBoxes:
         return OpenBoxes(lower, upper, np.stack(sides, axis=1)[places]), places
 
 
-def open_part(query: Query) -> tuple[Bounds | None, list[bool]]:
-    """Bounds over the part of the region that a violation can still be in, and which disjuncts stay open.
+def open_part(query: Query) -> tuple[Bounds | None, list[int]]:
+    """Bounds over the part of the region that a violation can still be in, and the disjuncts that stay open.
 
     In few dimensions the region's box is split again and again, and parts that bounds exclude are dropped: the hull of
     what is left has tighter bounds than the region. In many, bounds are optimised over the region as a whole. None where
-    nothing is left: there is no violation.
+    nothing is left: there is no violation. The disjunct that is nearest to a violation comes first.
     """
-    region = query.region
+    region, (_, places) = query.region, nearest_first(query)
+    if not places.size:
+        return None, []
     if region.dim > FEW_DIMENSIONS:
-        found = exclude(query.graph, region, conjunctions(query))
-        return None if found.excluded.all() else found.bounds, (~found.excluded).tolist()
+        found = exclude(query.graph, region, conjunctions(query).chosen(places))
+        return None if found.excluded.all() else found.bounds, places[~found.excluded].tolist()
+    _, query = narrowed(query)
     boxes = OpenBoxes.whole(query, region)
     for split in range(SPLITS + 1):
         bounds, is_open, weights = boxes.examined(query, region)
         left = np.asarray(is_open.any(axis=1))
         if not left.any():
-            return None, [False] * is_open.shape[1]
+            return None, []
         if split == SPLITS or left.sum() > MOST_OPEN:
             break
         boxes, _ = boxes.halved(query, bounds, left, weights, region)
@@ -304,4 +331,4 @@ def open_part(query: Query) -> tuple[Bounds | None, list[bool]]:
         {name: values[left].min(axis=0) for name, values in bounds.lower.items()},
         {name: values[left].max(axis=0) for name, values in bounds.upper.items()},
     )
-    return hull, [bool(column.any()) for column in is_open.T]
+    return hull, places[is_open.any(axis=0)].tolist()

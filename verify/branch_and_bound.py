@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from veriflow.deadline import OutOfTime, until
 from veriflow.query import Query
 from veriflow.regions import Ball, Region
 
@@ -18,7 +19,7 @@ from .pieces import MOST_PIECES, PieceSearch, filled
 from .progress import progress_text
 from .relu_splitting import WAY, search_splits
 from .search_file import SearchFile
-from .verdict import Outcome, Verdict
+from .verdict import LATE, Outcome, Verdict
 
 BOTH_WAYS, TRIED = 5, 512
 """Dimensions of a ball from which on splitting ReLUs is tried before boxes, and for how many pieces."""
@@ -52,18 +53,25 @@ def verify_branch_and_bound(
     if file is not None and file.witness is not None:
         return Verdict(Outcome.VIOLATED, "the checkpoint has a violation, replayed exactly", file.witness)
 
+    told: list[PieceSearch | RadialSearch] = []
+
     def tell(search: PieceSearch | RadialSearch) -> None:
+        told[:] = [search]
         if report is not None:
             report(progress_text(search, query))
         if file is not None:
             file.keep(search)
 
-    if file is None:
-        return _decided(query, deadline, None, tell)
     try:
-        verdict = _decided(query, deadline, file.left, tell)
+        with until(deadline):
+            verdict = _decided(query, deadline, None if file is None else file.left, tell)
+    except OutOfTime:
+        verdict = _stopped(query, told)
     finally:
-        file.write()
+        if file is not None:
+            file.write()
+    if file is None:
+        return verdict
     return replace(verdict, reason=f"{verdict.reason}; {file.failure}") if file.failure else verdict
 
 
@@ -86,10 +94,24 @@ def _decided(query: Query, deadline: float, left: OpenParts | None, report: Repo
     return _on_ball(query, region, attack, deadline, left, report)
 
 
+def _stopped(query: Query, told: Sequence[PieceSearch | RadialSearch]) -> Verdict:
+    """The verdict of a search that ran out of time within a step, from what it last told of itself."""
+    for search in told:
+        if isinstance(search, PieceSearch) and (search.open or search.witness):
+            return _verdict(search, query.region)
+        if isinstance(search, RadialSearch) and isinstance(query.region, Ball):
+            return _radial_verdict(search, query.region)
+    return Verdict(Outcome.UNKNOWN, f"{LATE} before the region was split")
+
+
 def _on_ball(
     query: Query, ball: Ball, attack: RepeatedAttack, deadline: float, left: OpenParts | None, report: Report
 ) -> Verdict:
     state = search_radially(query, ball, None, gap=0.0, deadline=deadline, attack=attack, report=report, left=left)
+    return _radial_verdict(state, ball)
+
+
+def _radial_verdict(state: RadialSearch, ball: Ball) -> Verdict:
     if state.witness is not None:
         return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
     if state.proved >= ball.radius:
@@ -105,7 +127,8 @@ def _verdict(state: PieceSearch, split: Region | None = None) -> Verdict:
         return Verdict(Outcome.VIOLATED, "a violation was found and replayed exactly", state.witness)
     if state.open and not state.is_vain:
         end = FULL if state.is_full else "the time limit"
-        return Verdict(Outcome.UNKNOWN, f"{state.open} of {state.pieces} pieces stay open at {end}")
+        left = "1 piece stays" if state.open == 1 else f"{state.open} pieces stay"
+        return Verdict(Outcome.UNKNOWN, f"{left} open at {end}, after bounds of {state.pieces}")
     if state.near_misses:
         missed = "a near miss within the tolerance"
         if split is not None and filled(split) != split:

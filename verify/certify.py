@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from veriflow.ball_mass import ball_mass
+from veriflow.deadline import OutOfTime, until
 from veriflow.errors import QueryError, RegionError, SolverError
 from veriflow.query import Query
 from veriflow.regions import Ball
@@ -126,9 +127,11 @@ def certify(
         )
 
     try:
-        with one_thread():
+        with one_thread(), until(start + timeout):
             state = _search(query, ball, file, gap, start + timeout, tell)
             tell(state)
+    except OutOfTime:
+        state = known
     except KeyboardInterrupt:
         raise InterruptedSearch(certificate(known, "interrupted")) from None
     finally:
@@ -196,7 +199,9 @@ def _search(
     if file is not None and file.left is not None:
         proved, begun = min(file.left.number("proved"), ball.radius), file.left.number("radius")
         left = file.left if file.left.way and begun > proved else None
-    witness = (file and file.witness) or nearest_violation(query, ball)
+    known = None if file is None else file.witness
+    report(RadialSearch(proved, known.norm if known else math.inf, known))
+    witness = known or nearest_violation(query, ball)
     state = RadialSearch(proved, witness.norm if witness else math.inf, witness)
     report(state)
     if ball.dim > FEW_DIMENSIONS and query.graph.relus:

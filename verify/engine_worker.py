@@ -1,13 +1,14 @@
 """Run as a module in a process of its own: decides a query file with one of veriflow's engines.
 
-Arguments: the file, the engine's name, the time limit in seconds, and perhaps a checkpoint, which is written too when the
-process is asked to end. Prints one JSON object on the last line: ``{"outcome": …, "reason": …, "point": ["1/3", …] or null}``,
-``{"error": …}`` where the engine failed, ``{"refusal": …}`` where it cannot take the query.
+Arguments: the file, the engine's name, the deadline on the clock of `time.monotonic`, and perhaps a checkpoint, which is
+written too when the process is asked to end. Prints one JSON object on the last line: ``{"outcome": …, "reason": …, "point":
+["1/3", …] or null}``, ``{"error": …}`` where the engine failed, ``{"refusal": …}`` where it cannot take the query.
 """
 
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 
 from exporters import query_from_bytes
@@ -16,11 +17,12 @@ from veriflow.errors import SolverError, VeriflowError
 from .engines import decide
 
 
-def answer(path: str, engine_name: str, timeout: float, checkpoint: Path | None) -> dict[str, object]:
+def answer(path: str, engine_name: str, deadline: float, checkpoint: Path | None) -> dict[str, object]:
     """The engine's verdict, its witness as the point alone."""
     try:
         query = query_from_bytes(Path(path).read_bytes())
-        verdict = decide(query, engine_name, timeout=timeout, checkpoint=checkpoint)
+        left = max(deadline - time.monotonic(), 1e-6)
+        verdict = decide(query, engine_name, timeout=left, checkpoint=checkpoint)
     except SolverError as error:
         return {"error": str(error)}
     except VeriflowError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from veriflow.deadline import OutOfTime, until
 from veriflow.errors import SolverError
 from veriflow.query import Query
 from veriflow.regions import Region, round_parts
@@ -23,11 +24,17 @@ from .milp import verify_milp
 from .onnx_replay import confirmed
 from .smt import verify_smt
 from .tool_names import KINDS, external_tool
-from .verdict import Verdict
+from .verdict import LATE, Outcome, Verdict
 
 _log = logging.getLogger(__name__)
 
 Engine = Callable[..., Verdict]
+
+MOST_SECONDS = 1e9
+"""The longest time limit: thirty years."""
+
+IMPOSSIBLE = "what would violate the property contradicts itself"
+"""Why a query without disjuncts holds."""
 
 
 def _anything(region: Region) -> bool:
@@ -168,10 +175,12 @@ def check_time(timeout: float) -> None:
     """Refuse a time limit that is none.
 
     Raises:
-        SolverError: a limit that is not positive.
+        SolverError: a limit that is not positive, or above `MOST_SECONDS`.
     """
     if not timeout > 0:
         raise SolverError(f"expected a time limit above 0 seconds; got {timeout}")
+    if timeout > MOST_SECONDS:
+        raise SolverError(f"expected a time limit of at most {MOST_SECONDS:g} seconds; got {timeout}")
 
 
 def check_checkpoint(names: Sequence[str]) -> None:
@@ -226,11 +235,20 @@ def decide(
     if checkpoint is not None:
         check_checkpoint([engine_name])
     _log.info("asking %s for %g s: %r", engine_name, timeout, query)
-    with one_thread():
-        if isinstance(chosen, EngineInfo) and chosen.keeps_checkpoints:
-            verdict = chosen.run(query, timeout=timeout, checkpoint=checkpoint, report=report)
-        else:
-            verdict = chosen.run(query, timeout=timeout)
+    with one_thread(), until(start + timeout):
+        try:
+            if not query.violation:
+                verdict = Verdict(Outcome.HOLDS, IMPOSSIBLE)
+            elif isinstance(chosen, EngineInfo) and chosen.keeps_checkpoints:
+                verdict = chosen.run(query, timeout=timeout, checkpoint=checkpoint, report=report)
+            else:
+                verdict = chosen.run(query, timeout=timeout)
+        except OutOfTime:
+            verdict = Verdict(Outcome.UNKNOWN, LATE)
+        except (MemoryError, RuntimeError) as error:  # the latter is torch's
+            if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+                raise
+            verdict = Verdict(Outcome.UNKNOWN, "the network is too large for the memory that there is")
     verdict = replace(verdict, engine=engine_name, seconds=time.monotonic() - start)
     _log.info("%s: %s, %s (%.2f s)", engine_name, verdict.outcome, verdict.reason, verdict.seconds)
     return verdict

@@ -49,7 +49,7 @@ def _best_near(query: Query, centre: Tensor, reach: float) -> Tensor:
     best, best_slack = centre, -math.inf
     for _ in range(_STEPS):
         points.requires_grad_()
-        slack = violation_slack(query.violation, evaluate(query.graph, points)[query.graph.output])
+        slack = violation_slack(query, evaluate(query.graph, points)[query.graph.output])
         (gradient,) = torch.autograd.grad(slack.sum(), points)
         points, slack = points.detach(), slack.detach()
         place = int(slack.argmax())

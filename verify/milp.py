@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters import MilpModel, milp_model
+from veriflow.deadline import check_deadline
 from veriflow.errors import QueryError
 from veriflow.query import Query
 from veriflow.regions import Region, round_parts
@@ -20,7 +20,7 @@ from .boxes import open_part
 from .linear_branching import BranchedProgram, Status
 from .milp_scaling import MARGIN_TOLERANCE, balanced, slack_scale, slack_tolerance
 from .replay import replay
-from .verdict import Outcome, Verdict
+from .verdict import LATE, Outcome, Verdict
 
 Vector = NDArray[np.float64]
 
@@ -55,6 +55,7 @@ def solve_milp(
     """
     deadline, proved = time.monotonic() + time_limit, -math.inf
     while True:
+        check_deadline()
         left = deadline - time.monotonic()
         answer = _solve_outline(model, minimise, time_limit=left, target=target, cutoff=cutoff)
         proved = max(proved, answer.proved)
@@ -96,13 +97,13 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
     Raises:
         QueryError: an L2 shell.
     """
-    start = time.monotonic()
+    deadline = time.monotonic() + timeout
     refuse_round_shells(query.region)
     attack, attacked = RepeatedAttack(query, first=1, cut=8), "an attack found a violation, replayed exactly"
     witness = attack.after(0)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, attacked, witness)
-    bounds, is_open = open_part(query)
+    bounds, places = open_part(query)
     if bounds is None:
         return Verdict(Outcome.HOLDS, "symbolic bounds exclude every violation")
     witness = attack.after(1)
@@ -110,11 +111,11 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
         return Verdict(Outcome.VIOLATED, attacked, witness)
     gaps: list[str] = []
     missed = MARGIN_TOLERANCE
-    for disjunct in itertools.compress(query.violation, is_open):
+    for done, place in enumerate(places):
+        disjunct = query.violation[place]
         tolerance = slack_tolerance(disjunct, bounds, query.graph)
         model = milp_model(query, bounds, disjunct, -tolerance)
-        left = timeout - (time.monotonic() - start)
-        answer = solve_milp(model, (model.slack, -1.0), time_limit=left, target=-10 * tolerance)
+        answer = solve_milp(model, (model.slack, -1.0), time_limit=deadline - time.monotonic(), target=-10 * tolerance)
         if answer.status == "infeasible":
             missed = max(missed, tolerance / slack_scale(disjunct, bounds, query.graph.output))
             continue
@@ -123,7 +124,11 @@ def verify_milp(query: Query, *, timeout: float) -> Verdict:
             if witness is not None:
                 return Verdict(Outcome.VIOLATED, "the program has a violation, replayed exactly", witness)
         if answer.status == "stopped" and answer.found == math.inf:
-            gaps.append(f"time limit of {timeout:g} s reached with a largest slack of at most {-answer.proved:.3g}")
+            most = "" if answer.proved == -math.inf else f" with a largest slack of at most {-answer.proved:.3g}"
+            if time.monotonic() >= deadline:
+                gaps.append(f"{LATE} at program {done + 1} of {len(places)}{most}")
+                break
+            gaps.append(f"a program stays open{most}, as its relaxations could not be solved")
         elif -answer.found > tolerance:
             gaps.append(
                 f"the program's best input, of slack {-answer.found:.3g}, does not replay (tolerance {tolerance:.1g})"

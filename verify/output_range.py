@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 
 from exporters import milp_model
+from veriflow.deadline import OutOfTime, until
 from veriflow.errors import PropertyError, SolverError
 from veriflow.flow import Flow
 from veriflow.level_sets import LevelSet
-from veriflow.piecewise import Graph, enclose_exact, evaluate, linear_lower_bounds, symbolic_bounds
+from veriflow.piecewise import Graph, enclose_exact, evaluate, interval_bounds, linear_lower_bounds, symbolic_bounds
 from veriflow.properties import Constraint, Expression, formula_property
 from veriflow.query import Query, flow_query
 from veriflow.regions import Ball
@@ -124,24 +126,43 @@ def output_range(
 
 def _greatest(query: Query, score: Expression, deadline: float) -> tuple[RangeEnd, bool]:
     """The greatest score over the query's region, and whether the search came to its end."""
+    known = _first(query, score)
+    try:
+        with until(deadline):
+            return _searched(query, score, deadline)
+    except OutOfTime:
+        return known, False
+
+
+def _first(query: Query, score: Expression) -> RangeEnd:
+    """What intervals prove, and what points that are drawn attain: known at once, however little time there is."""
+    bounds = interval_bounds(query.graph, query.region)
+    low, high = bounds.lower[query.graph.output], bounds.upper[query.graph.output]
+    ends = [float(c) * (high if c > 0 else low)[i] for i, c in score.coefficients.items()]
+    scale = slack_scale((_above(score, Fraction(0)),), bounds, query.graph.output)
+    proved = float(np.nextafter(sum(ends, float(score.constant)) + 1e-12 * scale, np.inf))
+    proved = math.inf if math.isnan(proved) else proved
+    witness, attained = _best(query, score, draw_points(query.region, STARTS, 0), scale)
+    return RangeEnd(max(proved, float(attained)), float(attained), witness)
+
+
+def _searched(query: Query, score: Expression, deadline: float) -> tuple[RangeEnd, bool]:
     rows, _ = constraint_rows([_above(score, Fraction(0))], query.graph.output_size)
     whole = symbolic_bounds(query.graph, query.region)
     scale = slack_scale((_above(score, Fraction(0)),), whole, query.graph.output)
     least = linear_lower_bounds(query.graph, query.region, whole, query.graph.output, -rows)
     proved = float(np.nextafter(-least[0] + float(score.constant) + 1e-12 * scale, np.inf))
-    witness, attained = _climbed(query, score, proved, scale)
+    points = climb(_asked(query, score, Fraction(proved)), draw_points(query.region, STARTS, 0), STEPS)
+    witness, attained = _best(query, score, points, scale)
 
     question = _asked(query, score, attained)
     bounds, _ = open_part(question)
     if bounds is None:  # rounding apart, nothing is above what is attained
         return RangeEnd(min(proved, float(attained) + MARGIN_TOLERANCE * scale), float(attained), witness), True
-    left = deadline - time.monotonic()
-    if left <= 0:
-        return RangeEnd(proved, float(attained), witness), False
     disjunct = question.violation[0]
     tolerance = slack_tolerance(disjunct, bounds, query.graph)
     model = milp_model(question, bounds, disjunct, -tolerance)
-    answer = solve_milp(model, (model.slack, -1.0), time_limit=left)
+    answer = solve_milp(model, (model.slack, -1.0), time_limit=deadline - time.monotonic())
     if answer.status == "infeasible":
         proved = min(proved, float(attained) + tolerance)
     else:
@@ -162,10 +183,8 @@ def _asked(query: Query, score: Expression, bound: Fraction) -> Query:
     return replace(query, violation=((_above(score, bound),),))
 
 
-def _climbed(query: Query, score: Expression, proved: float, scale: float) -> tuple[Witness, Fraction]:
-    """The best replayed point of an attack."""
-    question = _asked(query, score, Fraction(proved))
-    points = climb(question, draw_points(query.region, STARTS, 0), STEPS)
+def _best(query: Query, score: Expression, points: torch.Tensor, scale: float) -> tuple[Witness, Fraction]:
+    """The best of some points that replays."""
     for point in _best_first(query, score, points):
         found = _replayed(query, score, point, scale)
         if found is not None:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from exporters import milp_model
+from veriflow.deadline import check_deadline
 from veriflow.piecewise import Bounds, evaluate
 from veriflow.properties import Constraint
 from veriflow.query import Query
@@ -74,9 +75,7 @@ class PieceSearch:
         if not len(points):
             return
         with torch.no_grad():
-            slacks = violation_slack(
-                query.violation, evaluate(query.graph, torch.from_numpy(points))[query.graph.output]
-            )
+            slacks = violation_slack(query, evaluate(query.graph, torch.from_numpy(points))[query.graph.output])
         best = int(slacks.argmax())
         if slacks[best] >= 0:
             self.witness = replay(query, points[best].tolist())
@@ -96,6 +95,7 @@ class PieceSearch:
         solution has none in the shell either. A solution inside of one leaves the leaf open where its box ``is_halved``
         then, for boxes inside of shells are dropped; elsewhere it counts as a near miss.
         """
+        check_deadline()
         tolerance = slack_tolerance(disjunct, bounds, query.graph)
         region = filled(query.region)
         model = milp_model(replace(query, region=region), bounds, disjunct, -tolerance)

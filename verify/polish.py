@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from exporters import milp_model
 from veriflow.piecewise import Bounds, evaluate, symbolic_bounds
-from veriflow.properties import Constraint, Disjunction
 from veriflow.query import Query
 from veriflow.regions import Ball
 
-from .attack import violation_slack
+from .attack import disjunct_slacks
 from .milp import solve_milp
 from .milp_scaling import slack_tolerance
 from .replay import replay
@@ -51,7 +50,7 @@ def _neighbour(query: Query, witness: Witness, bounds: Bounds, free: int, deadli
     point = torch.tensor([[float(v) for v in witness.point]], dtype=torch.float64)
     values = evaluate(query.graph, point)
     near = _near(query, {name: value[0].numpy() for name, value in values.items()}, bounds, free)
-    row = _met(query.violation, values[query.graph.output])
+    row = query.violation[int(disjunct_slacks(query, values[query.graph.output])[0].argmax())]
     tolerance = slack_tolerance(row, bounds, query.graph)
     for slack in (tolerance, 0.0):
         model = milp_model(query, near, row, slack)
@@ -76,9 +75,3 @@ def _near(query: Query, values: dict[str, NDArray[np.float64]], bounds: Bounds, 
         lower[name] = np.where(held & (values[name] >= 0), np.maximum(lower[name], 0), lower[name])
         upper[name] = np.where(held & (values[name] < 0), np.minimum(upper[name], 0), upper[name])
     return Bounds(lower, upper)
-
-
-def _met(violation: Disjunction, outputs: torch.Tensor) -> tuple[Constraint, ...]:
-    """The disjunct that the outputs ``[1, k]`` are farthest in."""
-    slacks = [float(violation_slack((row,), outputs)) for row in violation]
-    return violation[int(np.argmax(slacks))]

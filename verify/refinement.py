@@ -52,7 +52,7 @@ class Refinement:
     def __init__(self, graph: Graph, region: Region, root: Exclusion) -> None:
         self.graph, self.region, self.root = graph, region, root
         self.bounds, self.cost, self.splits = root.bounds, 0.0, FIRST
-        names = [relu.input for relu in graph.relus if graph.ending_at(relu.input).relus]
+        names = [relu.input for relu in graph.relus if relu.input in root.inner]
         self._worth = {name: np.ones(graph.sizes[name], dtype=bool) for name in names}
 
     def kept(self) -> dict[str, NDArray[Any]]:

@@ -12,6 +12,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -22,7 +23,7 @@ from veriflow.query import Query
 from veriflow.regions import Region
 
 from .attack import RepeatedAttack
-from .boxes import conjunctions
+from .boxes import conjunctions, nearest_first
 from .open_parts import Arrays, OpenParts, misfit, numbers
 from .pieces import LEAF_UNITS, PieceSearch, piece_of
 from .refinement import Refinement
@@ -58,14 +59,21 @@ def search_splits(
         StorageError: open parts that are not those of this query.
     """
     state = PieceSearch()
-    root = exclude(query.graph, query.region, conjunctions(query))
+    _, places = nearest_first(query)
+    if not places.size:
+        return state
+    root = exclude(query.graph, query.region, conjunctions(query).chosen(places))
     if root.excluded.all():
         return state
     refinement = Refinement(query.graph, query.region, root)
-    tree = ReluTree(query.graph, query.region, root.bounds, root.rows, root.limits)
+    rows, limits = np.zeros((len(query.violation), root.rows.shape[-1])), np.zeros(len(query.violation))
+    rows[places], limits[places] = root.rows, root.limits
+    tree = ReluTree(query.graph, query.region, root.bounds, rows, limits)
     asked = np.flatnonzero(~root.excluded)
-    trees = SemidefiniteTrees(query, tree, dict(zip(asked.tolist(), root.margins[asked].tolist(), strict=True)))
-    whole = tree.whole(asked, root.relaxation, root.ended.losses)
+    known = dict(zip(places[asked].tolist(), root.margins[asked].tolist(), strict=True))
+    trees = SemidefiniteTrees(query, tree, known)
+    # what is known of the root is in the order of places, and rows are numbered as the query's disjuncts are
+    whole = replace(tree.whole(asked, root.relaxation, root.ended.losses), rows=places[asked])
     heap: list[_Entry] = []
     counter, fresh = itertools.count(), 0
 

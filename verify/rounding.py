@@ -103,7 +103,7 @@ def _draws(query: Query, columns: Sequence[int], limits: Box | None) -> Iterable
             x[:, whole] = x.clamp(torch.tensor(limits.lower), torch.tensor(limits.upper))[:, whole]
         x = torch.unique(x, dim=0)
         tail = query.graph.starting_at(query.data)
-        x = x[violation_slack(query.violation, evaluate(tail, x)[tail.output]) >= 0]
+        x = x[violation_slack(query, evaluate(tail, x)[tail.output]) >= 0]
         order = flow.log_prob(x).argsort(descending=True)[:MOST_JUDGED]
     for row in x[order].tolist():
         yield [Fraction(value) for value in row]

@@ -20,6 +20,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from exporters import query_to_bytes, write_bundle
+from veriflow.deadline import OutOfTime, until
 from veriflow.errors import DisagreementError, QueryError, SolverError, VeriflowError
 from veriflow.query import Query
 
@@ -30,11 +31,17 @@ from .onnx_replay import confirmed
 from .replay import replay
 from .search_file import SearchFile
 from .tool_process import MEMORY_LIMIT, run_tool
-from .verdict import NoTruthValue, Outcome, Verdict
+from .verdict import LATE, NoTruthValue, Outcome, Verdict
 
 _log = logging.getLogger(__name__)
 
 STOPPED = "was stopped, as another answer came first"
+
+MOST_MEMORY = 1e6
+"""Gigabytes that a limit may name: a petabyte is no limit any more."""
+
+ANSWERING, MOST_ANSWERING = 0.1, 0.25
+"""Share of its time, and seconds at most, that an engine in a process has for saying what it found."""
 
 AUTO, ALONE = "auto", 2.0
 """The name that stands for the engines in the order that decides most, and the seconds that the first one has for itself."""
@@ -65,7 +72,7 @@ def verify_with(
     checkpoint: Path | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Answers:
-    """Decide a query by several solvers at once, as many at a time as the machine has processors.
+    """Decide a query by several solvers at once, all within the same time.
 
     One name alone that is an engine of veriflow runs in this process; everything else in processes of its own. ``auto``
     alone is the default engine in this process for two seconds, which is more than most queries take and than a process
@@ -92,8 +99,11 @@ def verify_with(
         GraphError: a violation at which a network's file gives what no rounding of the exact outputs explains.
     """
     check_time(timeout)
-    if not memory > 0:
-        raise SolverError(f"expected a memory limit above 0 GB; got {memory}")
+    if not 0 < memory <= MOST_MEMORY:
+        raise SolverError(f"expected a memory limit above 0 GB and up to {MOST_MEMORY:g} GB; got {memory}")
+    if not query.violation:
+        verdict = verify(query, timeout=timeout)
+        return Answers(verdict, (verdict,))
     if list(names) == [AUTO]:
         return _in_order(query, timeout, memory, checkpoint, report)
     if not names or len(set(names)) < len(names):
@@ -124,9 +134,10 @@ def _in_order(
     query: Query, timeout: float, memory: float, checkpoint: Path | None, report: Callable[[str], None] | None
 ) -> Answers:
     """What ``auto`` answers."""
+    deadline = time.monotonic() + timeout
     alone = verify(query, timeout=min(ALONE, timeout), checkpoint=checkpoint, report=report)
-    left = timeout - alone.seconds
-    if alone.outcome is not Outcome.UNKNOWN or left <= 0:
+    left = deadline - time.monotonic()
+    if alone.outcome is not Outcome.UNKNOWN or left <= ANSWERING * timeout:
         return Answers(alone, (alone,))
     others = ("bab", "milp", "smt") if alone.seconds >= ALONE else ("smt",)
     names = tuple(name for name in others if ENGINES[name].takes(query.region))
@@ -162,6 +173,8 @@ def _asked(
             else:
                 kept = checkpoint if chosen.keeps_checkpoints else None
                 verdict = _in_a_process(query, name, timeout, memory, stop, kept)
+        except OutOfTime:
+            verdict = Verdict(Outcome.UNKNOWN, LATE)
         except SolverError as error:
             verdict = Verdict(Outcome.UNKNOWN, f"failed: {error}")
         except VeriflowError as error:
@@ -171,7 +184,7 @@ def _asked(
         _log.info("%s: %s, %s (%.2f s)", name, verdict.outcome, verdict.reason, verdict.seconds)
         return verdict
 
-    with ThreadPoolExecutor(max_workers=min(len(names), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=len(names)) as pool:
         futures: list[Future[Verdict]] = [
             pool.submit(ask, name, chosen) for name, chosen in zip(names, solvers, strict=True)
         ]
@@ -196,12 +209,13 @@ def _in_a_process(
 ) -> Verdict:
     """An engine's verdict from a process of its own; its witness is replayed here once more, with the flow."""
     start, kept = time.monotonic(), [] if checkpoint is None else [checkpoint.resolve()]
+    deadline, answering = start + timeout, min(ANSWERING * timeout, MOST_ANSWERING)
     with tempfile.TemporaryDirectory(prefix="veriflow-") as folder:
         path = Path(folder) / "query.npz"
         path.write_bytes(query_to_bytes(query))
         run = run_tool(
-            [sys.executable, "-m", "verify.engine_worker", path, name, f"{timeout!r}", *kept],
-            timeout=timeout,
+            [sys.executable, "-m", "verify.engine_worker", path, name, f"{deadline - answering!r}", *kept],
+            timeout=max(deadline - time.monotonic(), 0.01),
             memory=memory,
             folder=folder,
             stop=stop,
@@ -220,7 +234,8 @@ def _in_a_process(
         raise SolverError(f"expected an answer of the engine {name!r}; got: {run.last_words}") from None
     if outcome is not Outcome.VIOLATED:
         return Verdict(outcome, reason, seconds=time.monotonic() - start)
-    witness = replay(query, [Fraction(value) for value in point])
+    with until(deadline + answering):
+        witness = replay(query, [Fraction(value) for value in point])
     if witness is None:
         raise SolverError(f"expected {name!r} to give a violation that replays; got one that does not")
     return Verdict(outcome, reason, witness)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from exporters import to_smtlib
 from veriflow.errors import SolverError
-from veriflow.piecewise import symbolic_bounds
 from veriflow.query import Query
 
+from .boxes import narrowed
 from .external_witness import replay_claim
 from .replay import replay
 from .tool_process import run_tool
@@ -29,12 +29,15 @@ def verify_smt(query: Query, *, timeout: float, solver: str = "z3") -> Verdict:
         QueryError: an L2 ball, which is not linear.
         SolverError: a solver process that fails or answers in a way that cannot be read.
     """
-    start = time.monotonic()
-    script = to_smtlib(query, symbolic_bounds(query.graph, query.region))
+    deadline = time.monotonic() + timeout
+    bounds, asked = narrowed(query)
+    if not asked.violation:
+        return Verdict(Outcome.HOLDS, "symbolic bounds exclude every violation")
+    script = to_smtlib(asked, bounds)
     with tempfile.TemporaryDirectory(prefix="veriflow-") as folder:
         path = Path(folder) / "query.smt2"
         path.write_text(script)
-        left = max(timeout - (time.monotonic() - start), 0.01)
+        left = max(deadline - time.monotonic(), 0.01)
         run = run_tool([sys.executable, "-I", WORKER, path, solver], timeout=left)
     if run.failure:
         return Verdict(Outcome.UNKNOWN, f"{solver} {run.failure}")

@@ -14,11 +14,10 @@ from veriflow.query import Query
 from .engines import check_checkpoint, check_time
 from .interrupted import InterruptedSearch
 from .search_file import SearchFile
-from .several import AUTO, Answers, verify_with
+from .several import ANSWERING, AUTO, Answers, verify_with
 from .tool_process import MEMORY_LIMIT
-from .verdict import NoTruthValue, Outcome, Verdict
+from .verdict import LATE, NoTruthValue, Outcome, Verdict
 
-_LEAST = 1e-6  # seconds for a query when all time is used up
 _ORDER = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.HOLDS)
 
 
@@ -78,7 +77,13 @@ def verify_all(
     try:
         for place, query in enumerate(queries):
             begun = time.monotonic()
-            share = max((deadline - begun) / (len(queries) - place), _LEAST)
+            left = deadline - begun
+            if left <= 0:
+                late = Verdict(Outcome.UNKNOWN, LATE, engine=", ".join(names))
+                answers.append(Answers(late, (late,)))
+                is_late = True
+                continue
+            share = left / (len(queries) - place)
             found = verify_with(
                 query,
                 names,
@@ -91,7 +96,7 @@ def verify_all(
             answers.append(found)
             if found.verdict.outcome is Outcome.VIOLATED:
                 break
-            is_late |= found.verdict.outcome is Outcome.UNKNOWN and found.verdict.seconds >= share
+            is_late |= found.verdict.outcome is Outcome.UNKNOWN and found.verdict.seconds >= share * (1 - ANSWERING)
     except KeyboardInterrupt as stop:
         if isinstance(stop, InterruptedSearch):
             answers.append(stop.found)
@@ -110,8 +115,19 @@ def verify_all(
 def _joint(answers: Sequence[Answers], is_late: bool) -> JointAnswers:
     verdicts = [found.verdict for found in answers]
     decisive = min(range(len(verdicts)), key=lambda place: _ORDER.index(verdicts[place].outcome))
-    verdict = replace(verdicts[decisive], seconds=math.fsum(one.seconds for one in verdicts))
+    verdict = replace(
+        verdicts[decisive], reason=_reason(verdicts, decisive), seconds=math.fsum(one.seconds for one in verdicts)
+    )
     return JointAnswers(verdict, decisive, tuple(answers), is_late)
+
+
+def _reason(verdicts: Sequence[Verdict], decisive: int) -> str:
+    """Why the answer is what it is; of several that are open also how many there are."""
+    count = sum(verdict.outcome is Outcome.UNKNOWN for verdict in verdicts)
+    if verdicts[decisive].outcome is not Outcome.UNKNOWN or len(verdicts) == 1:
+        return verdicts[decisive].reason
+    stay = "stays" if count == 1 else "stay"
+    return f"{count} of {len(verdicts)} regions {stay} open, the first as {verdicts[decisive].reason}"
 
 
 def _placed(report: Callable[[str], None], place: int, count: int) -> Callable[[str], None]:

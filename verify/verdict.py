@@ -10,6 +10,9 @@ from fractions import Fraction
 from veriflow.errors import SolverError
 from veriflow.wording import listed_numbers, shortened
 
+LATE = "the time limit was reached"
+"""The reason of an answer that did not come in time, where there is no more to say."""
+
 
 class Outcome(StrEnum):
     """The three answers."""

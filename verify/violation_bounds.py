@@ -14,6 +14,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from veriflow.bases import RadialBase
 from veriflow.box_masses import RELATIVE_ERROR, box_masses
 from veriflow.cut_masses import masses_beyond
+from veriflow.deadline import OutOfTime, check_deadline, until
 from veriflow.errors import SolverError
 from veriflow.piecewise import Bounds, backward_rows
 from veriflow.query import Query
@@ -102,16 +104,19 @@ def violation_bounds(
             f"got {timeout}, {gap} and {proved_radius}"
         )
     start = time.monotonic()
-    with one_thread():
-        search = _Search.start(query, base, proved_radius)
+    complete, is_late = False, True
+    search = _Search.start(query, base, proved_radius)
+    with one_thread(), until(start + timeout), suppress(OutOfTime):
         while True:
             search.sum_up()
             report(search.low, search.high)
             complete = search.high - search.low <= gap
-            if complete or not search.heap or time.monotonic() > start + timeout:
+            if complete or not search.heap:
+                is_late = False
                 break
+            check_deadline()
             search.step()
-    late = f"time limit of {timeout:g} s reached" if search.heap else "nothing is left to split"
+    late = f"time limit of {timeout:g} s reached" if is_late else "nothing is left to split"
     reason = f"both bounds agree within {gap:g}" if complete else late
     seconds = time.monotonic() - start
     return ViolationBounds(search.low, search.high, complete, reason, seconds, search.boxes)

@@ -81,7 +81,7 @@ def _share(query: Query, tensor: str, points: Tensor, confidence: float) -> Prop
     graph = query.graph if tensor == query.graph.input else query.graph.starting_at(tensor)
     with torch.no_grad():
         count = sum(
-            int((violation_slack(query.violation, evaluate(graph, chunk)[graph.output]) >= 0).sum())
+            int((violation_slack(query, evaluate(graph, chunk)[graph.output]) >= 0).sum())
             for chunk in torch.split(points, _CHUNK)
         )
     return clopper_pearson(count, len(points), confidence)

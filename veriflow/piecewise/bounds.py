@@ -21,6 +21,7 @@ Regions may be stacked: with ends ``[batch, dim]``, all bounds get the same lead
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -29,11 +30,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ..deadline import check_deadline
 from ..errors import GraphError
 from .graph import Affine, Graph, Matrix, Node, Relu, Vector
 
 _UNIT = 2.0**-52  # twice the unit roundoff, so that the error sums need no care of their own
 _TINY = 1e-160  # above all that underflow can lose, be it in a coefficient of the largest of tensors
+
+BLOCK = 1 << 24
+"""Numbers that a backward pass may carry at once, so that wide layers do not fill the memory."""
 
 LARGEST = 1e150
 """Tensors that may be larger have no bounds: what floats lose to overflow and underflow would not be accounted for."""
@@ -155,6 +160,11 @@ class Relaxation:
     slopes: Mapping[str, Vector]
     chords: Mapping[str, Vector]
     multipliers: Mapping[str, Vector] = field(default_factory=dict)
+
+    def of_rows(self, places: NDArray[np.intp]) -> Relaxation:
+        """The choices of some rows."""
+        kinds = (self.slopes, self.chords, self.multipliers)
+        return Relaxation(*({name: chosen[..., places, :] for name, chosen in kind.items()} for kind in kinds))
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,20 +295,39 @@ def symbolic_bounds(
         lower[node.output], upper[node.output] = low, high
         if not isinstance(node, Affine):
             continue
-        size = len(node.bias)
         if within is not None:
             if node.output in relu_inputs:
                 slopes[node.output] = _tighten_unstable(graph, region, so_far, node.output)
         elif node.output in relu_inputs | {graph.output}:
-            rows = np.vstack([np.eye(size), -np.eye(size)])
-            both = backward_rows(graph, region, so_far, node.output, rows, (relaxations or {}).get(node.output))
+            least, most, peaks = _entry_bounds(graph, region, so_far, node.output, (relaxations or {}).get(node.output))
             # coefficients may leave the floats where tensors do not: NaN is no bound
-            lower[node.output] = np.fmax(low, both.lower[..., :size])
-            upper[node.output] = np.fmin(high, -both.lower[..., size:])
-            if both.at_vertices is not None and node.output in relu_inputs:
-                convex[node.output] = -both.at_vertices[..., size:, :]
+            lower[node.output], upper[node.output] = np.fmax(low, least), np.fmin(high, most)
+            if peaks is not None and node.output in relu_inputs:
+                convex[node.output] = peaks
         _check_sizes(so_far, node.output)
     return so_far
+
+
+def _entry_bounds(
+    graph: Graph, region: Regions, bounds: Bounds, tensor: str, relaxation: Relaxation | None
+) -> tuple[Vector, Vector, Vector | None]:
+    """Bounds on every entry of a tensor, and values at vertices of the convex functions above, some entries at a time."""
+    size = bounds.lower[tensor].shape[-1]
+    widest, batch = max(graph.sizes.values()), math.prod(region.lower.shape[:-1])
+    step = max(1, BLOCK // (2 * widest * max(batch, 1)))
+    least, most, peaks = [], [], []
+    for start in range(0, size, step):
+        places = np.arange(start, min(start + step, size))
+        rows = np.zeros((2 * len(places), size))
+        rows[np.arange(len(places)), places], rows[np.arange(len(places), 2 * len(places)), places] = 1.0, -1.0
+        chosen = relaxation and relaxation.of_rows(np.concatenate([places, size + places]))
+        both = backward_rows(graph, region, bounds, tensor, rows, chosen)
+        least.append(both.lower[..., : len(places)])
+        most.append(-both.lower[..., len(places) :])
+        if both.at_vertices is not None:
+            peaks.append(-both.at_vertices[..., len(places) :, :])
+    joined = np.concatenate(peaks, axis=-2) if peaks else None
+    return np.concatenate(least, axis=-1), np.concatenate(most, axis=-1), joined
 
 
 def _check_sizes(bounds: Bounds, name: str) -> None:
@@ -355,6 +384,7 @@ def backward_rows(
         reached = state.coefficients.pop(node.output, None)
         if reached is None:
             continue
+        check_deadline()
         if isinstance(node, Affine):
             _through_affine(node, reached, state)
         else:

@@ -16,10 +16,14 @@ from scipy import sparse
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from ..deadline import check_deadline
 from ..errors import GraphError
 from .graph import Affine, Divisor, Graph, Matrix, Relu
 
 Integers: TypeAlias = NDArray[np.object_]
+
+BLOCK = 1 << 18
+"""Entries of a weight that are made integers at a time."""
 
 
 def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
@@ -126,6 +130,19 @@ class _Ends:
         return _Ends(low, low if self.high is self.low else np.maximum(self.high, 0), self.bottom)
 
     def times(self, weight: Matrix) -> _Ends:
+        """The product, some rows at a time: its integers are large."""
+        step = max(1, BLOCK // max(weight.shape[1], 1))
+        if weight.shape[0] <= step:
+            check_deadline()
+            return self._times(weight)
+        parts = [self.times(weight[start : start + step]) for start in range(0, weight.shape[0], step)]
+        common = max(part.bottom for part in parts)  # each is a power of two times the same number
+        low = np.concatenate([part.low * (common // part.bottom) for part in parts])
+        if self.high is self.low:
+            return _Ends(low, low, common)
+        return _Ends(low, np.concatenate([part.high * (common // part.bottom) for part in parts]), common)
+
+    def _times(self, weight: Matrix) -> _Ends:
         scaled, scale = _integers(weight.data if sparse.issparse(weight) else weight)
         if self.high is self.low:
             low = high = _product(scaled, weight, self.low)

@@ -9,15 +9,20 @@ Verifiers*, ICLR 2021, section 3.2; here with convex functions at vertices besid
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 from torch.optim.adam import adam
 
+from ..deadline import check_deadline
 from .bounds import Bounds, LinearBounds, Regions, Relaxation, backward_rows, rounding_share, symbolic_bounds
 from .graph import Affine, Graph, Vector, dense, with_rounded_quotients
 
@@ -26,6 +31,9 @@ RATE, DECAY, CHORD = 0.3, 0.97, 0.3
 
 ENOUGH, GAIN, PATIENCE = 1e-3, 1e-2, 6
 """Relative margin beyond which a conjunction needs no more, and when too little is gained in how many steps."""
+
+MOST_CARRIED = 1 << 27
+"""Where the ascent would carry more numbers, some gigabytes, the lines of plain bounds are taken."""
 
 ROUNDED = 1e-12
 """More than rounding changes of rows and bounds when they are made floats, as a share of what meets in them."""
@@ -38,12 +46,40 @@ class Conjunctions:
     Attributes:
         rows: ``[n, outputs]``.
         bounds: ``[n]``.
-        groups: for each conjunction, which rows it joins; at least one.
+        groups: for each conjunction, which rows it joins; several may join the same one.
     """
 
     rows: Vector
     bounds: Vector
     groups: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def members(self) -> NDArray[np.intp]:
+        """The groups ``[groups, longest]``, filled up with zeros where `is_member` is false."""
+        members = np.zeros(self.is_member.shape, dtype=np.intp)
+        members[self.is_member] = np.fromiter(itertools.chain(*self.groups), dtype=np.intp)
+        return members
+
+    @cached_property
+    def is_member(self) -> NDArray[np.bool_]:
+        """Which entries of `members` are some, ``[groups, longest]``."""
+        sizes = np.array([len(group) for group in self.groups], dtype=np.intp)
+        return np.arange(max(sizes.max(initial=0), 1)) < sizes[:, None]
+
+    @cached_property
+    def incidence(self) -> sparse.csr_array:
+        """Ones ``[groups, n]`` where a group joins a row."""
+        groups, _ = self.is_member.nonzero()
+        entries = (np.ones(len(groups)), (groups, self.members[self.is_member]))
+        return sparse.csr_array(entries, shape=(len(self.groups), len(self.bounds)))
+
+    def least(self, values: Vector) -> Vector:
+        """The least of each group's entries of values ``[..., n]``, ``[..., groups]``; infinity for a group of none."""
+        return np.asarray(np.where(self.is_member, values[..., self.members], np.inf).min(axis=-1))
+
+    def chosen(self, places: NDArray[np.intp]) -> Conjunctions:
+        """Some of the groups, in that order, over the same rows."""
+        return Conjunctions(self.rows, self.bounds, tuple(self.groups[place] for place in places.tolist()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +93,7 @@ class Exclusion:
         margins: proved lower bounds on ``limits − rows @ output``; above zero, the conjunction holds nowhere.
         relaxation: with which they were proved.
         ended: all that the last pass gave.
-        inner: by input of a ReLU, with which its bounds, rows ``[I; −I]``, were made.
+        inner: by input of a ReLU, with which its bounds, rows ``[I; −I]``, were made; none where plain lines were taken.
     """
 
     bounds: Bounds
@@ -80,11 +116,16 @@ def exclude(graph: Graph, region: Regions, violation: Conjunctions, *, steps: in
     A conjunction is excluded where ``Σ wᵢ (boundsᵢ − rowsᵢ · output)`` is above zero all over the region, for some weights
     w ≥ 0, which are chosen with the rest. The ascent ends when all are excluded, or when it gains little more.
     """
-    ascent = _Ascent(graph, region)
     sums = _WeightedSums(violation, region.lower.shape[:-1])
+    if _cost(graph, region) > MOST_CARRIED:
+        bounds = symbolic_bounds(graph, region)
+        combined = _combined(violation, sums.weights(), bounds.magnitude(graph.output))
+        return proved(graph, region, bounds, *combined, _plain(graph, bounds, combined[0]))
+    ascent = _Ascent(graph, region)
     optimiser: _Adam | None = None
     best, since, rate = -np.inf, 0, RATE
     for step in range(steps):
+        check_deadline()
         rows, limits = sums.rows_and_limits()
         goal = ((ascent.run(-rows) + limits) / sums.scale).clamp_max(ENOUGH)
         value = float(goal.detach().sum())
@@ -104,15 +145,27 @@ def exclude(graph: Graph, region: Regions, violation: Conjunctions, *, steps: in
     return replace(proved(graph, region, bounds, *combined, last), inner=found)
 
 
-def _combined(violation: Conjunctions, weights: Sequence[Vector], magnitude: Vector) -> tuple[Vector, Vector]:
+def _cost(graph: Graph, region: Regions) -> int:
+    """How many numbers the ascent carries back from the inputs of all ReLUs at once."""
+    batch, cost, before = math.prod(region.lower.shape[:-1]), 0, graph.input_size
+    for node in graph.nodes:
+        before += graph.sizes[node.output]
+        cost += 0 if isinstance(node, Affine) else 2 * graph.sizes[node.input] * before
+    return batch * cost
+
+
+def _plain(graph: Graph, bounds: Bounds, rows: Vector) -> Relaxation:
+    """The lines that bounds give, as choices for rows ``[..., n, outputs]``."""
+    below = {relu.output: bounds.unit_lines(relu).below[..., None, :] for relu in graph.relus}
+    slopes = {name: np.broadcast_to(one, (*rows.shape[:-1], one.shape[-1])) for name, one in below.items()}
+    return Relaxation(slopes, {name: np.ones_like(one) for name, one in slopes.items()})
+
+
+def _combined(violation: Conjunctions, weights: Vector, magnitude: Vector) -> tuple[Vector, Vector]:
     """The weighted means' rows and limits, these lowered by all that rounding changes of the means where terms cancel."""
-    rows, limits = [], []
-    for weight, group in zip(weights, violation.groups, strict=True):
-        row, bound = violation.rows[list(group)], violation.bounds[list(group)]
-        sizes = magnitude @ np.abs(row).T + np.abs(bound)
-        rows.append(weight @ row)
-        limits.append(weight @ bound - (ROUNDED + rounding_share(len(group))) * (weight * sizes).sum(-1))
-    return np.stack(rows, -2), np.stack(limits, -1)
+    sizes = magnitude @ np.abs(violation.rows).T + np.abs(violation.bounds)
+    error = ROUNDED + rounding_share(violation.members.shape[1])  # what is not of a group adds exact zeros
+    return weights @ violation.rows, weights @ violation.bounds - error * (weights @ sizes[..., None])[..., 0]
 
 
 def proved(
@@ -163,25 +216,29 @@ class _WeightedSums:
 
     def __init__(self, violation: Conjunctions, batch: tuple[int, ...]) -> None:
         self.rows, self.bounds = torch.from_numpy(violation.rows), torch.from_numpy(violation.bounds)
-        self.groups = [list(group) for group in violation.groups]
-        self.all_scores = [torch.zeros((*batch, len(group)), dtype=torch.float64) for group in self.groups]
-        self.scores = [score.requires_grad_() for score in self.all_scores if score.shape[-1] > 1]
+        self.members, is_member = torch.from_numpy(violation.members), torch.from_numpy(violation.is_member)
+        self.barred = torch.zeros(self.members.shape, dtype=torch.float64).masked_fill(~is_member, -torch.inf)
+        self.barred[~is_member.any(-1)] = 0.0  # a group of none has no mean: its row is made zero below
+        self.is_some = is_member.any(-1, keepdim=True).double()
+        scores = torch.zeros((*batch, *self.members.shape), dtype=torch.float64)
+        self.scores = [scores.requires_grad_()] if self.members.shape[-1] > 1 else []
+        self._scores = scores
         sizes = self.rows.abs().sum(-1) + self.bounds.abs()
-        self.scale = torch.stack([sizes[group].amax() for group in self.groups])
+        self.scale = torch.where(is_member, sizes[self.members], 0.0).amax(-1)
 
-    def weights(self) -> list[Vector]:
-        """Of each conjunction's constraints ``[..., size of the group]``."""
-        return [mean.detach().numpy() for mean in self._means()]
+    def weights(self) -> Vector:
+        """Of all constraints in each conjunction's mean, ``[..., groups, n]``."""
+        return np.asarray(self._weights().detach().numpy())
 
-    def _means(self) -> list[Tensor]:
-        return [score.softmax(-1) for score in self.all_scores]
+    def _weights(self) -> Tensor:
+        means = (self._scores + self.barred).softmax(-1) * self.is_some
+        nothing = torch.zeros((*means.shape[:-1], len(self.rows)), dtype=torch.float64)
+        return nothing.scatter_add(-1, self.members.expand(means.shape), means)
 
     def rows_and_limits(self) -> tuple[Tensor, Tensor]:
         """Rows ``[..., groups, outputs]`` and limits ``[..., groups]``."""
-        weights = self._means()
-        rows = [weight @ self.rows[group] for weight, group in zip(weights, self.groups, strict=True)]
-        limits = [weight @ self.bounds[group] for weight, group in zip(weights, self.groups, strict=True)]
-        return torch.stack(rows, -2), torch.stack(limits, -1)
+        weights = self._weights()
+        return weights @ self.rows, weights @ self.bounds
 
 
 _Key = tuple[str, str]
@@ -266,6 +323,7 @@ class _Ascent:
             reached = coefficients.pop(node.output, None)
             if reached is None:
                 continue
+            check_deadline()
             if isinstance(node, Affine):
                 terms, bias = self.affine[node.output]
                 constant = constant + reached @ bias
