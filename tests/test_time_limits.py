@@ -14,6 +14,7 @@ from veriflow import Ball, Box, USFlow
 from veriflow.deadline import OutOfTime, check_deadline, until
 from veriflow.piecewise import backward_rows, evaluate, evaluate_exact, exclude, symbolic_bounds
 from veriflow.piecewise.bounds import linear_lower_bounds
+from veriflow.piecewise.graph import Affine, Graph, Relu
 from veriflow.properties import Constraint, Joined, formula_property, y
 from veriflow.query import flow_query, network_query
 from veriflow.relations import fair
@@ -125,6 +126,26 @@ def test_a_long_disjunction_is_settled_by_one_pass(engine, dim, monkeypatch):
     verdict = decide(bands_query(dim), engine)
     assert verdict.outcome is Outcome.HOLDS
     assert passes == [600]
+
+
+@pytest.mark.parametrize("region", [Box(-np.ones(2), np.ones(2)), Ball(1, 1.0, 2)], ids=str)
+@pytest.mark.parametrize("start", [1.0001, 0.99])
+def test_bands_next_to_a_maximum_are_decided_together(region, start):
+    """y = 1 − |x0 + x1| is 1 all along a line, where no box that bounds are made for closes hundreds of bands above."""
+    net = Graph(
+        "x",
+        2,
+        (
+            Affine("a", (("x", np.array([[1.0, 1.0], [-1.0, -1.0]])),), np.zeros(2)),
+            Relu("h", "a"),
+            Affine("y", (("h", np.array([[-1.0, -1.0]])),), np.ones(1)),
+        ),
+        "y",
+    )
+    bands = tuple((y[0] >= start + k / 1000) & (y[0] <= start + k / 1000 + 0.0005) for k in range(500))
+    query = network_query(net, region, formula_property(~Joined("or", bands)))
+    verdict = decide(query)
+    assert verdict.outcome is (Outcome.HOLDS if start > 1 else Outcome.VIOLATED)
 
 
 def test_the_disjuncts_that_are_left_are_the_possible_ones_nearest_first():

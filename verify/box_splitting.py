@@ -33,7 +33,7 @@ from .boxes import OpenBoxes, box_norms, conjunctions, narrowed
 from .milp import solve_milp
 from .milp_scaling import slack_tolerance
 from .open_parts import Arrays, OpenParts, numbers
-from .pieces import LEAF_UNITS, MOST_PIECES, PieceSearch, piece_of
+from .pieces import LEAF_UNITS, MOST_PIECES, PieceSearch, is_out_of_reach, piece_of
 from .replay import replay
 from .verdict import Witness
 
@@ -173,8 +173,13 @@ def _examine(
     bounds, is_open, weights = boxes.examined(query, ball)
     unstable = bounds.unstable(query.graph)
     is_split: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
-    for place in np.flatnonzero(is_split & (unstable <= LEAF_UNITS) & _is_worth(is_open, state.boxes)):
+    is_worth = _is_worth(is_open, state.boxes)
+    for place in np.flatnonzero(is_split & (unstable <= LEAF_UNITS)):
         inside = piece_of(bounds, int(place))
+        if not is_worth[place]:
+            asked = list(itertools.compress(query.violation, is_open[place]))
+            is_split[place] = not is_out_of_reach(query.at(ball), inside, asked, deadline)
+            continue
         late = [
             _decide_leaf(query, ball, inside, disjunct, state, limit, deadline)
             for disjunct in itertools.compress(query.violation, is_open[place])
@@ -260,9 +265,13 @@ def search_box(
         is_left: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
         middles = torch.from_numpy((boxes.lower[is_left] + boxes.upper[is_left]) / 2)
         state.try_points(query, project(region, middles).numpy())
-        is_leaf = (bounds.unstable(query.graph) <= LEAF_UNITS) & _is_worth(is_open, state.pieces)
-        for place in np.flatnonzero(is_left & is_leaf):
+        is_worth = _is_worth(is_open, state.pieces)
+        for place in np.flatnonzero(is_left & (bounds.unstable(query.graph) <= LEAF_UNITS)):
             inside = piece_of(bounds, int(place))
+            if not is_worth[place]:
+                asked = list(itertools.compress(query.violation, is_open[place]))
+                is_left[place] = not is_out_of_reach(query, inside, asked, deadline)
+                continue
             stays = [
                 state.decide_leaf(query, inside, disjunct, deadline, is_halved=True)
                 for disjunct in itertools.compress(query.violation, is_open[place])

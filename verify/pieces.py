@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -116,6 +116,22 @@ class PieceSearch:
             return self.witness is None
         self.near_misses += self.witness is None
         return False
+
+
+def is_out_of_reach(query: Query, bounds: Bounds, disjuncts: Sequence[tuple[Constraint, ...]], deadline: float) -> bool:
+    """Whether one program shows that what all of several disjuncts ask for is met nowhere within bounds.
+
+    For each sum of outputs that every disjunct compares, that is the least of the bounds.
+    """
+    asked = [{c.coefficients: c for c in row} for row in disjuncts]
+    sums = [key for key in asked[0] if all(key in row for row in asked)]
+    common = tuple(Constraint(key, min(row[key].bound for row in asked)) for key in sums)
+    if not common:
+        return False
+    tolerance = slack_tolerance(common, bounds, query.graph)
+    model = milp_model(replace(query, region=filled(query.region)), bounds, common, -tolerance)
+    left = deadline - time.monotonic()
+    return solve_milp(model, (model.slack, -1.0), time_limit=left, target=tolerance).status == "infeasible"
 
 
 def filled(region: Region) -> Region:
