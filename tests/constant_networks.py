@@ -130,7 +130,9 @@ def exact(values: NDArray[np.floating]) -> list[Fraction]:
 
 def total(forms: list[Form], factors: list[Fraction], bias: Fraction = Fraction(0)) -> Form:
     """Σ factor · form + bias."""
-    summed = [sum((f * form[i] for f, form in zip(factors, forms, strict=True)), Fraction(0)) for i in range(len(forms[0]))]
+    summed = [
+        sum((f * form[i] for f, form in zip(factors, forms, strict=True)), Fraction(0)) for i in range(len(forms[0]))
+    ]
     summed[-1] += bias
     return tuple(summed)
 
@@ -156,9 +158,7 @@ def dense(net: Network) -> None:
         net.node("Add", "", net.constant(bias))
     rows, shifts = [exact(row) for row in weight], exact(bias)
     net.layers.append(
-        lambda forms, _: [
-            total(forms, [alpha * w for w in row], beta * b) for row, b in zip(rows, shifts, strict=True)
-        ]
+        lambda forms, _: [total(forms, [alpha * w for w in row], beta * b) for row, b in zip(rows, shifts, strict=True)]
     )
     net.width = size
 
@@ -186,9 +186,7 @@ def standardisation(net: Network) -> None:
     net.node("Sub", "", net.constant(mean))
     net.node("Div", "", net.constant(deviation))
     m, d = exact(mean), exact(deviation)
-    net.layers.append(
-        lambda forms, _: scaled(forms, [1 / v for v in d], [-a / b for a, b in zip(m, d, strict=True)])
-    )
+    net.layers.append(lambda forms, _: scaled(forms, [1 / v for v in d], [-a / b for a, b in zip(m, d, strict=True)]))
 
 
 def batch_normalisation(net: Network) -> None:
@@ -231,7 +229,9 @@ def centring(net: Network) -> None:
     net.node("ReduceMean", "", axes=[1], keepdims=1)
     net.node("Sub", before, "")
     net.layers.append(
-        lambda forms, _: [total(forms, [Fraction(int(i == j)) - Fraction(1, size) for j in range(size)]) for i in range(size)]
+        lambda forms, _: [
+            total(forms, [Fraction(int(i == j)) - Fraction(1, size) for j in range(size)]) for i in range(size)
+        ]
     )
 
 
@@ -242,7 +242,9 @@ def pooling(net: Network) -> None:
     size = net.width
     net.node("Reshape", "", net.constant(np.array([1, 1, size])))
     net.node("AveragePool", "", kernel_shape=[kernel], pads=[pad, pad], count_include_pad=int(counted))
-    windows = [[i for i in range(s - pad, s - pad + kernel) if 0 <= i < size] for s in range(size + 2 * pad - kernel + 1)]
+    windows = [
+        [i for i in range(s - pad, s - pad + kernel) if 0 <= i < size] for s in range(size + 2 * pad - kernel + 1)
+    ]
     net.width = len(windows)
     net.node("Reshape", "", net.constant(np.array([1, net.width])))
 

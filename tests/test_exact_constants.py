@@ -33,7 +33,10 @@ def truth(net: Network, box: Box, level: Fraction, strict: bool) -> bool | None:
     for i in range(net.inputs):
         unit = [Fraction(int(i == j)) for j in range(net.inputs)]
         rows += [((*(-v for v in unit), lower[i]), False), ((*unit, -upper[i]), False)]
-    found = {net.reaches(rows, level, strict=strict, greater=greater) for greater in ((False, True) if net.has_roots else (False,))}
+    found = {
+        net.reaches(rows, level, strict=strict, greater=greater)
+        for greater in ((False, True) if net.has_roots else (False,))
+    }
     return found.pop() if len(found) == 1 else None
 
 
@@ -56,7 +59,11 @@ def check(seeds):
                     assert value > level or (value == level and not strict), (seed, name)
         right = {True: Outcome.VIOLATED, False: Outcome.HOLDS}.get(violated)
         for name, outcome in found.items():
-            wrong = (Outcome.HOLDS, Outcome.VIOLATED) if right is None else ({True: Outcome.HOLDS, False: Outcome.VIOLATED}[violated],)
+            wrong = (
+                (Outcome.HOLDS, Outcome.VIOLATED)
+                if right is None
+                else ({True: Outcome.HOLDS, False: Outcome.VIOLATED}[violated],)
+            )
             if name == "z3" and net.has_roots and outcome is Outcome.VIOLATED:
                 continue  # it is asked about all values between two floats around each root
             assert outcome not in wrong, (seed, name, outcome, right)
