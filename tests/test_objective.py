@@ -16,7 +16,7 @@ from veriflow.objective import Objective
 def flows(draw):
     dim = draw(st.integers(1, 7))
     name = draw(st.sampled_from(sorted(BASES)))
-    base = make_base(name, dim, 2 if name == "normal" else draw(st.sampled_from([1, 2, math.inf])))
+    base = make_base(name, dim, {"laplace": 1, "normal": 2}.get(name) or draw(st.sampled_from([1, 2, math.inf])))
     torch.manual_seed(draw(st.integers(0, 1000)))
     flow = USFlow(
         dim,

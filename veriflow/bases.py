@@ -11,7 +11,7 @@ have unit variance (Laplace for p = 1, normal for p = 2 and p = ∞).
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,11 @@ class RadialBase(nn.Module, Distribution):
     @override
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats of latents of shape (..., d), shape (...); ModelError for another shape."""
-        return self.law.log_profile(self.norm(value)) - self.log_sphere_area
+        return self.log_prob_at(self.norm(value))
+
+    def log_prob_at(self, norm: Tensor) -> Tensor:
+        """Log density in nats of latents of these norms, same shape."""
+        return self.law.log_profile(norm) - self.log_sphere_area
 
     @torch.no_grad()
     def directions(self, shape: torch.Size) -> Tensor:
@@ -94,14 +98,22 @@ class RadialBase(nn.Module, Distribution):
         return raw / self.norm(raw).clamp_min(torch.finfo(raw.dtype).tiny).unsqueeze(-1)
 
     @override
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008 - torch's own signature
+    def sample(self, sample_shape: int | Sequence[int] = ()) -> Tensor:
         """Independent latents of shape (*sample_shape, d), without gradient, from torch's global generator."""
-        shape = torch.Size(sample_shape)
+        shape = checked_shape(sample_shape)
         return self.law.sample(shape).unsqueeze(-1) * self.directions(shape)
 
     def config(self) -> dict[str, JSON]:
         """The structure as JSON; learned values live in the state_dict."""
         return {"p": "inf" if self.p == math.inf else int(self.p), "law": self.law.config()}
+
+
+def checked_shape(sample_shape: int | Sequence[int]) -> torch.Size:
+    """The shape of samples; a number means one axis. ModelError unless it is made of whole numbers from zero on."""
+    sizes = [sample_shape] if isinstance(sample_shape, int) else list(sample_shape)
+    if any(isinstance(size, bool) or not isinstance(size, int) or size < 0 for size in sizes):
+        raise ModelError(f"expected a number of samples, or several as a shape; got {sample_shape!r}")
+    return torch.Size(sizes)
 
 
 def base_from_config(config: Mapping[str, Any], dim: int) -> RadialBase:
@@ -114,6 +126,13 @@ def base_from_config(config: Mapping[str, Any], dim: int) -> RadialBase:
 def exponential(dim: int, p: float = 1) -> RadialBase:
     """Density ∝ exp(−‖z‖_p/θ), norm ~ Gamma(d, θ); for p = 1 independent Laplace coordinates, at first θ = 1/√2."""
     return RadialBase(p, GammaLaw(dim, _gamma_scale(dim, p)))
+
+
+def laplace(dim: int, p: float = 1) -> RadialBase:
+    """Independent Laplace coordinates of one learnable scale, norm ~ Gamma(d, θ). Raises ModelError unless p is 1."""
+    if p != 1:
+        raise ModelError(f"expected p = 1 for a Laplace base; got p = {p}")
+    return exponential(dim)
 
 
 def normal(dim: int, p: float = 2) -> RadialBase:
@@ -173,6 +192,7 @@ BASES: dict[str, Callable[..., RadialBase]] = {
     "exponential": exponential,
     "free-gamma-mixture": free_gamma_mixture,
     "gamma-mixture": gamma_mixture,
+    "laplace": laplace,
     "lognormal": lognormal,
     "lognormal-mixture": lognormal_mixture,
     "normal": normal,

@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,14 +22,16 @@ from .bijections import AffineProduct, Conjugate, CouplingBlock, ResidualBijecti
 from .errors import ModelError
 from .flow import USFlow
 from .grids import MOST_BITS, grid_steps, on_grid
+from .piecewise.lower import offset_apart
 from .recalibration import recalibrate
+from .rows import Rows
 from .training import split, tune
 from .training_options import TrainingOptions
 
 
 def compress(
     flow: USFlow,
-    data: Tensor | np.ndarray,
+    data: Rows,
     *,
     keep: float | None = None,
     rank: int | None = None,
@@ -162,12 +163,12 @@ def _round(flow: USFlow, bits: int) -> None:
     matrix, shift = _last_map(flow)
     steps = grid_steps(matrix, bits)
     short, short_shift = on_grid(matrix, steps), on_grid(shift, steps[:, 0])
-    scale, mean = flow.deviations().double(), flow.standardisation.mean.double()
+    scale = flow.deviations()
     inverse, singular = torch.linalg.inv_ex(short)
     factors = None if singular else _factors(inverse * scale)
     if factors is not None:
         flow.lu.factors.copy_(factors)
-        flow.lu.offset.copy_((short_shift - mean) / scale)
+        flow.lu.offset.add_((short_shift - shift) / scale)
         matrix, shift = _last_map(flow)
         steps = grid_steps(matrix, bits)
     if factors is None or not (
@@ -181,7 +182,7 @@ def _round(flow: USFlow, bits: int) -> None:
 def _last_map(flow: USFlow) -> tuple[Tensor, Tensor]:
     """Matrix and shift, in float64, of the LU map and the standardisation together, as a graph has them."""
     precise = copy.deepcopy(flow).double()
-    last = AffineProduct([precise.lu, precise.standardisation])
+    last, _ = offset_apart(AffineProduct([precise.lu, precise.standardisation]))
     return last.matrix(), last.shift()
 
 

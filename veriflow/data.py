@@ -178,17 +178,34 @@ def write_table(path: str | Path, values: NDArray[np.floating[Any]], features: S
 def standardisation(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation ``[d]`` of each column of ``values`` ``[rows, d]``.
 
+    Sums are over differences to the first row, which lose nothing to a large mean.
+
     Raises:
-        DataError: a column that is constant, or too large or too narrow for float64 statistics.
+        DataError: a column that is constant, or too large or too narrow for such statistics.
     """
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        mean, deviation = values.mean(axis=0), values.std(axis=0)
+        differences = values - values[0]
+        mean = values[0] + differences.mean(axis=0)
+        deviation = differences.std(axis=0)
     unusable = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(deviation) & (deviation > 0)))
     if unusable.size:
         raise DataError(
             f"expected columns with a positive finite deviation; got {deviation[unusable[0]]} in column {unusable[0]}"
         )
     return mean, deviation
+
+
+def short_standardisation(
+    mean: NDArray[np.float64], deviation: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means and deviations ``[d]`` that a flow may begin from, as float32 numbers where these do.
+
+    A mean that is off by a quarter of its deviation at most does: the flow learns the rest. Else, as for times of
+    1.7e9 ± 5 s, it stays as it is. Infinite, or zero, where a deviation is out of the range of float32.
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        short_mean, short = (numbers.astype(np.float32).astype(np.float64) for numbers in (mean, deviation))
+        return np.where(np.abs(short_mean - mean) <= deviation / 4, short_mean, mean), short
 
 
 def dequantise(values: NDArray[np.float64], columns: Sequence[int], seed: int) -> NDArray[np.float64]:

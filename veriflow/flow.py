@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from .bases import RadialBase, base_from_config, gamma_mixture
+from .bases import RadialBase, base_from_config, checked_shape, gamma_mixture, make_base
 from .bijections import (
     LU,
     AffineBijection,
@@ -29,6 +33,7 @@ from .grids import MOST_BITS
 from .level_sets import LevelSet, lower_level_set, upper_level_set
 from .piecewise import Graph, evaluate, lower_flow
 from .piecewise.lower import Direction
+from .rows import Rows, as_tensor
 from .wording import perhaps
 
 
@@ -38,6 +43,10 @@ class Flow(nn.Module, Distribution):
     log p(x) = log p_base(φ⁻¹(x)) − log|det φ|, and log|det φ| is one constant: that is why the density depends on the
     latent norm alone and every upper density level set is the image of a norm ball (or a union of shells).
     A `torch.distributions.Distribution` of event shape ``[dim]`` and a `torch.nn.Module` at once.
+
+    Points are tensors, arrays, lists, DataFrames or Tables (`veriflow.rows`); answers are tensors, without gradients where
+    the points are no tensor. Data points are in float64, latents and log densities in the dtype of the parameters.
+    Autocast leaves a flow alone.
 
     ``features`` are the names of the coordinates: x0, x1, …, and ``integral`` those that are whole numbers in the data.
     ``bits`` is how many of them the rows of the last map were made for, None for all; training sets it back to None.
@@ -86,28 +95,53 @@ class Flow(nn.Module, Distribution):
         """Number of coordinates of latent and of data points."""
         return self.bijection.dim
 
-    def _points(self, points: Tensor, what: str) -> Tensor:
+    @contextmanager
+    def _points(self, rows: Rows, what: str) -> Iterator[Tensor]:
+        """The rows as points ``[..., dim]`` beside the flow, and how torch is to work on them."""
+        points = as_tensor(rows, self.features)
         if points.ndim < 1 or points.shape[-1] != self.dim:
             raise ModelError(f"expected {what} of shape [..., {self.dim}]; got {list(points.shape)}")
-        return points
+        given = isinstance(rows, Tensor)
+        points = points if given else points.to(next(self.parameters()).device)
+        with (
+            torch.set_grad_enabled(given and torch.is_grad_enabled()),
+            torch.autocast(points.device.type, enabled=False),
+        ):
+            yield points
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Rows) -> Tensor:
         """Data points ``[..., dim]`` of latent points ``[..., dim]``."""
-        return self.bijection.forward_and_logdet(self._points(z, "latent points"))[0]
+        with self._points(z, "latent points") as points:
+            return self.bijection.forward_and_logdet(points)[0]
 
-    def latent(self, x: Tensor) -> Tensor:
+    def latent(self, x: Rows) -> Tensor:
         """Latent points ``[..., dim]`` of data points ``[..., dim]``."""
-        return self.bijection.inverse_and_logdet(self._points(x, "data points"))[0]
+        with self._points(x, "data points") as points:
+            return self.bijection.inverse_and_logdet(points)[0]
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Natural-log density ``[...]`` of data points ``[..., dim]``."""
-        z, logdet = self.bijection.inverse_and_logdet(self._points(value, "data points"))
-        return self.base.log_prob(z) + logdet
+    def norm(self, x: Rows) -> Tensor:
+        """‖φ⁻¹(x)‖_p, ``[...]``, of data points ``[..., dim]``: infinite where a coordinate is, NaN where one is NaN."""
+        with self._points(x, "data points") as points:
+            return self._norm_and_logdet(points)[0]
 
-    def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
+    def _norm_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        unknown = x.isnan().any(-1)
+        infinite = x.isinf().any(-1) & ~unknown
+        z, logdet = self.bijection.inverse_and_logdet(x.where(~infinite.unsqueeze(-1), 0.0))
+        norm = self.base.norm(z)
+        overflown = norm.isnan() & ~unknown
+        return norm.where(~(infinite | overflown), math.inf), logdet
+
+    def log_prob(self, value: Rows) -> Tensor:
+        """Natural-log density ``[...]`` of data points ``[..., dim]``: −∞ where a coordinate is infinite, NaN where one is."""
+        with self._points(value, "data points") as points:
+            norm, logdet = self._norm_and_logdet(points)
+            return self.base.log_prob_at(norm) + logdet
+
+    def sample(self, sample_shape: int | Sequence[int] = ()) -> Tensor:
         """Independent data points ``[*sample_shape, dim]``, without gradients; seeded by `torch.manual_seed`."""
         with torch.no_grad():
-            return self.forward(self.base.sample(torch.Size(sample_shape)))
+            return self.forward(self.base.sample(checked_shape(sample_shape)))
 
     def log_volume(self) -> float:
         """log|det φ|: how much the flow scales volume, the same everywhere."""
@@ -132,7 +166,7 @@ class Flow(nn.Module, Distribution):
         return lower_level_set(self, mass=mass, radius=radius, log_density=log_density)
 
     def graph(self, direction: Direction = "forward") -> Graph:
-        """The flow as affine maps and ReLUs with float32 constants, z → x ("forward") or x → z ("inverse")."""
+        """The flow as affine maps and ReLUs, z → x ("forward") or x → z ("inverse"): see `lower_flow` for the constants."""
         return lower_flow(self.bijection, direction, self.bits)
 
     def rounding_deviation(self, points: int = 1000, direction: Direction = "forward") -> float:
@@ -164,8 +198,8 @@ class USFlow(Flow):
     Args:
         dim: number of coordinates.
         blocks: number n of coupling blocks; 0 gives an affine flow.
-        hidden: widths of the hidden layers of every conditioner.
-        base: radial base; a learnable mixture of four Laplace laws (p = 1) by default.
+        hidden: width of the hidden layer of every conditioner, or widths of several.
+        base: radial base, or its name in `BASES`; a learnable mixture of four Laplace laws (p = 1) by default.
         householder: reflections in each A_i.
         permute: whether each A_i begins with a random permutation.
         features: names of the coordinates; x0, x1, … by default.
@@ -183,8 +217,8 @@ class USFlow(Flow):
         dim: int,
         *,
         blocks: int = 4,
-        hidden: Sequence[int] = (32,),
-        base: RadialBase | None = None,
+        hidden: int | Sequence[int] = (32,),
+        base: RadialBase | str | None = None,
         householder: int = 0,
         permute: bool = False,
         features: Sequence[str] | None = None,
@@ -193,6 +227,7 @@ class USFlow(Flow):
     ) -> None:
         if dim < 1 or blocks < 0 or householder < 0:
             raise ModelError(f"expected dim >= 1, blocks >= 0, householder >= 0; got {dim}, {blocks}, {householder}")
+        widths = (hidden,) if isinstance(hidden, int) else tuple(hidden)
         names = tuple(features) if features is not None else tuple(f"x{i}" for i in range(dim))
         if len(names) != dim:
             raise ModelError(f"expected {dim} feature names; got {len(names)}")
@@ -204,12 +239,13 @@ class USFlow(Flow):
             raise ModelError(f"expected 1 to {MOST_BITS} bits; got {bits}")
 
         def block(number: int) -> ResidualBijection:
-            coupling = CouplingBlock(dim, tuple(hidden), number)
+            coupling = CouplingBlock(dim, widths, number)
             turns: list[AffineBijection] = [Permutation(dim)] if permute else []
             turns += [Householder(dim, householder)] if householder else []
             return Conjugate(AffineProduct(turns), coupling) if turns else coupling
 
         chain = Chain([*(block(i) for i in range(blocks)), LU(dim), Standardisation(dim)])
+        base = make_base(base, dim) if isinstance(base, str) else base
         super().__init__(chain, base if base is not None else gamma_mixture(dim))
         self.features = names
         self.integral = tuple(name for name in names if name in integral)
@@ -217,7 +253,7 @@ class USFlow(Flow):
         self._config = {
             "dim": dim,
             "blocks": blocks,
-            "hidden": list(hidden),
+            "hidden": list(widths),
             "householder": householder,
             "permute": permute,
             "features": list(names),
@@ -262,15 +298,21 @@ class USFlow(Flow):
         """1 / variance of each log|u_ii| under the determinant prior."""
         return (self.dim / sigma) ** 2
 
-    def score(self, x: Tensor) -> Tensor:
+    def score(self, x: Rows) -> Tensor:
         """Mass of the level set on whose boundary each point lies, ``[...]`` in float64: 0 at the mode, near 1 far out.
 
         For a base whose density decreases with the norm this is the probability that a fresh sample is more probable
-        than x, so 1 − score is a p-value for "x came from this flow".
+        than x, so 1 − score is a p-value for "x came from this flow". Far out all scores are 1: `log_tail_mass` tells on.
         """
-        with torch.no_grad():
-            norms = self.base.norm(self.latent(x)).double().cpu()
-        return torch.as_tensor(self.base.law.cdf(norms.numpy()))
+        return self._of_norm(self.base.law.cdf, x)
+
+    def log_tail_mass(self, x: Rows) -> Tensor:
+        """log(1 − score), ``[...]`` in float64, exact where the score itself is 1 in floats; −∞ at infinity."""
+        return self._of_norm(self.base.law.log_sf, x)
+
+    @torch.no_grad()
+    def _of_norm(self, function: Callable[[npt.ArrayLike], npt.NDArray[np.float64]], x: Rows) -> Tensor:
+        return torch.as_tensor(function(self.norm(x).double().cpu().numpy()))
 
     def config(self) -> dict[str, Any]:
         """What `from_config` needs to build a flow of the same shape; learned values are in the state_dict."""
@@ -286,7 +328,8 @@ class USFlow(Flow):
         """
         try:
             options = dict(config)
-            return cls(**{**options, "base": base_from_config(options["base"], options["dim"])})
+            base = base_from_config(options["base"], options["dim"])
+            return cls(**{**options, "hidden": tuple(options["hidden"]), "base": base})
         except (TypeError, KeyError, ValueError) as error:
             if isinstance(error, ModelError):
                 raise

@@ -7,7 +7,7 @@ the modes of its components, by bisection over doubles: there is no guessed larg
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, NamedTuple, Protocol, TypeAlias
@@ -18,10 +18,11 @@ import scipy.special
 import torch
 from torch import Tensor
 
-from .bases import RadialBase
+from .bases import RadialBase, checked_shape
 from .bisection import bisect_doubles
 from .errors import RegionError
 from .norm_laws import FloatArray, NormLaw
+from .rows import Rows
 
 Intervals: TypeAlias = tuple[tuple[float, float], ...]
 
@@ -39,7 +40,7 @@ class RadialFlow(Protocol):
     def base(self) -> RadialBase:
         """The latent density."""
 
-    def latent(self, x: Tensor) -> Tensor:
+    def latent(self, x: Rows) -> Tensor:
         """Data x → latent z, both of shape (..., d)."""
 
     def forward(self, z: Tensor) -> Tensor:
@@ -226,7 +227,7 @@ class LevelSet:
         return self.intervals[0][1]
 
     @torch.no_grad()
-    def contains(self, x: Tensor) -> Tensor:
+    def contains(self, x: Rows) -> Tensor:
         """Which of the data points x, shape (..., d), are in the set; bool of shape (...).
 
         Every point is in the set or in its complement, never in both. Raises ModelError for another shape.
@@ -238,13 +239,13 @@ class LevelSet:
         return ((norm >= ends[:, 0]) & (norm <= ends[:, 1])).any(-1)
 
     @torch.no_grad()
-    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+    def sample(self, sample_shape: int | Sequence[int] = ()) -> Tensor:
         """Independent data points from the flow's law restricted to the set, shape (*sample_shape, d).
 
         An interval is drawn by its mass, the norm by the inverse CDF on it, the direction by the base; the numbers
         come from torch's global generator. Rounding in the flow may move a point at the border across it.
         """
-        shape, base = torch.Size(sample_shape), self.flow.base
+        shape, base = checked_shape(sample_shape), self.flow.base
         ends = np.array(self.intervals).reshape(-1, 2)
         below = np.cumsum(base.law.mass_between(ends[:, 0], ends[:, 1]))
         if not len(below) or below[-1] <= 0:
@@ -324,7 +325,7 @@ class Calibration:
 
 
 @torch.no_grad()
-def calibrated_level_set(flow: RadialFlow, x: Tensor, mass: float, confidence: float = 0.95) -> Calibration:
+def calibrated_level_set(flow: RadialFlow, x: Rows, mass: float, confidence: float = 0.95) -> Calibration:
     """The ball that covers new data with probability at least `mass` on average, from held-out rows x, shape (n, d).
 
     The radius is the k-th smallest latent norm, k = ⌈(n + 1)·mass⌉ (split conformal prediction, Vovk et al. 2005).
@@ -336,14 +337,15 @@ def calibrated_level_set(flow: RadialFlow, x: Tensor, mass: float, confidence: f
     """
     _check_fraction("mass", mass)
     _check_fraction("confidence", confidence)
-    if x.ndim != 2:
-        raise RegionError(f"expected held-out rows of shape (n, {flow.base.dim}); got {tuple(x.shape)}")
-    rows, exact = len(x), Fraction(str(float(mass)))
+    norms = flow.base.norm(flow.latent(x)).double()
+    if norms.ndim != 1:
+        raise RegionError(f"expected held-out rows of shape (n, {flow.base.dim}); got {(*norms.shape, flow.base.dim)}")
+    rows, exact = len(norms), Fraction(str(float(mass)))
     rank = math.ceil((rows + 1) * exact)
     if rank > rows:
         needed = math.ceil(exact / (1 - exact))
         raise RegionError(f"expected at least {needed} held-out rows for a mass of {mass}; got {rows}")
-    radius = flow.base.norm(flow.latent(x)).double().sort().values[rank - 1].item()
+    radius = norms.sort().values[rank - 1].item()
     bound = float(scipy.special.betaincinv(rank, rows - rank + 1, 1 - confidence))
     return Calibration(upper_level_set(flow, radius=radius), rows, bound, confidence)
 

@@ -25,6 +25,7 @@ MOST_LOGARITHM, MOST_MAGNITUDE = 30.0, 1e18
 """Of parameters that are logarithms, and of others; data are standardised, so that both are small in flows that were fitted."""
 
 _FLOATS = (torch.float32, torch.float64)
+_EXACT = tuple(Standardisation(1).state_dict())
 _LAWS: dict[str, dict[str, Form]] = {
     "gamma": {"free_shape": FLAG},
     "chi": {},
@@ -93,7 +94,7 @@ def check_layout(layout: Layout, wanted: Mapping[str, Tensor], what: str) -> Non
         raise StorageError(
             f"{what} one {'with an unknown' if odd[0] in layout else 'without the'} tensor {odd[0][:80]!r}"
         )
-    check_dtypes([dtype for dtype, _ in layout.values()], what)
+    check_dtypes({name: dtype for name, (dtype, _) in layout.items()}, what)
     for name, (dtype, shape) in layout.items():
         expected = list(wanted[name].shape)
         fits = dtype in _FLOATS if wanted[name].is_floating_point() else dtype == wanted[name].dtype
@@ -101,9 +102,14 @@ def check_layout(layout: Layout, wanted: Mapping[str, Tensor], what: str) -> Non
             raise StorageError(f"{what} a {dtype} tensor {name!r} of shape {list(shape)} where {expected} belongs")
 
 
-def check_dtypes(dtypes: Sequence[torch.dtype], what: str) -> None:
-    """Refuse floats of other types than float32 or float64, or of both: StorageError."""
-    found = {dtype for dtype in dtypes if dtype.is_floating_point}
+def is_exact(name: str) -> bool:
+    """Whether a tensor of this name is one of the standardisation, which is in float64 whatever the others are."""
+    return name.rpartition(".")[2] in _EXACT
+
+
+def check_dtypes(dtypes: Mapping[str, torch.dtype], what: str) -> None:
+    """Refuse floats of other types than float32 or float64, or of both but for the standardisation: StorageError."""
+    found = {dtype for name, dtype in dtypes.items() if dtype.is_floating_point and not is_exact(name)}
     if len(found) > 1 or not found.issubset(_FLOATS):
         kinds = " and ".join(sorted(map(str, found)))
         raise StorageError(f"{what} one of {kinds}, and not of torch.float32 or torch.float64 alone")

@@ -29,6 +29,12 @@ JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | Non
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
+_LEAST_TAIL = 1e-290
+"""Tail masses from here on have all their digits as floats."""
+
+_MOST_TERMS = 100_000
+"""Of a continued fraction: more than a million degrees of freedom need."""
+
 
 class NormLaw(nn.Module, abc.ABC):
     """The law of a norm R ≥ 0 in `dim` dimensions; its parameters are unconstrained (logarithms, logits).
@@ -59,6 +65,15 @@ class NormLaw(nn.Module, abc.ABC):
     @abc.abstractmethod
     def sf(self, r: npt.ArrayLike) -> FloatArray:
         """P(R > r), to full relative precision in the upper tail."""
+
+    @abc.abstractmethod
+    def rescale(self, factor: float) -> None:
+        """Become the law of factor · R, in place."""
+
+    def log_sf(self, r: npt.ArrayLike) -> FloatArray:
+        """log P(R > r). The laws here give it where `sf` itself is zero in floats."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.sf(r)))
 
     @abc.abstractmethod
     def config(self) -> dict[str, JSON]:
@@ -186,6 +201,15 @@ class _StretchedGammaLaw(SimpleLaw):
     def sf(self, r: npt.ArrayLike) -> FloatArray:
         return np.asarray(scipy.special.gammaincc(*self._shape_and_point(r)))
 
+    @override
+    def log_sf(self, r: npt.ArrayLike) -> FloatArray:
+        return log_upper_gamma(*self._shape_and_point(r))
+
+    @override
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        self.log_scale.add_(math.log(factor))
+
     def _inverse(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
         shape, power, scale = self._numbers()
         from_below, from_above = scipy.special.gammaincinv(shape, lower), scipy.special.gammainccinv(shape, upper)
@@ -287,6 +311,15 @@ class LogNormalLaw(SimpleLaw):
     def sf(self, r: npt.ArrayLike) -> FloatArray:
         return np.asarray(scipy.special.ndtr(-self._deviation(r)))
 
+    @override
+    def log_sf(self, r: npt.ArrayLike) -> FloatArray:
+        return np.asarray(scipy.special.log_ndtr(-self._deviation(r)))
+
+    @override
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        self.log_median.add_(math.log(factor))
+
     def _inverse(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
         mean, sigma = self._numbers()
         ndtri = scipy.special.ndtri
@@ -336,6 +369,11 @@ class BallLaw(SimpleLaw):
     @override
     def sf(self, r: npt.ArrayLike) -> FloatArray:
         return -np.expm1(self.dim * self._log_ratio(r))
+
+    @override
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        self.radius.mul_(factor)
 
     def _inverse(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
         with np.errstate(divide="ignore"):
@@ -416,6 +454,17 @@ class MixtureLaw(NormLaw):
     def sf(self, r: npt.ArrayLike) -> FloatArray:
         return np.tensordot(self.weights(), np.stack([law.sf(r) for law in self.simple_laws()]), 1)
 
+    @override
+    def log_sf(self, r: npt.ArrayLike) -> FloatArray:
+        log_weights = torch.log_softmax(self.logits.detach().double(), 0).cpu().numpy()
+        tails = np.stack([law.log_sf(r) for law in self.simple_laws()], -1)
+        return np.asarray(np.logaddexp.reduce(tails + log_weights, axis=-1))
+
+    @override
+    def rescale(self, factor: float) -> None:
+        for law in self.simple_laws():
+            law.rescale(factor)
+
     def _inverse(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
         candidates = np.stack([law._inverse(lower, upper).ravel() for law in self.simple_laws()])
         lower, upper, shape = lower.ravel(), upper.ravel(), lower.shape
@@ -467,6 +516,32 @@ def norm_law_from_config(config: Mapping[str, Any], dim: int) -> NormLaw:
             if all(isinstance(c, dict) and c.get("law") != "mixture" for c in components):
                 return MixtureLaw([norm_law_from_config(c, dim) for c in components])
     raise ModelError(f"expected the configuration of a norm law; got {config!r}")
+
+
+def log_upper_gamma(shape: float, x: npt.ArrayLike) -> FloatArray:
+    """log Q(shape, x) of the regularised upper incomplete gamma function, also where Q is no float.
+
+    There by Legendre's continued fraction, evaluated by the modified Lentz method (DLMF 8.9.2, 3.10(iii)): it converges
+    for x > shape, and far in the tail within a few terms.
+    """
+    points = np.asarray(x, dtype=np.float64)
+    tail, head = scipy.special.gammaincc(shape, points), scipy.special.gammainc(shape, points)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.asarray(np.where(tail > 0.5, np.log1p(-head), np.log(tail)))
+    far = (tail < _LEAST_TAIL) & (points < math.inf)
+    y = points[far]
+    step = y + 1 - shape
+    numerator, denominator, fraction = step.copy(), np.zeros_like(y), step.copy()
+    for n in range(1, _MOST_TERMS):
+        term, step = n * (shape - n), step + 2
+        denominator = 1 / (step + term * denominator)
+        numerator = step + term / numerator
+        change = numerator * denominator
+        fraction *= change
+        if (np.abs(change - 1) < 1e-16).all():
+            break
+    values[far] = shape * np.log(y) - y - scipy.special.gammaln(shape) - np.log(fraction)
+    return values
 
 
 def checked_dim(dim: int) -> int:

@@ -36,7 +36,8 @@ class Objective:
         self, flow: USFlow, rows: Tensor, prior_sigma: float | None, stability: Stability | None = None
     ) -> None:
         standardisation, _, *self._blocks = reversed(flow.parts())
-        self._rows, logdet = standardisation.inverse_and_logdet(rows)
+        standard, logdet = standardisation.inverse_and_logdet(rows)
+        self._rows = flow.lu.own(standard)
         factors, offset = flow.lu.factors, flow.lu.offset
         places = _place(factors), _place(offset)
         self._lu = LUPass((factors, offset), places)

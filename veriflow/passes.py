@@ -3,8 +3,8 @@
 A pass holds its parameters, the places for their gradients, and the views and buffers for batches of one size, made once.
 ``forward`` takes a batch; ``backward`` takes the gradient of a loss with respect to the result of that forward, writes
 the gradients with respect to the parameters and returns the one with respect to the batch. The next call overwrites what
-a call returned. Passes run without autograd (``torch.no_grad``): training calls them directly (`objective`), and autograd
-calls the one for couplings where users differentiate through a flow (`bijections.coupling`).
+a call returned. Passes run without autograd (``torch.no_grad``): training calls them (`objective`), and where users
+differentiate through a flow there are plain operations of torch (`bijections`), which have derivatives of any order.
 """
 
 from __future__ import annotations

@@ -51,11 +51,7 @@ def recalibrate(flow: USFlow, train: Tensor, validation: Tensor) -> None:
         if (likelihood := judged()) > best:
             best, state = likelihood, copy.deepcopy(law.state_dict())
     law.load_state_dict(state)
-    shift = math.log(likely_scale(law, held_out))
-    with torch.no_grad():
-        for name, parameter in law.named_parameters():
-            if name.endswith(("log_scale", "log_median")):
-                parameter.add_(shift)
+    law.rescale(likely_scale(law, held_out))
     flow.base.law.load_state_dict(law.state_dict())
 
 

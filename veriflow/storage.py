@@ -25,12 +25,12 @@ from torch import Tensor
 from .errors import StorageError
 from .files import open_file, write_atomically
 from .flow import USFlow
-from .model_schema import Layout, check_dtypes, check_numbers, check_ranges, empty_flow
+from .model_schema import Layout, check_dtypes, check_numbers, check_ranges, empty_flow, is_exact
 
 _log = logging.getLogger(__name__)
 
-VERSION = 1
-"""Version of the layout; files of later versions are refused."""
+VERSION = 2
+"""Version of the layout; files of later versions are refused. In version 1 a flow's standardisation had its dtype."""
 
 _SEAL = re.compile(rb'\{"__metadata__":\{"veriflow":"\{\\"sha256\\": \\"([0-9a-f]{64})\\"')
 _UNSEALED = "0" * 64
@@ -88,9 +88,11 @@ def load_tensors(
         layout = {name: (_DTYPES[entry["dtype"]], tuple(map(int, entry["shape"]))) for name, entry in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise malformed from None
-    if version != VERSION:
+    if version not in range(1, VERSION + 1):
         shown = version if isinstance(version, int) and version < 10**6 else "another"
-        raise StorageError(f"expected a veriflow file of version {VERSION} in {str(path)!r}; got version {shown}")
+        raise StorageError(
+            f"expected a veriflow file of version {VERSION} at most in {str(path)!r}; got version {shown}"
+        )
     if found != kind or not isinstance(document, dict):
         shown = repr(found[:80]) if isinstance(found, str) else "none"
         raise StorageError(f"expected a veriflow file of kind {kind!r} in {str(path)!r}; got kind {shown}")
@@ -112,7 +114,7 @@ def save_flow(flow: USFlow, path: str | Path) -> None:
     """
     tensors = flow.state_dict()
     what = "expected to save a flow of one float dtype and finite parameters; got"
-    check_dtypes([tensor.dtype for tensor in tensors.values()], what)
+    check_dtypes({name: tensor.dtype for name, tensor in tensors.items()}, what)
     check_numbers(tensors, what)
     save_tensors(path, "flow", flow.config(), tensors)
 
@@ -131,7 +133,8 @@ def load_flow(path: str | Path) -> USFlow:
     _, tensors = load_tensors(path, "flow", lambda config, layout: made.append(empty_flow(config, layout, what)))
     check_numbers(tensors, what)
     flow: USFlow = made[0]
-    flow.load_state_dict(tensors, assign=True)
+    exact = {name: tensor.double() for name, tensor in tensors.items() if is_exact(name)}
+    flow.load_state_dict({**tensors, **exact}, assign=True)
     check_ranges(flow, what)
     _log.info("read %s: %r", path, flow)
     return flow

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoint
-from .data import dequantise, split_rows, standardisation
+from .data import dequantise, short_standardisation, split_rows, standardisation
 from .errors import DataError, TrainingError
 from .flow import USFlow
 from .objective import Objective
+from .rows import Rows, as_tensor
 from .stability import Stability
 from .training_options import TrainingOptions
 
@@ -62,14 +63,14 @@ class History:
 
 def fit(
     flow: USFlow,
-    data: Tensor | np.ndarray,
+    data: Rows,
     options: TrainingOptions | None = None,
     *,
     checkpoint: Path | None = None,
     devices: int = 1,
     progress: bool = True,
 ) -> History:
-    """Train ``flow`` on rows ``[n, dim]`` and leave it at its best validated step, on the CPU.
+    """Train ``flow`` on rows ``[n, dim]``, in any form of `veriflow.rows`, and leave it at its best validated step, on the CPU.
 
     Columns of whole numbers, as the flow names them, get the noise of `veriflow.data.dequantise` first. The flow then takes
     the means and deviations of the training rows. The loss is mean NLL − log prior / n. The device
@@ -86,7 +87,7 @@ def fit(
     flow.bits = None
     rows = _checked_rows(flow, data, options.seed)
     train, validation = _split(rows, options)
-    mean, deviation = standardisation(train.double().numpy())
+    mean, deviation = short_standardisation(*standardisation(train.numpy()))
     flow.standardise(torch.as_tensor(mean), torch.as_tensor(deviation))
     run = fingerprint(flow.config(), asdict(options), rows)
     start = load_checkpoint(checkpoint, run, flow) if checkpoint is not None and checkpoint.exists() else None
@@ -96,7 +97,7 @@ def fit(
 
 def tune(
     flow: USFlow,
-    data: Tensor | np.ndarray,
+    data: Rows,
     options: TrainingOptions | None = None,
     *,
     hold: Callable[[USFlow], None] | None = None,
@@ -117,10 +118,10 @@ def tune(
     return _launch(run_once, flow, train, validation, 1)
 
 
-def split(flow: USFlow, data: Tensor | np.ndarray, options: TrainingOptions) -> tuple[Tensor, Tensor]:
+def split(flow: USFlow, data: Rows, options: TrainingOptions) -> tuple[Tensor, Tensor]:
     """The rows ``[n, dim]`` that training with these options learns from, and those that it validates on.
 
-    In the flow's dtype; columns of whole numbers have their noise.
+    In float64; columns of whole numbers have their noise.
 
     Raises:
         DataError: as `fit`, but that columns may be constant.
@@ -157,9 +158,9 @@ def _threads_for(flow: USFlow) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _checked_rows(flow: USFlow, data: Tensor | np.ndarray, seed: int) -> Tensor:
-    """The data as rows of the flow's dtype on the CPU, with noise in the columns of whole numbers."""
-    rows = torch.as_tensor(data)
+def _checked_rows(flow: USFlow, data: Rows, seed: int) -> Tensor:
+    """The data as float64 rows on the CPU, with noise in the columns of whole numbers."""
+    rows = as_tensor(data, flow.features).detach().cpu().double()
     if rows.ndim != 2 or rows.shape[1] != flow.dim:
         raise DataError(f"expected rows of shape [n, {flow.dim}]; got {list(rows.shape)}")
     if len(rows) < 4:
@@ -169,10 +170,8 @@ def _checked_rows(flow: USFlow, data: Tensor | np.ndarray, seed: int) -> Tensor:
         raise DataError(
             f"expected finite numbers; got NaN or infinity in row {int(finite.logical_not().nonzero()[0, 0])}"
         )
-    rows = rows.detach().cpu().to(next(flow.parameters()).dtype)
-    if columns := flow.integral_columns:
-        rows = torch.as_tensor(dequantise(rows.double().numpy(), columns, seed)).to(rows.dtype)
-    return rows
+    columns = flow.integral_columns
+    return torch.as_tensor(dequantise(rows.numpy(), columns, seed)) if columns else rows
 
 
 def _train(

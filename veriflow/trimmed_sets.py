@@ -21,6 +21,7 @@ from .bases import RadialBase
 from .errors import RegionError
 from .level_sets import LevelSet, RadialFlow, upper_level_set
 from .regions import Ball
+from .rows import Rows
 
 SHAPES = 16
 """How many quotients of radius and limit are tried, in geometric progression from 1 to the dimension."""
@@ -44,7 +45,7 @@ class TrimmedLevelSet:
     level_set: LevelSet
 
     @torch.no_grad()
-    def contains(self, x: Tensor) -> Tensor:
+    def contains(self, x: Rows) -> Tensor:
         """Which of the data points x, shape (..., d), are in the set; bool of shape (...). ModelError for another shape."""
         z = self.flow.latent(x)
         return (self.flow.base.norm(z).double() <= self.ball.radius) & (z.abs().amax(-1).double() <= self.ball.limit)

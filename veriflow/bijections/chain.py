@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from ..errors import ModelError
 from .base import Bijection
-from .coupling import CouplingBlock, run_blocks
 
 
 class Chain(Bijection):
@@ -33,23 +32,15 @@ class Chain(Bijection):
     @override
     def forward_and_logdet(self, z: Tensor) -> tuple[Tensor, Tensor]:
         logdets = []
-        for couplings, run in itertools.groupby(self, lambda part: isinstance(part, CouplingBlock)):
-            if couplings:
-                z = run_blocks([part for part in run if isinstance(part, CouplingBlock)], z, 1)
-                continue
-            for part in run:
-                z, logdet = part.forward_and_logdet(z)
-                logdets.append(logdet)
-        return z, sum(logdets, z.new_zeros(()))
+        for part in self:
+            z, logdet = part.forward_and_logdet(z)
+            logdets.append(logdet)
+        return z, torch.stack(logdets).sum()
 
     @override
     def inverse_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logdets = []
-        for couplings, run in itertools.groupby(reversed(list(self)), lambda part: isinstance(part, CouplingBlock)):
-            if couplings:
-                x = run_blocks([part for part in run if isinstance(part, CouplingBlock)], x, -1)
-                continue
-            for part in run:
-                x, logdet = part.inverse_and_logdet(x)
-                logdets.append(logdet)
-        return x, sum(logdets, x.new_zeros(()))
+        for part in reversed(list(self)):
+            x, logdet = part.inverse_and_logdet(x)
+            logdets.append(logdet)
+        return x, torch.stack(logdets).sum()

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
 from typing_extensions import override
 
 from ..conditioners import ReLUMLP
 from ..errors import ModelError
-from ..passes import Coupling, CouplingsPass
+from ..passes import Coupling
 from .affine import AffineBijection
 from .base import Bijection
 
-Context = Any  # what torch hands to both directions of an autograd function
 Layers = list[tuple[Tensor, Tensor]]
 
 
@@ -85,37 +82,18 @@ class CouplingBlock(ResidualBijection):
 
     @override
     def forward_and_logdet(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return run_blocks([self], z, 1), z.new_zeros(())
+        return self._step(z, 1), z.new_zeros(())
 
     @override
     def inverse_and_logdet(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return run_blocks([self], x, -1), x.new_zeros(())
+        return self._step(x, -1), x.new_zeros(())
 
-
-def run_blocks(blocks: Sequence[CouplingBlock], x: Tensor, sign: int) -> Tensor:
-    """``x ± g(x)`` for one block after the other, ``[..., dim]``: forward with sign 1, inverse (last block first) with −1."""
-    couplings = [block.coupling() for block in blocks]
-    flat = x.reshape(-1, x.shape[-1])
-    parameters = [parameter for coupling in couplings for parameter in coupling.parameters]
-    out: Tensor = _ResidualSteps.apply(flat, CouplingsPass(couplings, sign, flat), *parameters)  # type: ignore[no-untyped-call]
-    return out.reshape(x.shape)
-
-
-class _ResidualSteps(torch.autograd.Function):
-    """A pass through couplings as autograd sees it."""
-
-    @staticmethod
-    def forward(ctx: Context, x: Tensor, way: CouplingsPass, *parameters: Tensor) -> Tensor:
-        ctx.save_for_backward(*parameters)
-        ctx.way = way
-        return way.forward(x).clone()  # the buffer itself is needed in backward
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        places = [torch.empty_like(parameter) for parameter in ctx.saved_tensors]
-        ctx.way.write_gradients_to(places)
-        return ctx.way.backward(*gradients), None, *places
+    def _step(self, x: Tensor, sign: int) -> Tensor:
+        x = self.own(x)
+        seen = x[..., self.kept] + linear(x[..., self.changed], self.shear)
+        changed = x[..., self.changed] + sign * self.conditioner(seen)
+        halves = (seen - linear(changed, self.shear), changed)
+        return torch.cat(halves if self.kept.start == 0 else halves[::-1], dim=-1)
 
 
 class Conjugate(ResidualBijection):

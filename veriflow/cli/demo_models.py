@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from ..flow import USFlow
@@ -111,14 +111,12 @@ class ClassModel:
 
     def norms(self, rows: Rows) -> Rows:
         """Latent norms ``[n]`` of data rows ``[n, d]``."""
-        with torch.no_grad():
-            return self.flow.base.norm(self.flow.latent(single(rows))).double().numpy()
+        return self.flow.norm(rows).double().numpy()
 
     @cached_property
     def held_out_nll(self) -> float:
         """Mean negative log-density of the held-out rows, in nats."""
-        with torch.no_grad():
-            return float(-self.flow.log_prob(single(self.held_out)).mean())
+        return float(-self.flow.log_prob(self.held_out).mean())
 
     @cached_property
     def norm_fit(self) -> Fit:
@@ -131,8 +129,3 @@ def train_class_model(name: str, data: Data, options: TrainingOptions, progress:
     flow = USFlow(len(data.features), blocks=BLOCKS, hidden=(HIDDEN,), features=data.features)
     history = fit(flow, data.train[name], options, progress=progress)
     return ClassModel(name, flow, history, data.train[name], data.held_out[name])
-
-
-def single(rows: Rows) -> Tensor:
-    """Rows as float32, which is what the models take."""
-    return torch.tensor(rows, dtype=torch.float32)

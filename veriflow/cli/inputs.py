@@ -34,16 +34,16 @@ def check_folder(output: Path) -> None:
 def read_rows(
     table: Path, flow: USFlow, label: str | None = None, keep_class: str | None = None, dialect: Dialect | None = None
 ) -> Tensor:
-    """The columns of the table that the flow is about, in its order and dtype, ``[n, dim]``; says what was found in the file.
+    """The columns of the table that the flow is about, in its order, in float64 ``[n, dim]``; says what was found in the file.
 
     Raises:
         DataError: as `read_table`; a column of the flow that is not there; a row so far out that the flow's numbers overflow.
     """
     found = read_table(table, label=label, keep_class=keep_class, columns=flow.features, **asdict(dialect or Dialect()))
-    rows = torch.as_tensor(found.values).to(next(flow.parameters()).dtype)
+    rows = torch.as_tensor(found.values)
     with torch.no_grad():
-        far = (~flow.base.norm(flow.latent(rows)).isfinite()).nonzero().flatten().tolist()
-        deviations = flow.deviations().double().numpy()
+        far = (~flow.norm(rows).isfinite()).nonzero().flatten().tolist()
+        deviations = flow.deviations().numpy()
     if far and found.rows is not None:
         cells = found.values[far[0]]
         worst = int(np.argmax(np.abs(cells / deviations)))

@@ -29,7 +29,7 @@ with LazyImports(__name__) as imports:
     from ..table_text import Dialect
     from .inputs import read_rows
 
-COLUMNS = ("log_density", "latent_norm", "level_mass")
+COLUMNS = ("log_density", "latent_norm", "level_mass", "log_tail_mass")
 MASSES = (0.5, 0.9, 0.99)
 
 
@@ -48,9 +48,10 @@ def score(
     header: HeaderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score rows: log density, latent norm, and the mass of the level set on whose boundary the row lies.
+    """Score rows: log density, latent norm, the mass of the level set on whose boundary the row lies, and log(1 − mass).
 
-    1 − level mass is a p-value for "this row came from the flow" where the density decreases with the latent norm.
+    1 − level mass is a p-value for "this row came from the flow" where the density decreases with the latent norm. Its
+    logarithm tells rows apart that are so far out that the mass is 1 in floats.
 
     Example: `veriflow score setosa.safetensors flowers.csv -o scores.csv`
     """
@@ -58,11 +59,11 @@ def score(
     flow = load_flow(model)
     rows = read_rows(table, flow, label, keep_class, dialect)
     with torch.no_grad():
-        norms = flow.base.norm(flow.latent(rows)).double()
-        scores = torch.stack([flow.log_prob(rows).double(), norms, flow.score(rows)], dim=-1).numpy()
+        columns = (flow.log_prob(rows), flow.norm(rows), flow.score(rows), flow.log_tail_mass(rows))
+        scores = torch.stack([column.double() for column in columns], dim=-1).numpy()
     if output is not None:
         write_table(output, scores, COLUMNS)
-    log_density, _, level_mass = scores.T
+    log_density, _, level_mass, _ = scores.T
     law = kolmogorov_smirnov(level_mass, lambda mass: mass)
     mean, worst = -float(log_density.mean()), int(np.argmin(log_density))
     inside = {mass: float(flow.level_set(mass).contains(rows).double().mean()) for mass in MASSES}

@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..bijections import AffineBijection, AffineProduct, Bijection, Chain, ResidualBijection
+from ..bijections import AffineBijection, AffineProduct, Bijection, Chain, ResidualBijection, Standardisation
 from ..errors import GraphError
 from ..grids import grid_steps, on_grid
 from .graph import Affine, Graph, Matrix, Node, Relu, Vector, identity
 
 Direction = Literal["forward", "inverse"]
+
+FARTHEST = 2.0**10
+"""Deviations: rounding a mean as far away as that to float32 moves it by 2⁻¹⁴ of a deviation at most."""
 
 
 def lower_flow(bijection: Bijection, direction: Direction = "forward", bits: int | None = None) -> Graph:
@@ -23,6 +26,7 @@ def lower_flow(bijection: Bijection, direction: Direction = "forward", bits: int
 
     Weights are folded in float64 and rounded to float32 once; the rounded graph *is* the flow of a query. Blocks keep
     their residual form, so every tensor ``s1, s2, …`` of the stream and the end ``x`` (or ``z``) has ``dim`` entries.
+    Means of the data that are too large for that (`offset_apart`) are added or taken off next to x, as they are.
 
     With ``bits``, each row of an affine map z → x is rounded to a grid of that many bits instead: an inverse of factors of
     few bits has many, but the bijection is made for such a row (see `compress`). The blocks' constants are products of
@@ -33,20 +37,31 @@ def lower_flow(bijection: Bijection, direction: Direction = "forward", bits: int
     """
     precise = copy.deepcopy(bijection).double()
     parts = _affine_runs_joined(list(precise) if isinstance(precise, Chain) else [precise])
-    start, end, sign = ("z", "x", 1.0) if direction == "forward" else ("x", "z", -1.0)
-    nodes: list[Node] = []
-    stream = start
+    apart = torch.zeros(bijection.dim, dtype=torch.float64)
     with torch.no_grad():
-        for number, part in enumerate(parts if direction == "forward" else reversed(parts), start=1):
-            target = end if number == len(parts) else f"s{number}"
-            if isinstance(part, ResidualBijection):
-                nodes += _lower_block(part, stream, target, sign)
-            elif isinstance(part, AffineBijection):
-                nodes.append(_lower_affine(part, stream, target, direction, bits))
-            else:
-                raise GraphError(f"expected affine maps and residual blocks; got {type(part).__name__}")
-            stream = target
-    return _rounded(Graph(start, bijection.dim, tuple(nodes), end))
+        if isinstance(parts[-1], AffineProduct):
+            parts[-1], apart = offset_apart(parts[-1])
+        offset = _array(apart)
+        if direction == "forward":
+            nodes = _lower_parts(parts, "z", "s" if offset.any() else "x", direction, bits)
+            if offset.any():
+                nodes.append(Affine("x", (("s", identity(bijection.dim)),), offset))
+            return Graph("z", bijection.dim, tuple(nodes), "x")
+        nodes = _lower_parts(parts[::-1], "s" if offset.any() else "x", "z", direction, bits)
+        if offset.any():
+            nodes.insert(0, Affine("s", (("x", identity(bijection.dim)),), -offset))
+        return Graph("x", bijection.dim, tuple(nodes), "z")
+
+
+def offset_apart(product: AffineProduct) -> tuple[AffineProduct, Tensor]:
+    """The map without, and these, the means ``[dim]`` of its last part that are `FARTHEST` deviations from zero; else zeros."""
+    *others, last = product
+    if not isinstance(last, Standardisation):
+        return product, torch.zeros(product.dim)
+    apart = last.mean.where(last.mean.abs() > FARTHEST * last.deviation, 0.0)
+    near = Standardisation(product.dim)
+    near.set(last.mean - apart, last.deviation)
+    return AffineProduct([*others, near]), apart
 
 
 def _affine_runs_joined(parts: list[Bijection]) -> list[Bijection]:
@@ -55,6 +70,21 @@ def _affine_runs_joined(parts: list[Bijection]) -> list[Bijection]:
         members = list(run)
         joined += [AffineProduct([p for p in members if isinstance(p, AffineBijection)])] if affine else members
     return joined
+
+
+def _lower_parts(parts: list[Bijection], stream: str, end: str, direction: Direction, bits: int | None) -> list[Node]:
+    """The nodes of one part after the other, rounded to float32."""
+    nodes: list[Node] = []
+    for number, part in enumerate(parts, start=1):
+        target = end if number == len(parts) else f"s{number}"
+        if isinstance(part, ResidualBijection):
+            nodes += _lower_block(part, stream, target, 1.0 if direction == "forward" else -1.0)
+        elif isinstance(part, AffineBijection):
+            nodes.append(_lower_affine(part, stream, target, direction, bits))
+        else:
+            raise GraphError(f"expected affine maps and residual blocks; got {type(part).__name__}")
+        stream = target
+    return [_rounded(node) for node in nodes]
 
 
 def _lower_block(block: ResidualBijection, stream: str, target: str, sign: float) -> list[Node]:
@@ -84,17 +114,13 @@ def _array(tensor: Tensor) -> Vector:
     return tensor.detach().double().cpu().numpy()
 
 
-def _rounded(graph: Graph) -> Graph:
+def _rounded(node: Node) -> Node:
     def single(matrix: Matrix) -> Matrix:
         return matrix.astype(np.float32).astype(np.float64)
 
-    nodes = tuple(
-        node
-        if isinstance(node, Relu)
-        else Affine(node.output, tuple((name, single(w)) for name, w in node.terms), single(node.bias))
-        for node in graph.nodes
-    )
-    return Graph(graph.input, graph.input_size, nodes, graph.output)
+    if isinstance(node, Relu):
+        return node
+    return Affine(node.output, tuple((name, single(w)) for name, w in node.terms), single(node.bias))
 
 
 def lower_network(module: nn.Module, input_size: int) -> Graph:
