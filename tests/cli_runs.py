@@ -18,7 +18,7 @@ FIT = ("--label", "kind", "--blocks", "1", "--hidden", "4", "--steps", "100", "-
 FEATURES = ["width [mm]", "height"]
 
 FIELDS = {
-    "fit": "model features rows validation_rows steps best_step train_nll validation_nll seconds resumed norm_fit",
+    "fit": "model features rows validation_rows steps best_step train_nll validation_nll seconds resumed norm_fit unresolved",
     "compress": "model rows validation_rows mass keep rank bits stability seconds before after nll_lost time_won",
     "info": "model dim features blocks hidden householder permute bits parameters relus log_volume p law level_sets",
     "sample": "features rows written samples",

@@ -173,7 +173,7 @@ def test_score(folder: Path, tmp_path: Path) -> None:
     assert "mean NLL" in run(*arguments, "-o", tmp_path / "scores.csv").stdout
     scores = document(*arguments)["scores"]
     table = veriflow.read_table(tmp_path / "scores.csv")
-    assert table.features == ("log_density", "latent_norm", "level_mass")
+    assert table.features == ("log_density", "latent_norm", "level_mass", "log_tail_mass")
     assert [list(row.values()) for row in scores] == table.values.tolist()
     written = document(*arguments, "-o", tmp_path / "scores.npz")
     assert math.isclose(written["mean_nll"], -table.values[:, 0].mean())

@@ -7,7 +7,16 @@ import torch
 from torch.distributions import Distribution
 
 from veriflow.bases import BASES, make_base
-from veriflow.bijections import LU, AffineProduct, Householder, Permutation, Standardisation
+from veriflow.bijections import (
+    LU,
+    AffineProduct,
+    Chain,
+    Conjugate,
+    CouplingBlock,
+    Householder,
+    Permutation,
+    Standardisation,
+)
 from veriflow.errors import ModelError
 from veriflow.flow import USFlow
 from veriflow.piecewise import evaluate
@@ -199,3 +208,27 @@ def test_affine_maps_solve_what_they_multiply(affine):
 def test_bad_input_is_refused_in_a_sentence(build):
     with pytest.raises(ModelError, match=r"expected .*; got "):
         build()
+
+
+@pytest.mark.parametrize(
+    "bijection",
+    [
+        LU(4),
+        Householder(4, 3),
+        Permutation(4),
+        Standardisation(4),
+        AffineProduct([Permutation(4), LU(4)]),
+        CouplingBlock(4, (5,), 0),
+        CouplingBlock(4, (5,), 1),
+        Conjugate(Permutation(4), CouplingBlock(4, (5,), 0)),
+        Chain([CouplingBlock(4, (), 0), LU(4), Standardisation(4)]),
+    ],
+    ids=lambda b: type(b).__name__,
+)
+@pytest.mark.parametrize("shape", [(3, 3), (2, 5), (7,), (4, 1), (), (4, 0)])
+def test_bijections_refuse_points_of_another_size(bijection, shape):
+    for direction in (bijection.forward_and_logdet, bijection.inverse_and_logdet):
+        with pytest.raises(ModelError, match=r"expected points of shape \[\.\.\., 4\]; got \["):
+            direction(torch.zeros(shape))
+        assert direction(torch.zeros(2, 0, 4))[0].shape == (2, 0, 4)
+        assert direction(torch.zeros(4))[0].shape == (4,)

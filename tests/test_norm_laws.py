@@ -271,3 +271,40 @@ def test_bisection_finds_the_very_double(thresholds):
     found = bisect_doubles(lambda r: r <= target, np.zeros_like(target), np.full_like(target, math.inf))
     assert (found == target).all()
     assert (bisect_doubles(lambda r: r < 0, target, np.full_like(target, math.inf)) == target).all()
+
+
+@every_law
+@pytest.mark.parametrize("factor", [0.3, 1.0, 5.0])
+def test_a_rescaled_law_is_that_of_the_scaled_norm(name, dim, factor):
+    law, scaled = law_of(name, dim), law_of(name, dim)
+    scaled.rescale(factor)
+    r = law.quantile([0.001, 0.2, 0.5, 0.9])
+    assert scaled.cdf(factor * r) == pytest.approx(law.cdf(r), rel=1e-9)
+    assert scaled.profile(factor * r) == pytest.approx(
+        law.profile(r) - dim * math.log(factor), rel=1e-9, abs=1e-9 * dim
+    )
+
+
+@every_law
+def test_the_log_of_the_tail_is_that_of_the_tail_where_it_is_a_float(name, dim):
+    law = law_of(name, dim)
+    r = np.concatenate([law.quantile([1e-12, 0.1, 0.5]), law.upper_quantile([0.3, 1e-6])])
+    assert law.log_sf(r) == pytest.approx(np.log(law.sf(r)), rel=1e-10, abs=1e-15)
+    assert law.log_sf([0.0, math.inf]).tolist() == [0.0, -math.inf]
+
+
+@every_law
+def test_the_log_of_the_tail_has_its_digits_where_the_tail_is_no_float(name, dim):
+    law = law_of(name, dim)
+    if name == "uniform-ball":
+        assert law.log_sf(2 * law.radius.item()) == -math.inf
+        return
+    far = law.upper_quantile(1e-250) * np.array([1.0, 1.5, 3.0, 30.0])
+    weights = law.weights() if isinstance(law, MixtureLaw) else [1.0]
+    with mpmath.workdps(60):
+        for r, found in zip(far, law.log_sf(far), strict=True):
+            tails = [exact_tails(component, r)[1] for component in law.simple_laws()]
+            exact = mpmath.log(sum(w * tail for w, tail in zip(weights, tails, strict=True)))
+            assert float(found) == pytest.approx(float(exact), rel=1e-11)
+    assert (np.diff(law.log_sf(far)) < 0).all()
+    assert (law.sf(10 * far) == 0).any() or "lognormal" in name

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 import veriflow.objective
 import veriflow.training
 from veriflow import Ball, TrainingOptions, USFlow, compress, fit, load_flow, make_base, save_flow
+from veriflow.bases import RadialBase
 from veriflow.bijections import Conjugate, CouplingBlock
 from veriflow.errors import DataError, ModelError, TrainingError
 from veriflow.grids import grid_steps, on_grid
+from veriflow.norm_laws import GammaLaw, LogNormalLaw, MixtureLaw, SimpleLaw
 from veriflow.objective import Objective
 from veriflow.piecewise import evaluate, symbolic_bounds
 from veriflow.proof_cost import longest_constant, proof_cost
@@ -351,6 +353,44 @@ def test_a_law_is_scaled_to_rows_that_were_not_learned_from(base: str) -> None:
     assert float(flow.base.law.quantile(0.5)) == pytest.approx(1.5 * radius, rel=0.15)
     recalibrate(flow, rows, rows[:100])  # of the same scale
     assert float(flow.base.law.quantile(0.5)) == pytest.approx(radius, rel=0.15)
+
+
+class _InRates(GammaLaw):
+    """A user's law: Gamma, described by a rate."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        del self.log_scale
+        self.rate = torch.nn.Parameter(torch.tensor(0.5))
+
+    @property
+    def log_scale(self) -> torch.Tensor:
+        return -self.rate.log()
+
+    def rescale(self, factor: float) -> None:
+        with torch.no_grad():
+            self.rate.div_(factor)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_law_with_parameters_of_other_names_is_scaled(mixed: bool) -> None:
+    torch.manual_seed(0)
+    law = MixtureLaw([_InRates(3), LogNormalLaw(3, 6.0)]) if mixed else _InRates(3)
+    flow = USFlow(3, blocks=0, base=RadialBase(1, law))
+    rows = flow.sample((4000,))
+    before = float(-flow.log_prob(2 * rows[:2000]).mean())
+    radius = float(law.quantile(0.5))
+    recalibrate(flow, rows[2000:], 2 * rows[:2000])
+    assert float(law.quantile(0.5)) == pytest.approx(2 * radius, rel=0.1)
+    assert float(-flow.log_prob(2 * rows[:2000]).mean()) < before - 0.1
+
+
+def test_a_law_that_cannot_be_scaled_is_no_law() -> None:
+    class Forgetful(SimpleLaw):
+        log_profile = sample = cdf = sf = config = profile_modes = _inverse = _log_tail = None
+
+    with pytest.raises(TypeError, match="rescale"):
+        Forgetful(3)
 
 
 def test_rounding_is_made_up_for(fitted: USFlow) -> None:

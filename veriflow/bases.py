@@ -110,7 +110,7 @@ class RadialBase(nn.Module, Distribution):
 
 def checked_shape(sample_shape: int | Sequence[int]) -> torch.Size:
     """The shape of samples; a number means one axis. ModelError unless it is made of whole numbers from zero on."""
-    sizes = [sample_shape] if isinstance(sample_shape, int) else list(sample_shape)
+    sizes = list(sample_shape) if isinstance(sample_shape, Sequence) else [sample_shape]
     if any(isinstance(size, bool) or not isinstance(size, int) or size < 0 for size in sizes):
         raise ModelError(f"expected a number of samples, or several as a shape; got {sample_shape!r}")
     return torch.Size(sizes)

@@ -208,6 +208,16 @@ def short_standardisation(
         return np.where(np.abs(short_mean - mean) <= deviation / 4, short_mean, mean), short
 
 
+def unresolved_shares(values: NDArray[np.float64], deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share ``[d]`` of each column's distinct values that float32 merges with others once they are standardised."""
+    shares = []
+    for column, scale in zip(values.T, deviation, strict=True):
+        distinct = np.unique(column)
+        merged = np.unique(((distinct - column.mean()) / scale).astype(np.float32))
+        shares.append(1 - merged.size / distinct.size)
+    return np.array(shares)
+
+
 def dequantise(values: NDArray[np.float64], columns: Sequence[int], seed: int) -> NDArray[np.float64]:
     """Rows ``[n, d]`` with seeded uniform noise from −1/2 to 1/2 added in the columns, so that rounding undoes it.
 

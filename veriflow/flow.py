@@ -64,6 +64,8 @@ class Flow(nn.Module, Distribution):
 
     def __init__(self, bijection: Bijection, base: RadialBase) -> None:
         nn.Module.__init__(self)
+        if not isinstance(base, RadialBase):
+            raise ModelError(f"expected a radial base; got {base!r}")
         if bijection.dim != base.dim:
             raise ModelError(f"expected a base of {bijection.dim} dimensions; got {base.dim}")
         Distribution.__init__(self, torch.Size(), torch.Size([bijection.dim]), validate_args=False)
@@ -179,8 +181,9 @@ class Flow(nn.Module, Distribution):
             torch.manual_seed(0)
             with torch.no_grad():
                 z = self.base.sample(torch.Size([points])).double()
-                x = copy.deepcopy(self.bijection).double().forward_and_logdet(z)[0]
-                start, end = (z, x) if direction == "forward" else (x, z)
+                precise = copy.deepcopy(self.bijection).double()
+                x = precise.forward_and_logdet(z)[0]
+                start, end = (z, x) if direction == "forward" else (x, precise.inverse_and_logdet(x)[0])
                 graph = self.graph(direction)
                 return float((evaluate(graph, start)[graph.output] - end).abs().max())
         finally:
@@ -227,7 +230,9 @@ class USFlow(Flow):
     ) -> None:
         if dim < 1 or blocks < 0 or householder < 0:
             raise ModelError(f"expected dim >= 1, blocks >= 0, householder >= 0; got {dim}, {blocks}, {householder}")
-        widths = (hidden,) if isinstance(hidden, int) else tuple(hidden)
+        widths = tuple(hidden) if isinstance(hidden, Sequence) else (hidden,)
+        if any(isinstance(width, bool) or not isinstance(width, int) for width in widths):
+            raise ModelError(f"expected whole numbers as widths of hidden layers; got {hidden!r}")
         names = tuple(features) if features is not None else tuple(f"x{i}" for i in range(dim))
         if len(names) != dim:
             raise ModelError(f"expected {dim} feature names; got {len(names)}")
@@ -245,8 +250,8 @@ class USFlow(Flow):
             return Conjugate(AffineProduct(turns), coupling) if turns else coupling
 
         chain = Chain([*(block(i) for i in range(blocks)), LU(dim), Standardisation(dim)])
-        base = make_base(base, dim) if isinstance(base, str) else base
-        super().__init__(chain, base if base is not None else gamma_mixture(dim))
+        base = gamma_mixture(dim) if base is None else make_base(base, dim) if isinstance(base, str) else base
+        super().__init__(chain, base)
         self.features = names
         self.integral = tuple(name for name in names if name in integral)
         self.bits = bits

@@ -71,9 +71,14 @@ class NormLaw(nn.Module, abc.ABC):
         """Become the law of factor · R, in place."""
 
     def log_sf(self, r: npt.ArrayLike) -> FloatArray:
-        """log P(R > r). The laws here give it where `sf` itself is zero in floats."""
+        """log P(R > r), to full relative precision in both tails: also where `sf` itself is zero in floats."""
+        below = self.cdf(r)
         with np.errstate(divide="ignore"):
-            return np.asarray(np.log(self.sf(r)))
+            return np.where(below < 0.5, np.log1p(-below), self._log_tail(r))
+
+    @abc.abstractmethod
+    def _log_tail(self, r: npt.ArrayLike) -> FloatArray:
+        """log P(R > r), to full relative precision in the upper tail."""
 
     @abc.abstractmethod
     def config(self) -> dict[str, JSON]:
@@ -202,7 +207,7 @@ class _StretchedGammaLaw(SimpleLaw):
         return np.asarray(scipy.special.gammaincc(*self._shape_and_point(r)))
 
     @override
-    def log_sf(self, r: npt.ArrayLike) -> FloatArray:
+    def _log_tail(self, r: npt.ArrayLike) -> FloatArray:
         return log_upper_gamma(*self._shape_and_point(r))
 
     @override
@@ -312,7 +317,7 @@ class LogNormalLaw(SimpleLaw):
         return np.asarray(scipy.special.ndtr(-self._deviation(r)))
 
     @override
-    def log_sf(self, r: npt.ArrayLike) -> FloatArray:
+    def _log_tail(self, r: npt.ArrayLike) -> FloatArray:
         return np.asarray(scipy.special.log_ndtr(-self._deviation(r)))
 
     @override
@@ -369,6 +374,10 @@ class BallLaw(SimpleLaw):
     @override
     def sf(self, r: npt.ArrayLike) -> FloatArray:
         return -np.expm1(self.dim * self._log_ratio(r))
+
+    @override
+    def _log_tail(self, r: npt.ArrayLike) -> FloatArray:
+        return np.asarray(np.log(self.sf(r)))
 
     @override
     @torch.no_grad()
@@ -455,10 +464,11 @@ class MixtureLaw(NormLaw):
         return np.tensordot(self.weights(), np.stack([law.sf(r) for law in self.simple_laws()]), 1)
 
     @override
-    def log_sf(self, r: npt.ArrayLike) -> FloatArray:
+    def _log_tail(self, r: npt.ArrayLike) -> FloatArray:
         log_weights = torch.log_softmax(self.logits.detach().double(), 0).cpu().numpy()
-        tails = np.stack([law.log_sf(r) for law in self.simple_laws()], -1)
-        return np.asarray(np.logaddexp.reduce(tails + log_weights, axis=-1))
+        tails = np.stack([law._log_tail(r) for law in self.simple_laws()], -1)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.logaddexp.reduce(tails + log_weights, axis=-1))
 
     @override
     def rescale(self, factor: float) -> None:
@@ -525,9 +535,9 @@ def log_upper_gamma(shape: float, x: npt.ArrayLike) -> FloatArray:
     for x > shape, and far in the tail within a few terms.
     """
     points = np.asarray(x, dtype=np.float64)
-    tail, head = scipy.special.gammaincc(shape, points), scipy.special.gammainc(shape, points)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = np.asarray(np.where(tail > 0.5, np.log1p(-head), np.log(tail)))
+    tail = scipy.special.gammaincc(shape, points)
+    with np.errstate(divide="ignore"):
+        values = np.asarray(np.log(tail))
     far = (tail < _LEAST_TAIL) & (points < math.inf)
     y = points[far]
     step = y + 1 - shape

@@ -29,11 +29,14 @@ with LazyImports(__name__) as imports:
 
     from .. import training
     from ..bases import make_base
-    from ..data import Table, dequantise, read_table, split_rows
+    from ..data import Table, dequantise, read_table, split_rows, unresolved_shares
     from ..flow import USFlow
     from ..statistics import Fit, kolmogorov_smirnov
     from ..storage import save_flow
     from .inputs import check_folder, say_notes, split_list, whole_numbers
+
+UNRESOLVED = 0.1
+"""From what share on it is said of a column that its values are too close together for the flow's graph."""
 
 
 @imports.on_call
@@ -140,7 +143,8 @@ def fit(
     held_out = split_rows(len(rows.values), validation, seed)[1]
     law = _norm_fit(flow, rows, held_out.tolist(), seed)
     save_flow(flow, output)
-
+    shares = unresolved_shares(rows.values, flow.deviations().numpy()).tolist()
+    unresolved = {name: share for name, share in zip(rows.features, shares, strict=True) if share > UNRESOLVED}
     document: Document = {
         "model": str(output),
         "features": rows.features,
@@ -153,6 +157,7 @@ def fit(
         "seconds": seconds,
         "resumed": resumed,
         "norm_fit": {"statistic": law.statistic, "p_value": law.p_value},
+        "unresolved": unresolved,
     }
     table_of_facts = facts(
         {
@@ -162,6 +167,10 @@ def fit(
             "steps": f"{history.steps[-1]}, the best is {history.best_step}",
             "time": f"{seconds:.1f} s",
             "law of the norm": f"Kolmogorov–Smirnov {law.statistic:.3f}, p = {law.p_value:.3g}, on validation rows",
+            **{
+                f"resolution of {name}": f"{share:.0%} of its values are closer together than float32, as graphs have, resolves"
+                for name, share in unresolved.items()
+            },
         }
     )
     show(document, as_json, table_of_facts)

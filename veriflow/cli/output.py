@@ -62,8 +62,10 @@ def grid(*columns: str) -> Table:
 
 
 def cell(value: object) -> str:
-    """A value for a table: numbers to six digits."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    """A value for a table: numbers to six digits, those of more digits before the point to twelve."""
+    if isinstance(value, float):
+        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.12g}"
+    return str(value)
 
 
 def say(sentence: str) -> None:
