@@ -138,7 +138,8 @@ _Run = Callable[[Fabric, USFlow, Tensor, Tensor], tuple[dict[str, np.ndarray], H
 
 
 def _launch(run_once: _Run, flow: USFlow, train: Tensor, validation: Tensor, devices: int) -> History:
-    fabric = Fabric(devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")
+    accelerator = "cpu" if torch.backends.mps.is_available() else "auto"  # MPS has no float64 for the standardisation
+    fabric = Fabric(accelerator=accelerator, devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")
     with _threads_for(flow):
         result: tuple[dict[str, np.ndarray], History] = fabric.launch(run_once, flow, train, validation)
     state, history = result

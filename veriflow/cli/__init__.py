@@ -20,6 +20,7 @@ from .. import __version__
 from ..errors import VeriflowError
 from ..siblings import refuse_hidden_packages
 from ..wording import perhaps
+from .kernels import choose_common_kernels
 from .output import ExitCode, fail, os_error_sentence, say, told
 from .standard_streams import lasting_streams, open_closed_descriptors
 
@@ -51,6 +52,8 @@ class _LazyCommand(TyperCommand):
 
     def make_context(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - the types are private to typer
         name = str(self.name).replace("-", "_")
+        if name == "demo":
+            choose_common_kernels()
         command = getattr(importlib.import_module(f".{name}", __name__), name)
         if not isinstance(command, typer.Typer):
             function, command = command, typer.Typer(add_completion=False, rich_markup_mode="markdown")
