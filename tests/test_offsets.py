@@ -8,11 +8,12 @@ import pytest
 import torch
 from cli_runs import document, run
 
-from veriflow import TrainingOptions, USFlow, compress, fit, load_flow, save_flow
+from veriflow import Ball, TrainingOptions, USFlow, compress, fit, flow_query, load_flow, parse_property, save_flow
 from veriflow.data import short_standardisation, standardisation
-from veriflow.piecewise import evaluate_exact
+from veriflow.piecewise import Affine, Graph, evaluate_exact
 from veriflow.storage import save_tensors
 from veriflow.training import split
+from verify import Outcome, verify
 
 OFFSETS = [0.0, 2.0**20, -(2.0**30), 1.7e9, 1e12, 1e15]
 
@@ -142,3 +143,18 @@ def test_values_that_float32_does_not_resolve_are_reported(tmp_path):
     (tmp_path / "rows.csv").write_text("\n".join(["a,id", *rows]))
     report = document("fit", tmp_path / "rows.csv", "-o", tmp_path / "flow", "--steps", 2, "--blocks", 0)
     assert report["unresolved"] == {"id": pytest.approx(0.99)}
+
+
+def test_a_bound_of_times_is_decided_and_replayed():
+    flow = flow_at(1.7e9)
+    weight, bias = np.array([[1.0, 0.0, 0.0]]), np.array([-1.7e9])
+    network = Graph("x", 3, (Affine("y", (("x", weight),), bias),), "y")
+    level = flow.level_set(0.5)
+    torch.manual_seed(0)
+    times = level.sample(2000)[:, 0] - 1.7e9
+    ball = Ball(1, level.radius, 3)
+    broken = verify(flow_query(flow, network, ball, parse_property(f"y[0] <= {float(times.median()):.1f}")), timeout=30)
+    assert broken.outcome is Outcome.VIOLATED
+    assert broken.witness.data[0] - 1.7e9 > times.median() - 0.1
+    held = verify(flow_query(flow, network, ball, parse_property(f"y[0] <= {20 * float(times.max()):.1f}")), timeout=30)
+    assert held.outcome is Outcome.HOLDS
