@@ -14,7 +14,8 @@ from rich.table import Table
 
 from veriflow.bases import BASES, make_base
 from veriflow.level_sets import radial_level_set
-from veriflow.norm_laws import BallLaw, ChiLaw, GammaLaw, LogNormalLaw, MixtureLaw, NormLaw, WeibullLaw
+from veriflow.mixtures import MixtureLaw
+from veriflow.norm_laws import BallLaw, ChiLaw, GammaLaw, LogNormalLaw, NormLaw, WeibullLaw
 
 DIMENSIONS = (1, 2, 10, 100, 1000)
 MASSES = (1e-6, 1e-3, 0.1, 0.5, 0.9, 0.999, 1 - 1e-6)

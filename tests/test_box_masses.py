@@ -12,7 +12,7 @@ from veriflow.bases import make_base
 from veriflow.box_masses import box_masses, check_box_masses
 from veriflow.cut_masses import masses_beyond
 from veriflow.errors import RegionError
-from veriflow.norm_laws import MixtureLaw
+from veriflow.mixtures import MixtureLaw
 from veriflow.statistics import clopper_pearson
 
 BASES = [

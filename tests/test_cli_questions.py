@@ -20,7 +20,8 @@ from cli_runs import (
 
 import veriflow
 from veriflow.bases import RadialBase
-from veriflow.norm_laws import LogNormalLaw, MixtureLaw
+from veriflow.mixtures import MixtureLaw
+from veriflow.norm_laws import LogNormalLaw
 
 
 def test_export(folder: Path, tmp_path: Path, asked: Callable[..., list[object]]) -> None:

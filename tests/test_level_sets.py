@@ -21,7 +21,8 @@ from veriflow.level_sets import (
     radial_set_above,
     upper_level_set,
 )
-from veriflow.norm_laws import GammaLaw, LogNormalLaw, MixtureLaw, WeibullLaw
+from veriflow.mixtures import MixtureLaw
+from veriflow.norm_laws import GammaLaw, LogNormalLaw, WeibullLaw
 
 DIMS = (1, 2, 7, 64, 1000)
 MASSES = (1e-6, 0.3, 0.9, 1 - 1e-6)

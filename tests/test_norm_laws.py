@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 from veriflow.bases import BASES, make_base
 from veriflow.bisection import bisect_doubles
 from veriflow.errors import ModelError, RegionError
-from veriflow.norm_laws import (
-    BallLaw,
-    ChiLaw,
-    GammaLaw,
-    LogNormalLaw,
-    MixtureLaw,
-    WeibullLaw,
-    norm_law_from_config,
-)
+from veriflow.mixtures import MixtureLaw, norm_law_from_config
+from veriflow.norm_laws import BallLaw, ChiLaw, GammaLaw, LogNormalLaw, WeibullLaw
 
 DIMS = (1, 2, 7, 64, 1000)
 EVERY_LAW = [(name, dim) for name in BASES for dim in DIMS]

@@ -19,7 +19,8 @@ from veriflow.bases import RadialBase
 from veriflow.bijections import Conjugate, CouplingBlock
 from veriflow.errors import DataError, ModelError, TrainingError
 from veriflow.grids import grid_steps, on_grid
-from veriflow.norm_laws import GammaLaw, LogNormalLaw, MixtureLaw, SimpleLaw
+from veriflow.mixtures import MixtureLaw
+from veriflow.norm_laws import GammaLaw, LogNormalLaw, SimpleLaw
 from veriflow.objective import Objective
 from veriflow.piecewise import evaluate, symbolic_bounds
 from veriflow.proof_cost import longest_constant, proof_cost

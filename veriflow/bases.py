@@ -22,18 +22,8 @@ from torch.distributions import Distribution, constraints
 from typing_extensions import override
 
 from .errors import ModelError
-from .norm_laws import (
-    JSON,
-    BallLaw,
-    ChiLaw,
-    GammaLaw,
-    LogNormalLaw,
-    MixtureLaw,
-    NormLaw,
-    WeibullLaw,
-    checked_dim,
-    norm_law_from_config,
-)
+from .mixtures import MixtureLaw, norm_law_from_config
+from .norm_laws import JSON, BallLaw, ChiLaw, GammaLaw, LogNormalLaw, NormLaw, WeibullLaw, checked_dim
 from .wording import perhaps
 
 

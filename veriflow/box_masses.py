@@ -22,7 +22,8 @@ import scipy.special
 
 from .bases import RadialBase
 from .errors import RegionError
-from .norm_laws import BallLaw, BoolArray, ChiLaw, FloatArray, GammaLaw, MixtureLaw, SimpleLaw
+from .mixtures import MixtureLaw
+from .norm_laws import BallLaw, BoolArray, ChiLaw, FloatArray, GammaLaw, SimpleLaw
 
 RELATIVE_ERROR = 1e-10
 """Bound on the relative error of `box_masses` for masses from 1e-290 on; in tests it stays below 1e-12."""

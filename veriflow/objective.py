@@ -11,7 +11,7 @@ from torch import Tensor
 from .bases import RadialBase
 from .bijections import Bijection, CouplingBlock
 from .flow import USFlow
-from .norm_laws import MixtureLaw
+from .mixtures import MixtureLaw
 from .passes import CouplingsPass, LaplaceMixturePass, LUPass
 from .stability import Stability
 

@@ -11,7 +11,8 @@ from .output import Document, JsonOption, cell, facts, grid, show
 with LazyImports(__name__) as imports:
     import torch
 
-    from ..norm_laws import MixtureLaw, NormLaw
+    from ..mixtures import MixtureLaw
+    from ..norm_laws import NormLaw
     from ..storage import load_flow
 
 MASSES = (0.1, 0.5, 0.9, 0.95, 0.99)
