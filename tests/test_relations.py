@@ -254,6 +254,8 @@ BOX = Box(np.zeros(2), np.ones(2))
         (linear([2, 1], -1.5), BOX, fair(1, [0, 1]), Outcome.VIOLATED),
         (linear([0, 1], -1.5), BOX, fair(1, [0, 1]), Outcome.HOLDS),
         (linear([0, 1], -1.5), BOX, fair(1, [0, 2]), Outcome.VIOLATED),
+        # no float32 is 1700000500, and the nearest one is beyond the threshold
+        (linear([0, 1], -1700000500.5), BOX, fair(1, [1700000000, 1700000500]), Outcome.HOLDS),
         (linear([0, 1], -1.5), BOX, fair(1, within=(0, 1.25)), Outcome.HOLDS),
         (linear([0, 1], -1.5), BOX, fair(1, within=(0, 1.75)), Outcome.VIOLATED),
         (linear([0.25, 1], -1.5), BOX, fair(1, [0, 1], allow={0: 0.5}), Outcome.HOLDS),

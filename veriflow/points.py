@@ -57,7 +57,7 @@ class Points:
             if isinstance(value, slice):
                 reads.append((value, _unit_columns(size, [column])))
             elif value is not None:
-                shift[column] = np.float32(value)
+                shift[column] = value
         self.maps.append((name, kept, reads, shift))
 
     def query(

@@ -2,7 +2,7 @@
 
 A relation builds one graph: the latents and free numbers (a perturbation δ, a changed feature) in, all points computed
 from them, one copy of the network at each point, the outputs one after another. Its violation is then a disjunction
-over these outputs, as for any property. Numbers that become constants of the graph are rounded to float32.
+over these outputs, as for any property. Numbers that become constants of the graph are float64.
 
 **Decisions.** A network of two outputs or more decides for the classes whose output is largest; ties decide for all of
 them. A network of one output decides positively where it is positive (a sigmoid above one half), else negatively. A
@@ -409,7 +409,7 @@ def _feature_name(setting: Setting, place: int) -> str:
 
 
 def _scales(setting: Setting, scale: Scale) -> Vector:
-    """The scales ``[inputs]``, rounded to float32."""
+    """The scales ``[inputs]``."""
     size = setting.network.input_size
     if scale is None:
         return np.ones(size)
@@ -421,7 +421,7 @@ def _scales(setting: Setting, scale: Scale) -> Vector:
         scales = np.asarray(scale, dtype=np.float64)
     if scales.shape != (size,) or not (np.isfinite(scales).all() and (scales >= 0).all()):
         raise PropertyError(f"expected {size} scales of at least 0; got {scale}")
-    return scales.astype(np.float32).astype(np.float64)
+    return scales
 
 
 def _range(reach: float | tuple[float, float]) -> tuple[float, float]:
