@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -53,7 +54,7 @@ def where(importer: Importer, operation: Operation) -> Value:
         or any(isinstance(value, Tensor) and value.removed is not None for value in (on, off))
     ):
         raise operation.refused("a comparison as the condition and affine branches", ", ".join(operation.names))
-    greater, less = removed.sides
+    greater, less = _sides(condition, removed.sides)
     for operator, first, second in (("Max", greater, less), ("Min", less, greater)):
         if _same(on, first, shape) and _same(off, second, shape):
             names = ("the greater side", "the lesser side")
@@ -83,6 +84,16 @@ def _selected(importer: Importer, operation: Operation, mask: NDArray[np.bool_])
     if not np.isfinite(total).all():
         raise operation.refused("finite constants", "infinity")
     return importer.combine("", terms, total) if terms else total
+
+
+def _sides(condition: Tensor, sides: tuple[Value, ...]) -> Iterator[Value]:
+    """Both sides of a comparison, moved about as its result was since."""
+    whole, places = np.broadcast_shapes(*(side.shape for side in sides)), condition.entries
+    for side in sides:
+        if isinstance(side, Tensor):
+            yield side.chosen(side.broadcast(whole).entries.reshape(-1)[places])
+        else:
+            yield np.broadcast_to(side, whole).reshape(-1)[places]
 
 
 def _same(value: Value, other: Value, shape: Shape) -> bool:

@@ -188,6 +188,13 @@ def share(importer: Importer, operation: Operation) -> Tensor:
     removed = removed_of(tensor)
     if not isinstance(total, Tensor) or total.removed is None or total.removed.source is not removed:
         raise misplaced(operation, removed)
+    sums = math.prod(tensor.shape[:-1])
+    if (
+        not _is_whole(tensor)
+        or total.entries.size != sums
+        or importer.shape_of(tensor.shape, total.shape) != tensor.shape
+    ):
+        raise operation.refused("all probabilities over the sums of their rows", f"{tensor.shape} over {total.shape}")
     return normalised(importer, tensor)
 
 
@@ -195,7 +202,8 @@ def normalised(importer: Importer, tensor: Tensor) -> Tensor:
     """Probabilities along the last axis divided by their sum: a Softmax as it is, two Sigmoids of l and −l as one of 0, l."""
     removed, operation = removed_of(tensor), importer.operation
     last = len(tensor.shape) - 1
-    if removed.kind is EndingKind.SOFTMAX and removed.axis == last and tensor.shape == removed.logits.shape:
+    rows = removed.axis == last and tensor.shape == removed.logits.shape and _is_whole(tensor)
+    if removed.kind is EndingKind.SOFTMAX and rows:
         return tensor
     if removed.kind is EndingKind.SIGMOID and tensor.shape[last] == 2:
         logits = _logits(tensor)

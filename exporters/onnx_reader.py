@@ -159,7 +159,8 @@ def read_logits(source: Source, output: str | None = None, inputs: int | None = 
     entries = np.concatenate([other.entries.reshape(-1) for other in endings])
     along = ending.axis is None or ending.shape[ending.axis] == count
     one = len(endings) == len(network.outputs) and len({port.start for port in network.outputs}) == 1
-    if not one or not along or ending.prefers_last or (np.diff(entries) != 1).any():
+    whole = np.arange(1 if ending.kind is EndingKind.ARGMAX else count)
+    if not one or not along or ending.prefers_last or not np.array_equal(entries, whole):
         raise GraphError(
             f"expected one {ending.kind} over all logits in their order, or one output to read; got another one before "
             f"{', '.join(repr(port.name) for port in network.outputs)}"

@@ -26,7 +26,7 @@ from veriflow import (
     y,
 )
 from veriflow.endings import asked_of_logits, decision_graph, property_on_logits
-from veriflow.errors import PropertyError
+from veriflow.errors import GraphError, PropertyError
 from veriflow.piecewise import evaluate_exact
 
 UNIT = Box(-np.ones(2), np.ones(2))
@@ -129,6 +129,15 @@ def test_labels_are_compared_as_the_file_gives_them():
     named = read_logits(READ["scaler, binary, maps"][0], "label").ending
     with pytest.raises(PropertyError, match="a property of classes, as labels are text"):
         property_on_logits(formula_property(y[0] >= 1), *named).violation(2)
+
+
+@pytest.mark.parametrize("kept", [[1], [0], [0, 1], [1, 2]])
+@pytest.mark.parametrize("ending", ["Sigmoid", "Softmax", "LogSoftmax"])
+def test_a_part_of_what_is_behind_the_logits_is_not_taken_for_all_of_it(ending, kept):
+    nodes = [node("MatMul", ["x", "w"], ["l"]), node(ending, ["l"], ["p"]), node("Gather", ["p", "kept"], axis=1)]
+    proto = inferred(model(nodes, {"x": ("N", 2)}, {"w": weights(2, 3), "kept": np.array(kept)}))
+    with pytest.raises(GraphError, match="over all logits in their order"):
+        read_logits(proto)
 
 
 def test_several_sigmoids_are_compared_alone():

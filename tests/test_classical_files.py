@@ -308,6 +308,17 @@ REFUSED = {
         ],
         "add up to 1 before they are divided by their sum .*or a label as the output",
     ),
+    "shares of a part": (
+        [
+            linear_classifier("LOGISTIC", [1.0, 2.0, 3.0, -1.0, -2.0, -3.0, 0.5, 0.0, 1.0], [0.0] * 3, [0, 1, 2]),
+            std("Constant", [], ["axis"], value_ints=[1]),
+            std("Constant", [], ["pair"], value_ints=[0, 1]),
+            std("ReduceSum", ["scores", "axis"], ["sum"]),
+            ml("ArrayFeatureExtractor", ["scores", "pair"], ["first"]),
+            std("Div", ["first", "sum"], ["y"]),
+        ],
+        "all probabilities over the sums of their rows",
+    ),
     "a filled gap": (
         [ml("Imputer", ["X"], ["y"], imputed_value_floats=[1.0, 2.0, 3.0], replaced_value_float=0.0)],
         "NaN as the value to replace",

@@ -12,7 +12,14 @@ from veriflow.errors import GraphError
 from veriflow.piecewise import evaluate
 
 LINE = {"x": (1, 4)}
-SLOPES = {"zero": np.array(0.0), "a": np.array(0.1), "b": weights(4), "two": np.array(2.0)}
+SLOPES = {
+    "zero": np.array(0.0),
+    "a": np.array(0.1),
+    "b": weights(4),
+    "two": np.array(2.0),
+    "back": whole(3, 2, 1, 0),
+    "third": whole(2),
+}
 
 
 def branch(comparison, sides, branches, *before):
@@ -49,6 +56,17 @@ AGREEING = {
         ],
         LINE,
         {"w": weights(4, 4)},
+    ),
+    "a comparison turned about with its sides": model(
+        [
+            node("Greater", ["x", "far"], ["c"]),
+            node("Gather", ["c", "back"], ["d"], axis=1),
+            node("Gather", ["x", "back"], ["u"], axis=1),
+            node("Gather", ["far", "back"], ["v"], axis=1),
+            node("Where", ["d", "u", "v"]),
+        ],
+        LINE,
+        {"far": weights(1, 4), "back": whole(3, 0, 2)},
     ),
     "a constant condition": model(
         [node("Where", ["c", "x", "b"])], LINE, {"c": np.array([True, False, False, True]), "b": weights(4)}
@@ -88,6 +106,23 @@ REFUSED = {
     "a jump": (branch("Greater", ["x", "zero"], ["two", "zero"]), "branches that meet where the condition changes"),
     "a shifted branch": (
         branch("Greater", ["x", "zero"], ["x", "s"], node("Add", ["x", "two"], ["s"])),
+        "branches that meet where the condition changes",
+    ),
+    "a comparison turned about": (
+        [
+            node("Mul", ["x", "a"], ["ax"]),
+            node("Greater", ["x", "zero"], ["c"]),
+            node("Gather", ["c", "back"], ["d"], axis=1),
+            node("Where", ["d", "x", "ax"]),
+        ],
+        "branches that meet where the condition changes",
+    ),
+    "a part of a comparison": (
+        [
+            node("Greater", ["x", "b"], ["c"]),
+            node("Gather", ["c", "third"], ["d"], axis=1),
+            node("Where", ["d", "x", "b"]),
+        ],
         "branches that meet where the condition changes",
     ),
     "a comparison as a number": (
