@@ -57,30 +57,36 @@ def class_names(body: onnx.GraphProto, count: int) -> tuple[str, ...]:
     """The names of that many classes, where the file has them: of the maps, or of the labels that are chosen from.
 
     They stand in ai.onnx.ml's ZipMap, LinearClassifier and LabelEncoder, and in constants that ArrayFeatureExtractor or
-    Gather choose from by what ArgMax gives. Where a file has several lists of that length, the last one counts.
+    Gather choose from by what ArgMax gives. Where a file has several lists of that length, the last one counts; a
+    LabelEncoder renames what was found before it.
     """
     constants = {tensor.name: tensor for tensor in body.initializer}
     chosen = {name for node in body.node if node.op_type == "ArgMax" for name in node.output}
-    found: tuple[str, ...] = ()
+    found: Sequence[int | str] = ()
     for node in body.node:
-        values: Sequence[object] = []
+        values: Sequence[int | str] = []
         if node.op_type in ("ArrayFeatureExtractor", "Gather") and node.input[1] in chosen:
             tensor = constants.get(node.input[0])
             values = [] if tensor is None else label_values(numpy_helper.to_array(tensor))
         elif node.op_type in _LISTS:
-            lists = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-            values = next((lists[name] for name in _LISTS[node.op_type] if lists.get(name)), [])
+            values = _list(node, *_LISTS[node.op_type])
+            if node.op_type == "LabelEncoder":
+                keys = _list(node, "keys_int64s", "keys_strings", "keys_floats")
+                table = dict(zip(keys, values, strict=False))
+                values = [table[label] for label in found or range(count) if label in table]
         if len(values) == count:
-            found = tuple(v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values)
-    return found if len(set(found)) == count else ()
+            found = values
+    names = tuple(map(str, found))
+    return names if len(set(names)) == count else ()
+
+
+def _list(node: onnx.NodeProto, *names: str) -> list[int | str]:
+    """The first of several attributes that is there and not empty."""
+    lists = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    values: Sequence[bytes | int] = next((lists[name] for name in names if lists.get(name)), [])
+    return [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values]
 
 
 def map_labels(body: onnx.GraphProto) -> dict[str, tuple[int | str, ...]]:
     """By the name of a ZipMap's output, the keys of its maps in the order of the entries that it reads."""
-    found: dict[str, tuple[int | str, ...]] = {}
-    for node in body.node:
-        if node.op_type == "ZipMap":
-            lists = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-            values: Sequence[bytes | int] = next((lists[name] for name in _LISTS["ZipMap"] if lists.get(name)), [])
-            found[node.output[0]] = tuple(v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values)
-    return found
+    return {node.output[0]: tuple(_list(node, *_LISTS["ZipMap"])) for node in body.node if node.op_type == "ZipMap"}

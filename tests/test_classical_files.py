@@ -28,7 +28,7 @@ def std(operator, inputs, outputs, **attributes):
     return helper.make_node(operator, inputs, outputs, **attributes)
 
 
-def classical(nodes, outputs, constants=(), *, kind=TensorProto.FLOAT, inputs=(("X", 3),), opset=17):
+def classical(nodes, outputs, constants=(), *, kind=TensorProto.FLOAT, inputs=(("X", 3),), opset=17, classical_opset=1):
     """A model with an open batch; outputs by name with their element types, None for a list of maps."""
     dtype = np.float32 if kind == TensorProto.FLOAT else np.float64
     tensors = []
@@ -47,7 +47,7 @@ def classical(nodes, outputs, constants=(), *, kind=TensorProto.FLOAT, inputs=((
     given = [helper.make_tensor_value_info(name, kind, [None, size]) for name, size in inputs]
     graph = helper.make_graph(nodes, "classical", given, ends, tensors)
     return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid(ML, 1)], ir_version=8
+        graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid(ML, classical_opset)], ir_version=8
     )
 
 
@@ -140,6 +140,18 @@ READ = {
         classical([linear_classifier("LOGISTIC", BOTH, [-0.5, 0.5], NAMES)], {"label": TEXT, "scores": FLOAT}),
         "softmax",
         tuple(NAMES),
+    ),
+    "names by a table in another order": (
+        classical(
+            [
+                linear_classifier("SOFTMAX", ROWS, [0.5, -0.25, 0.0], [10, 20, 30]),
+                ml("LabelEncoder", ["label"], ["name"], keys_int64s=[30, 10, 20], values_strings=["z", "x", "y"]),
+            ],
+            {"name": TEXT, "scores": FLOAT},
+            classical_opset=2,
+        ),
+        "softmax",
+        ("x", "y", "z"),
     ),
     "multinomial, normalised, maps": (
         classical(
@@ -281,7 +293,7 @@ def test_exports_compute_what_onnxruntime_computes(name):
     assert found == classes
     points = points_for(OnnxNetwork(network, inputs, ()))
     outputs = [end.name for end in model.graph.output]
-    scores = [end for end in outputs if end != "label"]
+    scores = [end for end in outputs if end not in ("label", "name")]
     for want, got in zip(by_onnxruntime(model, scores, inputs, points), by_graph(network, ending, points), strict=True):
         assert got == pytest.approx(want, rel=1e-5, abs=1e-5)
     if "label" in outputs:
