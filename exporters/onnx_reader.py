@@ -179,6 +179,8 @@ def one_row(network: OnnxNetwork) -> OnnxNetwork:
     if rows == {1} or len(rows) > 1 or len(network.inputs) > 1:
         return network
     (count,) = rows
+    if not all(port.ending is None or _is_by_rows(port.ending, count) for port in network.outputs):
+        return network
     graph = first_row(network.graph, count, list({port.start: port.slice for port in network.outputs}.values()))
     if graph is None:
         return network
@@ -187,6 +189,15 @@ def one_row(network: OnnxNetwork) -> OnnxNetwork:
         tuple(_row_of(port, count) for port in network.inputs),
         tuple(_row_of(port, count) for port in network.outputs),
     )
+
+
+def _is_by_rows(ending: Ending, rows: int) -> bool:
+    """Whether an ending runs within the rows of its logits, and each row of the output is made of its own row alike."""
+    size = math.prod(ending.shape) // (ending.shape[ending.axis or 0] if ending.kind is EndingKind.ARGMAX else 1)
+    if ending.axis == 0 or ending.entries.shape[:1] != (rows,):
+        return False
+    own = ending.entries.reshape(rows, -1) - size // rows * np.arange(rows)[:, None]
+    return bool(((own >= 0) & (own < size // rows) & (own == own[0])).all())
 
 
 def _row_of(port: Port, rows: int) -> Port:

@@ -234,3 +234,27 @@ def test_a_batch_keeps_what_was_taken_off():
 )
 def test_rows_that_cannot_be_told_apart_stay_together(after, constants):
     assert read_onnx(batched(6, *after, **constants)).input_size == 24
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [node("Softmax", ["l"], ["p"], axis=-1), node("Gather", ["p", "turned"], axis=0)],
+        [node("Sigmoid", ["l"], ["p"]), node("Gather", ["p", "first"], axis=0)],
+        [
+            node("ArgMax", ["l"], ["p"], axis=1),
+            node("Cast", ["p"], ["q"], to=1),
+            node("Gather", ["q", "turned"], axis=0),
+        ],
+    ],
+    ids=["turned", "the first one", "labels turned"],
+)
+def test_rows_that_an_ending_moves_stay_together(after):
+    with pytest.raises(GraphError, match="over all logits in their order"):
+        read_logits(batched(2, *after, turned=whole(1, 0), first=whole(0, 0)))
+
+
+def test_a_softmax_over_rows_keeps_them():
+    after = [node("Gather", ["l", "column"], ["m"], axis=1), node("Softmax", ["m"], axis=0)]
+    network = read_logits(batched(2, *after, column=whole(0)))
+    assert (network.graph.input_size, network.ending.logits) == (8, 2)
