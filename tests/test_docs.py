@@ -1,6 +1,7 @@
-"""The Python blocks of a page run, one after another, in an empty folder."""
+"""The Python blocks of a page run, one after another, in an empty folder, and print what the page shows."""
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -8,29 +9,34 @@ from pathlib import Path
 
 import pytest
 
+from veriflow.cli.kernels import COMMON
 from veriflow.property_text import _NAMED
 from veriflow.relation_text import SIGNATURES
 
 ROOT = Path(__file__).parent.parent
+END = "end of a block"
 PAGES = [path for path in (ROOT / "docs").glob("*.md") if path.name in ("properties.md", "formats.md")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
-def test_the_blocks_of_a_page_run(page, tmp_path):
-    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+def test_the_blocks_of_a_page_run_and_print_what_is_shown(page, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", page.read_text(), re.DOTALL | re.MULTILINE)
     assert blocks
     script = tmp_path / "page.py"
-    script.write_text("\n".join(blocks))
+    script.write_text("\n".join(f"{code}\nprint({END!r})" for code, _ in blocks))
     result = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", str(script)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **COMMON, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     assert result.returncode == 0, result.stderr
+    printed = result.stdout.split(f"{END}\n")
+    for (code, shown), got in zip(blocks, printed, strict=False):
+        assert not shown or got == shown or platform.machine() not in ("x86_64", "AMD64"), code
 
 
 def test_every_named_property_has_its_section():
