@@ -111,7 +111,7 @@ def test_classes_have_names_in_text(name):
 def test_unknown_names_are_told_the_known_ones(text):
     with pytest.raises(PropertyError, match=r"among 'benign', 'malignant'; got 'benin', did you mean 'benign'\?"):
         parse_property(text.format("benin"), classes=NAMES)
-    with pytest.raises(PropertyError, match="the number of a class, as the network names none; got 'benign'"):
+    with pytest.raises(PropertyError, match="the number of a class, as no names of classes are known; got 'benign'"):
         parse_property(text.format("benign"))
 
 

@@ -16,9 +16,9 @@ FORMS = {
     "array": VALUES,
     "list": VALUES.tolist(),
     "frame": FRAME,
-    "frame in another order, with more columns": FRAME.assign(d="text")[["c", "d", "a", "b"]]
-    .drop(columns="d")
-    .assign(e=1),
+    "frame in another order, with columns of text and dates": FRAME.assign(d="text", e=pd.Timestamp("2026-01-01"))[
+        ["c", "d", "a", "e", "b"]
+    ],
     "objects": VALUES.astype(object),
     "masked": np.ma.masked_array(VALUES, mask=False),
     "table": Table(VALUES, ("a", "b", "c")),

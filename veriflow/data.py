@@ -128,7 +128,7 @@ def read_table(
     labels = None if raw.classes is None else _label_texts(raw.classes, raw.first_row)
     if keep_class is not None:
         if labels is None:
-            raise DataError(f"expected labels to choose class {keep_class!r} by; got a table without")
+            raise DataError(f"expected labels to choose class {keep_class!r} by; got a table without (option label)")
         rows = np.flatnonzero(labels == _class_text(keep_class))
         if not rows.size:
             classes = _ordered_classes(labels)

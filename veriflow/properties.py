@@ -287,7 +287,7 @@ def class_number(name: str, classes: Sequence[str]) -> int:
     if name in classes:
         return classes.index(name)
     if not classes:
-        raise PropertyError(f"expected the number of a class, as the network names none; got {name!r}")
+        raise PropertyError(f"expected the number of a class, as no names of classes are known; got {name!r}")
     known = ", ".join(map(repr, classes))
     raise PropertyError(f"expected a class among {known}; got {name!r}{perhaps(name, classes)}")
 

@@ -24,8 +24,8 @@ Rows: TypeAlias = "Tensor | npt.ArrayLike | pd.DataFrame | Table"
 def as_tensor(rows: Rows, features: Sequence[str]) -> Tensor:
     """The rows as a tensor ``[..., features]``: a float tensor as it is, everything else in float64.
 
-    The columns of a DataFrame or `Table` are found by the features' names. Where the features have no names of their own
-    (x0, x1, …) and the columns others, they count from the left.
+    The columns of a DataFrame or `Table` are found by the features' names; others may hold anything. Where the features
+    have no names of their own (x0, x1, …) and the columns others, they count from the left.
 
     Raises:
         DataError: what holds other than real numbers, or a column that is not there.
@@ -35,10 +35,10 @@ def as_tensor(rows: Rows, features: Sequence[str]) -> Tensor:
             raise DataError(f"expected real numbers; got {rows.dtype}")
         return rows if rows.is_floating_point() else rows.double()
     names = getattr(rows, "features", getattr(rows, "columns", None))
-    numbers = _numbers(getattr(rows, "values", rows))
-    if names is None:
-        return torch.tensor(numbers)
-    return torch.tensor(numbers[..., _places([str(name) for name in names], features)])
+    values = getattr(rows, "values", rows)
+    if names is not None:
+        values = np.asarray(values)[..., _places([str(name) for name in names], features)]
+    return torch.tensor(_numbers(values))
 
 
 def _numbers(rows: object) -> npt.NDArray[np.float64]:

@@ -20,8 +20,8 @@ Column: TypeAlias = "NDArray[Any] | pa.ChunkedArray"
 
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?|\d{1,2}:\d{2}(:\d{2}.*)?")
 _ADVICE = {
-    "text": "leave such columns out, name one as the label, or code them as numbers",
-    "dates": "write them as numbers, such as seconds or days since some day",
+    "text": "leave such columns out, name one as the label (options columns and label), or code them as numbers",
+    "dates": "write them as numbers, such as seconds or days since some day, or leave them out (option columns)",
 }
 _SHOWN = 12
 
