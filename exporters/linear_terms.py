@@ -14,8 +14,11 @@ from veriflow.properties import Atom, Constraint, Formula, Joined
 MOST_DIGITS = 1000
 """Most digits in the numerator and in the denominator of a number, written or computed."""
 
-MOST_DISTINCT = 5
-"""Most terms that are to differ from each other: each pair doubles the alternatives."""
+MOST_BITS = 2**24
+"""Most bits in all numbers of all terms of a text together, 32 at least for each number."""
+
+MOST_COMPARED, MOST_DISTINCT = 1000, 5
+"""Most terms of one comparison, and of those that are to differ from each other: each pair doubles the alternatives."""
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _LARGEST = 10**MOST_DIGITS
@@ -32,6 +35,25 @@ class Linear:
         """The term times a number."""
         coefficients = {i: _bounded(c * factor, place) for i, c in self.coefficients.items() if factor}
         return Linear(coefficients, _bounded(self.constant * factor, place))
+
+
+class Room:
+    """What the terms of one text may still take, those within others too: what reading them costs grows with it."""
+
+    def __init__(self) -> None:
+        self.bits = MOST_BITS
+
+    def kept(self, term: Linear, place: str) -> Linear:
+        """The term, taken from the room.
+
+        Raises:
+            PropertyError: no room for it.
+        """
+        for value in (term.constant, *term.coefficients.values()):
+            self.bits -= max(32, value.numerator.bit_length() + value.denominator.bit_length())
+        if self.bits < 0:
+            raise PropertyError(f"expected terms whose numbers have at most {MOST_BITS} bits together at {place}; got more")
+        return term
 
 
 def variable(index: int) -> Linear:
@@ -106,8 +128,9 @@ def quotient(first: Linear, rest: Sequence[Linear], place: str) -> Linear:
 
 def comparison(sign: str, parts: Sequence[Linear], place: str) -> Formula:
     """``a sign b``, or ``a sign b sign c …`` pair by pair as in SMT-LIB; ``=`` and ``distinct`` become two inequalities."""
-    if sign == "distinct" and len(parts) > MOST_DISTINCT:
-        raise PropertyError(f"expected at most {MOST_DISTINCT} terms of distinct at {place}; got {len(parts)}")
+    most = MOST_DISTINCT if sign == "distinct" else MOST_COMPARED
+    if len(parts) > most:
+        raise PropertyError(f"expected at most {most} terms of {sign} at {place}; got {len(parts)}")
     pairs = itertools.combinations(parts, 2) if sign == "distinct" else itertools.pairwise(parts)
     formulas = [_compared(sign, left, right, place) for left, right in pairs]
     return formulas[0] if len(formulas) == 1 else Joined("and", tuple(formulas))

@@ -31,6 +31,10 @@ LARGEST_TENSOR = 2**24
 """Entries of one tensor that depends on the input."""
 
 
+MOST_AXES = 64
+"""Axes of a tensor, as many as numpy takes."""
+
+
 class EndingKind(StrEnum):
     """The last operation of a network that is no affine map and no ReLU, named as in ONNX."""
 
@@ -194,6 +198,8 @@ class Operation:
 
     def axis(self, axis: int, rank: int) -> int:
         """An axis of a tensor of that rank, counted from the front."""
+        if rank > MOST_AXES:
+            raise self.refused(f"a tensor of at most {MOST_AXES} axes", rank)
         if not -rank <= axis < rank:
             raise self.refused(f"an axis of a tensor of rank {rank}", axis)
         return axis % rank

@@ -28,6 +28,9 @@ from .onnx_source import Source, check_batches, input_shape, load_model, standar
 
 _log = logging.getLogger(__name__)
 
+MOST_NODES = 10_000
+"""Nodes that the outputs to read may take."""
+
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
 
@@ -268,7 +271,10 @@ class _Reading:
         self.importer = Importer({self.start: top}, taken | {self.start}, outputs)
 
     def network(self) -> OnnxNetwork:
-        for node in needed_nodes(self.body, self.wanted):
+        nodes = needed_nodes(self.body, self.wanted)
+        if len(nodes) > MOST_NODES:
+            raise GraphError(f"expected outputs that take at most {MOST_NODES} nodes; got {len(nodes)}")
+        for node in nodes:
             self._add(node)
         tensors, ports, top = [], [], 0
         places: dict[Removed, int] = {}

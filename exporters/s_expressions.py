@@ -12,14 +12,14 @@ from veriflow.errors import PropertyError
 DEEPEST_NESTING = 100
 """Most parentheses open at once."""
 
-MOST_GROUPS, MOST_WORDS = 1_000_000, 2_000_000
-"""Most pairs of parentheses in a text, and most words and parentheses."""
+MOST_WORDS = 500_000
+"""Most words and parentheses in a text."""
 
 LONGEST_WORD = 10_000
 """Most characters of a word."""
 
 _TOKEN = re.compile(
-    r"""\s+ | (?P<comment>;.*) | (?P<token>[()] | "[^"\n]*" | [^\s()";|]+) | \|(?P<quoted>[^|\n]*)\| | (?P<unknown>.)""",
+    r"""(?: \s+ | ;.* )++ | (?P<token>[()] | "[^"\n]*" | [^\s()";|]+) | \|(?P<quoted>[^|\n]*)\| | (?P<unknown>.)""",
     re.VERBOSE,
 )
 _PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -67,8 +67,8 @@ def read_terms(text: str) -> tuple[Term, ...]:
     Raises:
         PropertyError: parentheses that do not match, are nested more than 100 deep or are too many; as `words`.
     """
-    if text.count("(") > MOST_GROUPS:
-        raise PropertyError(f"expected at most {MOST_GROUPS} pairs of parentheses; got {text.count('(')}")
+    if (parentheses := text.count("(") + text.count(")")) > MOST_WORDS:
+        raise PropertyError(f"expected at most {MOST_WORDS} words and parentheses; got {parentheses} parentheses")
     levels: list[list[Term]] = [[]]
     openings: list[Word] = []
     for word in words(text):
@@ -102,8 +102,6 @@ def words(text: str) -> Iterator[Word]:
         if kind is None:
             if breaks := match[0].count("\n"):
                 line, begin = line + breaks, text.rindex("\n", start, match.end()) + 1
-            continue
-        if kind == "comment":
             continue
         found, count = match[0], count + 1
         place = Word(found, line, start - begin + 1)

@@ -136,6 +136,7 @@ class _Reader:
         tensors += [n.outputs[0] for n in networks]
         sizes = [math.prod(tensor.shape) for tensor in tensors]
         starts = [0, *accumulate(sizes)]
+        self.room = linear.Room()
         self.tensors = {t.name: (start, t.shape) for t, start in zip(tensors, starts, strict=False)}
 
     def name(self, place: int) -> str:
@@ -159,6 +160,9 @@ class _Reader:
         raise PropertyError(f"expected comparisons, and, or; got {node}")
 
     def linear(self, node: vnnlib.ArithExpr) -> Linear:
+        return self.room.kept(self._linear(node), _place(node))
+
+    def _linear(self, node: vnnlib.ArithExpr) -> Linear:
         if isinstance(node, vnnlib.Var):
             return linear.variable(self._number(node))
         if isinstance(node, vnnlib.Literal):

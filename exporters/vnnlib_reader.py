@@ -153,23 +153,29 @@ class _Assertions:
 
     def __init__(self, inputs: int, outputs: int) -> None:
         self.inputs, self.outputs = inputs, outputs
+        self.room = linear.Room()
 
-    def formula(self, term: Term) -> Formula:
+    def formula(self, term: Term, is_negated: bool = False) -> Formula:
         if not isinstance(term, Group) or not term.parts:
             raise PropertyError(f"expected a comparison, and, or, not at {term.place}; got {term.text!r}")
         head, *arguments = term.parts
         if head.text in ("and", "or"):
             _check_count(term, 1)
-            return Joined("and" if head.text == "and" else "or", tuple(map(self.formula, arguments)))
+            parts = tuple(self.formula(part, is_negated) for part in arguments)
+            return Joined("and" if (head.text == "and") != is_negated else "or", parts)
         if head.text == "not":
             _check_count(term, 1, 1)
-            return ~self.formula(arguments[0])
+            return self.formula(arguments[0], not is_negated)
         if head.text in _COMPARISONS:
             _check_count(term, 2)
-            return linear.comparison(head.text, [self.linear(part) for part in arguments], term.place)
+            formula = linear.comparison(head.text, [self.linear(part) for part in arguments], term.place)
+            return ~formula if is_negated else formula
         raise PropertyError(f"expected a comparison, and, or, not at {term.place}; got {head.text!r}")
 
     def linear(self, term: Term) -> Linear:
+        return self.room.kept(self._linear(term), term.place)
+
+    def _linear(self, term: Term) -> Linear:
         if isinstance(term, Word):
             return linear.number(term.text, term.place) if linear.is_number(term.text) else self._variable(term)
         head, *arguments = term.parts or (Word("", term.line, term.column),)

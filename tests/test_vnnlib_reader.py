@@ -307,14 +307,39 @@ def test_ways_to_write_a_file_mean_the_same(change, tmp_path):
         ("(assert (>= |(| 1))", r"a declared constant at line 5, column 13; got '\|\(\|'"),
         ("(assert (distinct Y_0 1 2 3 4 5))", "at most 5 terms of distinct at line 5, column 9; got 6"),
         ("(assert (>= Y_0 " + "9" * 20000 + "))", "words of at most 10000 characters at line 5, column 17; got 20000"),
-        ("()" * 1_000_001, "at most 1000000 pairs of parentheses; got"),
-        ("a " * 2_000_001, "at most 2000000 words and parentheses"),
+        ("(assert (<= " + "Y_0 " * 1001 + "))", "at most 1000 terms of <= at line 5, column 9; got 1001"),
+        ("(assert (>= Y_0 (+ " + "1e900 " * 6000 + ")))", "at most 16777216 bits together at line 5, column [0-9]+; got more"),
+        ("()" * 250_001, "at most 500000 words and parentheses; got 5000[0-9]+ parentheses"),
+        ("a " * 500_001, "at most 500000 words and parentheses; got more"),
     ],
-    ids=["bar", "parenthesis in bars", "distinct", "long word", "parentheses", "words"],
+    ids=["bar", "parenthesis in bars", "distinct", "long word", "compared", "long numbers", "parentheses", "words"],
 )
 def test_texts_beyond_their_limits_are_refused(text, message):
     with pytest.raises(PropertyError, match=message):
         parse_vnnlib(DECLARED + BOX + text)
+
+
+def test_terms_within_terms_take_from_the_same_room():
+    """Each level of a nested term is computed anew, so it is counted anew."""
+    names = " ".join(f"X_{i}" for i in range(6000))
+    declared = "(declare-const Y_0 Real)" + "".join(f"(declare-const X_{i} Real)" for i in range(6000))
+    deep = "(- " * 95 + f"(+ {names})" + ")" * 95
+    with pytest.raises(PropertyError, match="16777216 bits together"):
+        parse_vnnlib(f"{declared} (assert (<= Y_0 {deep}))")
+    assert parse_vnnlib(f"{declared} (assert (<= Y_0 (+ {names})))").inputs == 6000
+
+
+@pytest.mark.parametrize("depth", [1, 2, 93])
+def test_negations_reach_the_comparisons_once(depth, monkeypatch):
+    """However deep they are nested, each comparison is negated once or never."""
+    negated = []
+    original = Constraint.negated
+    monkeypatch.setattr(Constraint, "negated", lambda self: negated.append(self) or original(self))
+    inner = "(and (<= Y_0 1) (<= Y_1 2))"
+    spec = parse_vnnlib(DECLARED + BOX + "(assert " + "(not " * depth + inner + ")" * depth + ")")
+    assert len(negated) == (2 if depth % 2 else 0)
+    plain = "(or (> Y_0 1) (> Y_1 2))" if depth % 2 else inner
+    assert spec == parse_vnnlib(DECLARED + BOX + f"(assert {plain})")
 
 
 def test_files(tmp_path):
