@@ -258,3 +258,15 @@ def test_a_damaged_file_is_one_sentence(tmp_path):
             read_network(tmp_path / "m.onnx")
         except (GraphError, StorageError) as error:
             assert str(error).startswith("expected ")
+
+
+def test_nodes_and_axes_without_end_are_refused():
+    names = ["x", *(f"t{k}" for k in range(10_000)), "y"]
+    long = model([node("Identity", [a], [b]) for a, b in zip(names, names[1:], strict=False)], LINE)
+    with pytest.raises(GraphError, match="outputs that take at most 10000 nodes; got 10001"):
+        read_network(long.SerializeToString())
+    wide = model(
+        [node("Unsqueeze", ["x", "a"], ["u"]), node("Squeeze", ["u", "a"])], LINE, {"a": np.arange(2, 5000)}, opset=13
+    )
+    with pytest.raises(GraphError, match="a tensor of at most 64 axes in Unsqueeze node 'Unsqueeze to u'; got 5000"):
+        read_network(wide.SerializeToString())
