@@ -19,6 +19,7 @@ from scipy import sparse
 
 from veriflow.errors import GraphError
 from veriflow.piecewise.graph import Affine, Divisor, Graph, Matrix, Node, Relu, Vector
+from veriflow.wording import shortened
 
 Shape = tuple[int, ...]
 Constant = NDArray[Any]
@@ -134,7 +135,7 @@ class Operation:
 
     def refused(self, expected: str, got: object) -> GraphError:
         """The error that says what the node should have been."""
-        return GraphError(f"expected {expected} in {self.operator} node {self.name!r}; got {got}")
+        return GraphError(f"expected {expected} in {self.operator} node {self.name!r}; got {shortened(str(got))}")
 
     def argument(self, position: int) -> Value | None:
         """What the node reads there, None where that is left out."""
