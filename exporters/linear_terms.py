@@ -52,7 +52,9 @@ class Room:
         for value in (term.constant, *term.coefficients.values()):
             self.bits -= max(32, value.numerator.bit_length() + value.denominator.bit_length())
         if self.bits < 0:
-            raise PropertyError(f"expected terms whose numbers have at most {MOST_BITS} bits together at {place}; got more")
+            raise PropertyError(
+                f"expected terms whose numbers have at most {MOST_BITS} bits together at {place}; got more"
+            )
         return term
 
 

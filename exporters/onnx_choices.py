@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .onnx_graph import Constant, EndingKind, Importer, Operation, Shape, Tensor
+from .onnx_graph import MOST_AXES, Constant, EndingKind, Importer, Operation, Shape, Tensor
 
 _FLOATS = (1, 10, 11)  # FLOAT, FLOAT16, DOUBLE, as ONNX numbers element types
 _NUMBERS = (*range(1, 8), *range(10, 14))
@@ -65,6 +65,8 @@ def size(importer: Importer, operation: Operation) -> Constant:
 def _reshaped(operation: Operation, tensor: Tensor, sizes: Shape) -> Tensor:
     if math.prod(sizes) != tensor.entries.size or min(sizes, default=1) < 0:
         raise operation.refused(f"a shape of {tensor.entries.size} entries", sizes)
+    if len(sizes) > MOST_AXES:
+        raise operation.refused(f"a shape of at most {MOST_AXES} axes", len(sizes))
     return tensor.chosen(tensor.entries.reshape(sizes))
 
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from veriflow.errors import GraphError, StorageError
 from veriflow.files import open_file, read_bytes
 
-from .onnx_graph import LARGEST_TENSOR, MOST_ENTRIES, Shape
+from .onnx_graph import LARGEST_TENSOR, MOST_AXES, MOST_ENTRIES, Shape
 
 Source: TypeAlias = str | Path | bytes | onnx.ModelProto
 """A file, its bytes, or the model that onnx has read from it."""
@@ -179,6 +179,8 @@ def input_shape(value: onnx.ValueInfoProto) -> Shape:
     sizes = _sizes(value)
     if sizes and sizes[0] == 0:
         sizes[0] = 1  # an open batch
+    if len(sizes) > MOST_AXES:
+        raise GraphError(f"expected inputs of at most {MOST_AXES} axes; got {len(sizes)} of {value.name!r}")
     if not 0 < math.prod(sizes) <= LARGEST_TENSOR:
         raise GraphError(
             f"expected known sizes after the batch axis; got {sizes} in input {value.name!r}, 0 where open"

@@ -148,4 +148,4 @@ def test_a_flow_of_very_many_layers_is_refused(folder: Path, tmp_path: Path) -> 
         path = seal(tmp_path / "forged", "flow", json.dumps({**document, **change}), {**tensors, **many})
         result = run("info", path)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert "got one of more than 4096 layers" in result.stderr
+        assert "expected a flow of at most 4096 layers; got more" in result.stderr

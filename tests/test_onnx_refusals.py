@@ -1,5 +1,7 @@
 """ONNX files that are refused, each with one sentence that names the place."""
 
+from itertools import pairwise
+
 import numpy as np
 import onnx
 import pytest
@@ -262,7 +264,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path):
 
 def test_nodes_and_axes_without_end_are_refused():
     names = ["x", *(f"t{k}" for k in range(10_000)), "y"]
-    long = model([node("Identity", [a], [b]) for a, b in zip(names, names[1:], strict=False)], LINE)
+    long = model([node("Identity", [a], [b]) for a, b in pairwise(names)], LINE)
     with pytest.raises(GraphError, match="outputs that take at most 10000 nodes; got 10001"):
         read_network(long.SerializeToString())
     wide = model(
@@ -270,3 +272,7 @@ def test_nodes_and_axes_without_end_are_refused():
     )
     with pytest.raises(GraphError, match="a tensor of at most 64 axes in Unsqueeze node 'Unsqueeze to u'; got 5000"):
         read_network(wide.SerializeToString())
+    for shape, what in (((1, 2), "a shape"), ((1,) * 70, "inputs")):
+        deep = model([node("Reshape", ["x", "s"])], {"x": shape}, {"s": whole(*[1] * 5000, -1)})
+        with pytest.raises(GraphError, match=f"{what} of at most 64 axes"):
+            read_network(deep.SerializeToString())

@@ -308,7 +308,10 @@ def test_ways_to_write_a_file_mean_the_same(change, tmp_path):
         ("(assert (distinct Y_0 1 2 3 4 5))", "at most 5 terms of distinct at line 5, column 9; got 6"),
         ("(assert (>= Y_0 " + "9" * 20000 + "))", "words of at most 10000 characters at line 5, column 17; got 20000"),
         ("(assert (<= " + "Y_0 " * 1001 + "))", "at most 1000 terms of <= at line 5, column 9; got 1001"),
-        ("(assert (>= Y_0 (+ " + "1e900 " * 6000 + ")))", "at most 16777216 bits together at line 5, column [0-9]+; got more"),
+        (
+            "(assert (>= Y_0 (+ " + "1e900 " * 6000 + ")))",
+            "at most 16777216 bits together at line 5, column [0-9]+; got more",
+        ),
         ("()" * 250_001, "at most 500000 words and parentheses; got 5000[0-9]+ parentheses"),
         ("a " * 500_001, "at most 500000 words and parentheses; got more"),
     ],

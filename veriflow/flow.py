@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,9 @@ from .piecewise import Graph, evaluate, lower_flow
 from .piecewise.lower import Direction
 from .rows import Rows, as_tensor
 from .wording import perhaps
+
+MOST_LAYERS, MOST_PARAMETERS = 4096, 2**28
+"""Of a flow: a gigabyte of float32."""
 
 
 class Flow(nn.Module, Distribution):
@@ -190,6 +194,20 @@ class Flow(nn.Module, Distribution):
             torch.random.set_rng_state(generator)
 
 
+def _check_sizes(dim: int, blocks: int, widths: Sequence[int], householder: int) -> None:
+    """Refuse a flow that is too large before memory is taken for it.
+
+    Raises:
+        ModelError: such a flow.
+    """
+    if blocks * (len(widths) + 1 + householder) > MOST_LAYERS:
+        raise ModelError(f"expected a flow of at most {MOST_LAYERS} layers; got more")
+    through = [dim, *widths, dim]
+    numbers = dim * dim + blocks * (sum(a * b for a, b in pairwise(through)) + householder * dim)
+    if numbers > MOST_PARAMETERS:
+        raise ModelError(f"expected a flow of at most {MOST_PARAMETERS} parameters; got more")
+
+
 class USFlow(Flow):
     """The uniformly scaling flow of VeriFlow: φ = S ∘ A_{n+1} ∘ B_n ∘ … ∘ B_1, with B_i = A_i⁻¹ ∘ C_i ∘ A_i.
 
@@ -233,6 +251,7 @@ class USFlow(Flow):
         widths = tuple(hidden) if isinstance(hidden, Sequence) else (hidden,)
         if any(isinstance(width, bool) or not isinstance(width, int) for width in widths):
             raise ModelError(f"expected whole numbers as widths of hidden layers; got {hidden!r}")
+        _check_sizes(dim, blocks, widths, householder)
         names = tuple(features) if features is not None else tuple(f"x{i}" for i in range(dim))
         if len(names) != dim:
             raise ModelError(f"expected {dim} feature names; got {len(names)}")

@@ -20,7 +20,7 @@ from .norm_laws import NormLaw
 Layout: TypeAlias = "Mapping[str, tuple[torch.dtype, tuple[int, ...]]]"
 """Names of tensors, with their types and shapes."""
 
-MOST_LAYERS, MOST_COMPONENTS = 4096, 1024
+MOST_COMPONENTS = 1024
 MOST_LOGARITHM, MOST_MAGNITUDE = 30.0, 1e18
 """Of parameters that are logarithms, and of others; data are standardised, so that both are small in flows that were fitted."""
 
@@ -49,8 +49,6 @@ def empty_flow(config: Mapping[str, Any], layout: Layout, what: str) -> USFlow:
         most = len(layout) if name == "blocks" else sum(math.prod(shape) for _, shape in layout.values())
         if size > most and (name != "hidden widths" or config["blocks"]):
             raise StorageError(f"{what} one whose {name} is {size}, which is more than the file holds")
-    if config["blocks"] * (len(config["hidden"]) + 1 + config["householder"]) > MOST_LAYERS:
-        raise StorageError(f"{what} one of more than {MOST_LAYERS} layers")
     try:
         with torch.device("meta"):
             flow = USFlow.from_config(config)
