@@ -75,6 +75,10 @@ BAD_FITS = {
     "a norm that is none": (["--p", "3"], "expected a norm p of 1, 2 or infinity"),
     "an unknown base": (["--base", "cauchy"], "got 'cauchy'"),
     "no steps": (["--steps", "0"], "expected a positive number of steps; got 0"),
+    "steps without end": (["--steps", "9" * 400], "expected a number of steps below 4.61169e+18; got 999"),
+    "batches without end": (["--batch-size", 10**22], "expected a batch size below 4.61169e+18; got 1000"),
+    "blocks without end": (["--blocks", 10**22], "expected a flow of at most 4096 layers; got more"),
+    "widths without end": (["--hidden", 10**22], "expected a flow of at most 268435456 parameters; got more"),
     "an unknown option": (["--speed", "9"], "--speed"),
     "no number": (["--steps", "many"], "--steps"),
 }

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from .errors import TrainingError
 
+BEYOND = 2.0**62
+"""What counts and limits must stay below, to be whole numbers of the machine."""
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -49,8 +52,10 @@ class TrainingOptions:
         if self.prior_sigma is not None:
             positive["prior sigma"] = self.prior_sigma
         for name, value in positive.items():
-            if not (math.isfinite(value) and value > 0):
+            if not value > 0:
                 raise TrainingError(f"expected a positive {name}; got {value}")
+            if value >= BEYOND:
+                raise TrainingError(f"expected a {name} below {BEYOND:g}; got {value}")
         if not 0 < self.validation < 1:
             raise TrainingError(f"expected a validation share between 0 and 1; got {self.validation}")
         if not (math.isfinite(self.stability) and self.stability >= 0):
