@@ -31,6 +31,9 @@ JSON: TypeAlias = "Mapping[str, JSON] | Sequence[JSON] | str | int | float | boo
 
 _PACKAGES = ("veriflow-toolkit", "torch", "onnx", "numpy", "scipy", "pysmt")
 
+MOST_SECONDS = 1e9
+"""The longest time limit: thirty years."""
+
 
 def write_bundle(
     folder: str | Path,
@@ -63,6 +66,8 @@ def write_bundle(
     _check_names(queries, extra)
     if not forms or not set(forms) <= set(FORMS):
         raise QueryError(f"expected forms among {', '.join(FORMS)}; got {', '.join(forms) or 'none'}")
+    if not 0 < timeout <= MOST_SECONDS:
+        raise QueryError(f"expected a time limit above 0 and up to {MOST_SECONDS:g} seconds; got {timeout}")
     deviations: dict[tuple[int, bool], float | None] = {}
     with write_folder_atomically(folder) as scratch:
         files = BundleFiles(scratch)

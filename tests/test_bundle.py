@@ -246,3 +246,10 @@ def test_forms_of_tools_are_asked_for_by_name(tmp_path):
 def test_the_public_face_is_sorted_and_there():
     assert exporters.__all__ == sorted(exporters.__all__, key=lambda name: (not name.isupper(), name.islower(), name))
     assert all(hasattr(exporters, name) for name in exporters.__all__)
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan"), float("inf"), 1e10])
+def test_time_limits_that_are_none_are_refused(timeout, tmp_path):
+    with pytest.raises(QueryError, match="expected a time limit above 0 and up to 1e\\+09 seconds; got "):
+        write_bundle(tmp_path / "out", some_queries(), timeout=timeout)
+    assert not (tmp_path / "out").exists()
