@@ -48,4 +48,4 @@ for name, value in zip(flow.features, certificate.witness.data, strict=True):
 inside = flow.level_set(mass=0.9 * certificate.certified_mass).radius
 assert certificate.complete and certificate.certified_mass > 0.2
 assert verify(query.at(Ball(flow.base.p, inside, 5)), timeout=30).holds
-assert replay(query, certificate.witness.latent) == certificate.witness
+assert replay(query, certificate.witness.latent).outputs == certificate.witness.outputs

@@ -110,7 +110,11 @@ BAD_QUESTIONS = {
     "no time": ("y[0] >= 0", ["--mass", 0.9, "--timeout", 0], "expected a time limit above 0 seconds"),
     "time before now": ("y[0] >= 0", ["--mass", 0.9, "--timeout", -1], "expected a time limit above 0 seconds; got -1"),
     "time NaN": ("y[0] >= 0", ["--mass", 0.9, "--timeout", "nan"], "expected a time limit above 0 seconds; got nan"),
-    "memory NaN": ("y[0] >= 0", ["--mass", 0.9, "--memory", "nan"], "expected a memory limit above 0 GB; got nan"),
+    "memory NaN": (
+        "y[0] >= 0",
+        ["--mass", 0.9, "--memory", "nan"],
+        "expected a memory limit above 0 GB and up to 1e+06 GB; got nan",
+    ),
     "no such table": ("y[0] >= 0", ["--mass", 0.9, "--data", "none.csv"], "expected a file at 'none.csv'"),
 }
 

@@ -31,7 +31,7 @@ def test_h_is_help(command):
 
 def test_the_help_of_fit_names_every_base():
     page = re.sub(r"[^\w-]+", " ", run("fit", "--help").stdout)
-    named = re.search(r"One of ([\w\s-]+?) default", page)
+    named = re.search(r"Bases ([\w\s-]+?) Example", page)
     assert named is not None
     assert named[1].split() == sorted(BASES)
 

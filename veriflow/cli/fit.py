@@ -57,10 +57,7 @@ def fit(
     hidden: Annotated[str, typer.Option(metavar="N,N,…", help="Widths of the conditioners' hidden layers.")] = "32,32",
     base: Annotated[
         str,
-        typer.Option(
-            help="One of exponential, free-gamma-mixture, gamma-mixture, lognormal, lognormal-mixture, normal, uniform-ball, "
-            "weibull, weibull-mixture."
-        ),
+        typer.Option(metavar="NAME", help="Base distribution."),
     ] = "gamma-mixture",
     p: Annotated[float | None, typer.Option(metavar="1|2|inf", help="Norm of the base; its own by default.")] = None,
     components: Annotated[int | None, typer.Option(help="Components of a mixture base; 4 by default.")] = None,
@@ -88,6 +85,9 @@ def fit(
     """Fit a flow to a table and write it.
 
     A share of the rows is held out to stop early; the same seed, data and options give the same file, bit for bit.
+
+    Bases: exponential, free-gamma-mixture, gamma-mixture, laplace, lognormal, lognormal-mixture, normal, uniform-ball, weibull,
+    weibull-mixture.
 
     Example: `veriflow fit flowers.csv -o setosa.safetensors --label species --class setosa`
     """
