@@ -118,14 +118,15 @@ def test_compress(folder: Path, tmp_path: Path) -> None:
         (("--keep", 1.5), "expected a share to keep above 0, at most 1; got 1.5"),
         (("--rank", 2), "expected a rank from 1 to 1"),
         (("--bits", 8, "--mass", 1), "got 1.0"),
-        (("--bits", 8, "--network", "net.onnx"), "expected both --network and --property"),
+        (("--bits", 8, "--network", "FOLDER/net.onnx"), "expected both --network and --property"),
         (("--bits", 8, "-o", "nowhere/small.safetensors"), "expected a file in a folder that can be written to"),
         (("--bits", 8, "--label", "sort"), "'sort'"),
     ],
 )
 def test_compress_refuses(folder: Path, tmp_path: Path, options: tuple[object, ...], sentence: str) -> None:
     model, target = folder / "flow.safetensors", tmp_path / "small.safetensors"
-    assert sentence in refused("compress", model, folder / "blob.csv", "-o", target, *options)
+    words = [str(option).replace("FOLDER", str(folder)) for option in options]
+    assert sentence in refused("compress", model, folder / "blob.csv", "-o", target, *words)
     assert not target.exists()
 
 

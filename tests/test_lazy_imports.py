@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -46,6 +47,24 @@ except SystemExit as end:
 {NOTHING_HEAVY}
 """
     run_python(code)
+
+
+@pytest.mark.parametrize(
+    "command", ["fit FILE -o none", "score FILE FILE", "verify --network FILE --property p.vnnlib"]
+)
+def test_files_that_cannot_be_read_load_nothing_heavy(tmp_path, command):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    for file, got in ((pipe, "a pipe"), (tmp_path, "a folder"), (tmp_path / "none", "none")):
+        code = f"""
+from veriflow.cli import app
+try:
+    app({command.replace("FILE", str(file)).split()}, prog_name="veriflow")
+except SystemExit as end:
+    assert end.code == 2
+{NOTHING_HEAVY}
+"""
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stderr) == (0, f"error: expected a file at {str(file)!r}; got {got}\n")
 
 
 def test_packages_load_nothing_heavy_before_a_name_is_used():

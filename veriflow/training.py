@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -22,10 +21,14 @@ from .checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoin
 from .data import dequantise, short_standardisation, split_rows, standardisation
 from .errors import DataError, TrainingError
 from .flow import USFlow
+from .lazy_imports import LazyImports
 from .objective import Objective
 from .rows import Rows, as_tensor
 from .stability import Stability
 from .training_options import TrainingOptions
+
+with LazyImports(__name__) as imports:
+    from lightning_fabric import Fabric  # a second and a half, which nothing but training needs
 
 _log = logging.getLogger(__name__)
 
@@ -134,9 +137,10 @@ def _split(rows: Tensor, options: TrainingOptions) -> tuple[Tensor, Tensor]:
     return rows[train], rows[validation]
 
 
-_Run = Callable[[Fabric, USFlow, Tensor, Tensor], tuple[dict[str, np.ndarray], History]]
+_Run = Callable[["Fabric", USFlow, Tensor, Tensor], tuple[dict[str, np.ndarray], History]]
 
 
+@imports.on_call
 def _launch(run_once: _Run, flow: USFlow, train: Tensor, validation: Tensor, devices: int) -> History:
     accelerator = "cpu" if torch.backends.mps.is_available() else "auto"  # MPS has no float64 for the standardisation
     fabric = Fabric(accelerator=accelerator, devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")

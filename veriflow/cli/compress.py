@@ -23,6 +23,7 @@ from .options import (
     SeparatorOption,
     StabilityOption,
     TableArgument,
+    readable,
 )
 from .output import Document, JsonOption, cell, facts, grid, show
 
@@ -65,7 +66,10 @@ def compress(
     validation: Annotated[float, typer.Option(help="Share of rows held out.")] = TrainingOptions.validation,
     seed: SeedOption = TrainingOptions.seed,
     network: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A network under test, as ONNX, to measure what solving takes.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", callback=readable, help="A network under test, as ONNX, to measure what solving takes."
+        ),
     ] = None,
     prop: Annotated[
         str | None, typer.Option("--property", metavar="TEXT|FILE", help="What is asked about it, as for `verify`.")

@@ -18,6 +18,7 @@ from .options import (
     ModelArgument,
     SeparatorOption,
     TrimOption,
+    readable,
 )
 from .output import Document, JsonOption, facts, show
 
@@ -42,7 +43,11 @@ def level_set(
     lower: Annotated[bool, typer.Option("--lower", help="The least probable set instead: all the rest.")] = False,
     calibrate: Annotated[
         Path | None,
-        typer.Option(metavar="TABLE", help="Choose the radius so that the set covers --mass of these held-out rows."),
+        typer.Option(
+            metavar="TABLE",
+            callback=readable,
+            help="Choose the radius so that the set covers --mass of these held-out rows.",
+        ),
     ] = None,
     trim: TrimOption = None,
     data: DataOption = None,

@@ -23,7 +23,7 @@ from ..restriction import restricted_queries, specification_queries
 from ..specification import Specification
 from ..storage import load_flow
 from ..trimmed_sets import TrimmedLevelSet, trimmed_level_set
-from .options import LATENT_TO_DATA
+from .options import LATENT_TO_DATA, is_property_file
 from .output import Document
 
 
@@ -44,11 +44,6 @@ class Question:
     queries: tuple[Query, ...]
     counted: Query
     trimmed: TrimmedLevelSet | None = None
-
-
-def is_property_file(text: str) -> bool:
-    """Whether a property is the name of a file and not a formula."""
-    return text.endswith(".vnnlib")
 
 
 def ask(

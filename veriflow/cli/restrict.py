@@ -19,6 +19,7 @@ from .options import (
     PropertyOption,
     RadiusOption,
     TrimOption,
+    is_property_file,
 )
 from .output import Document, JsonOption, facts, show
 
@@ -26,7 +27,7 @@ with LazyImports(__name__) as imports:
     from exporters import write_bundle
 
     from .export import numbered
-    from .question import ask, is_property_file, trimmed_entry
+    from .question import ask, trimmed_entry
 
 
 @imports.on_call

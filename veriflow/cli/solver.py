@@ -14,6 +14,7 @@ from verify.verdict import Outcome
 from ..errors import PropertyError
 from ..lazy_imports import LazyImports
 from ..wording import perhaps
+from .options import readable
 
 with LazyImports(__name__) as imports:
     from exporters import read_vnnlib
@@ -54,7 +55,7 @@ solver = typer.Typer(
 @solver.command("verify")
 @imports.on_call
 def verify_file(
-    query: Annotated[Path, typer.Argument(metavar="FILE", help="A VNN-LIB file, 1.0 or 2.0.")],
+    query: Annotated[Path, typer.Argument(metavar="FILE", callback=readable, help="A VNN-LIB file, 1.0 or 2.0.")],
     network: Annotated[
         list[str], typer.Option(metavar="NAME=FILE", help="The ONNX file of each network; FILE for one.")
     ],

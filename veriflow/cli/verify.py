@@ -30,6 +30,8 @@ from .options import (
     RadiusOption,
     SeparatorOption,
     TrimOption,
+    readable,
+    readable_networks,
 )
 from .output import Document, ExitCode, JsonOption, facts, grid, show
 
@@ -57,12 +59,15 @@ def verify(
     network: Annotated[
         list[str],
         typer.Option(
-            metavar="FILE", help="The network under test, as ONNX; NAME=FILE for each network of a file of several."
+            metavar="FILE",
+            callback=readable_networks,
+            help="The network under test, as ONNX; NAME=FILE for each network of a file of several.",
         ),
     ],
     prop: PropertyOption,
     flow: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="A flow; without it a property file decides.")
+        Path | None,
+        typer.Option(metavar="MODEL", callback=readable, help="A flow; without it a property file decides."),
     ] = None,
     output: OutputOption = None,
     mass: MassOption = None,
