@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
+from veriflow.errors import GraphError
 from veriflow.piecewise import enclose_exact, nearest_floats
 from veriflow.query import Query
 from veriflow.regions import Ball, Box, Region, pieces
@@ -25,14 +26,24 @@ def replay(query: Query, point: Sequence[float | Fraction]) -> Witness | None:
     Tried in turn: the point rounded to float32 (so that onnxruntime sees the same point), that point moved into the
     region if it left it (a ball or shell by a few units in the last place), and the point as given, moved to the ends of a box,
     or by no more than rounding to the sphere of a ball or shell. That may be no float32; onnxruntime then sees the nearest one.
+
+    Raises:
+        GraphError: a violation with numbers that are no floats: no runtime computes such a network.
     """
     for candidate in _renderings(query, point):
         if not query.region.contains(candidate):
             continue
         values, upper = enclose_exact(query.graph, candidate)
         if query.violated_by(values[query.graph.output], upper[query.graph.output]):
+            _check_range(values)
             return _witness(query, candidate, values)
     return None
+
+
+def _check_range(values: Mapping[str, list[Fraction]]) -> None:
+    for name, tensor in values.items():
+        if not all(map(math.isfinite, nearest_floats(tensor))):
+            raise GraphError(f"expected numbers in the range of float64; got greater ones in tensor {name!r}")
 
 
 def _renderings(query: Query, point: Sequence[float | Fraction]) -> Iterable[list[Fraction]]:
