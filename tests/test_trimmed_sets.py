@@ -354,4 +354,5 @@ def test_bad_limits_are_refused(folder: Path, asked: Callable[..., list[object]]
     assert "expected --trim auto or a limit" in refused("verify", *asked("y[0] <= 4"), "--mass", 0.5, "--trim", "much")
     assert "leaves a mass of 0.5" in refused("verify", *asked("y[0] <= 4"), "--mass", 0.5, "--trim", 0.01)
     assert "beside --trim" in refused("level-set", folder / "flow.safetensors", "--mass", 0.5, "--lower", "--trim", 1)
-    assert "--trim" in refused("verify", "--network", folder / "net.onnx", "--property", "p.vnnlib", "--trim", 1)
+    (file := folder / "p.vnnlib").touch()
+    assert "--trim" in refused("verify", "--network", folder / "net.onnx", "--property", file, "--trim", 1)
