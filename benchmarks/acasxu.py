@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from exporters import read_onnx, read_vnnlib
-from veriflow.restriction import specification_queries
+from veriflow.queries.restriction import specification_queries
 from verify import Outcome, verify_all
 
 Instance = tuple[str, str]

@@ -3,7 +3,7 @@
     VERIFLOW_TOOLS=/path/to/tools/bin python benchmarks/acceptance.py [--corpus] [--tools Marabou,Z3] [--every 10]
 
 Small flow queries on two moons, Breast Cancer and digits, in both norms, at radii where veriflow's own engines decide them;
-with ``--corpus`` the queries of ``tests/corpus``, whose truth is known by enumeration. For each form a tool is run on the
+with ``--corpus`` the queries of ``tests/support/corpus``, whose truth is known by enumeration. For each form a tool is run on the
 files of a bundle, as a user would: read and decided, read but out of time, refused, or WRONG. The first figure is the
 share of the cells of form, tool and query that were read.
 """
@@ -30,7 +30,7 @@ from tqdm import tqdm
 from exporters import FORMS, write_bundle
 from veriflow import Ball, Query, classified_as, flow_query
 from verify import Outcome, verify
-from verify.attack import nearest_violation
+from verify.witness.attack import nearest_violation
 
 SHARES = (0.3, 1.1)
 """Radii as shares of the norm of the nearest violation that an attack finds: one that holds, one that is violated."""
@@ -83,7 +83,7 @@ def main() -> None:
     """Print the table, the share of readable cells and whether any verdict was wrong."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--timeout", type=float, default=30.0)
-    parser.add_argument("--corpus", action="store_true", help="the queries of tests/corpus")
+    parser.add_argument("--corpus", action="store_true", help="the queries of tests/support/corpus")
     parser.add_argument("--tools", help="names of tools, separated by commas; all by default")
     parser.add_argument("--every", metavar="N", type=int, default=1, help="every n-th query only")
     options = parser.parse_args()

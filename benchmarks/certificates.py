@@ -15,9 +15,10 @@ from rich.table import Table
 
 from exporters import milp_model
 from veriflow import Ball, TrainingOptions, classified_as, flow_query, never_confidently_wrong
-from veriflow.cli.demo_models import LABELS, load_data, train_class_model, train_classifier
-from veriflow.piecewise import lower_network, symbolic_bounds
+from veriflow.piecewise.bounds.crown import symbolic_bounds
+from veriflow.piecewise.from_torch import lower_network
 from verify import certify
+from verify.cli.demo.models import LABELS, load_data, train_class_model, train_classifier
 
 LIMIT = 60.0
 

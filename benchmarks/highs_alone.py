@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from exporters import MilpModel, highs_model, milp_model
 from veriflow import Query
-from veriflow.piecewise import symbolic_bounds
+from veriflow.piecewise.bounds.crown import symbolic_bounds
 from verify import Outcome, Verdict, replay
-from verify.milp_scaling import slack_tolerance
+from verify.programs.scaling import slack_tolerance
 
 
 @dataclass(frozen=True)

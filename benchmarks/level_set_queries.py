@@ -36,12 +36,12 @@ from sklearn.datasets import load_breast_cancer, load_wine
 
 from exporters import query_to_bytes
 from veriflow import Ball, Query, classified_as, flow_query
-from veriflow.files import write_atomically
-from veriflow.piecewise import symbolic_bounds
-from veriflow.threads import one_thread
+from veriflow.files.whole_files import write_atomically
+from veriflow.piecewise.bounds.crown import symbolic_bounds
+from veriflow.runtime.threads import one_thread
 from verify import ENGINES, Outcome, Verdict, found_tools, verify_with
-from verify.attack import nearest_violation
-from verify.polish import polished
+from verify.measures.local_search import polished
+from verify.witness.attack import nearest_violation
 
 HIGHS = "highs"
 SHARES = (0.5, 0.85, 1.1)

@@ -13,8 +13,9 @@ from torch import nn
 
 from exporters import graph_to_onnx, read_onnx
 from veriflow import TrainingOptions, USFlow, fit, load_flow, make_base, save_flow
-from veriflow.files import write_atomically
-from veriflow.piecewise import Graph, lower_network
+from veriflow.files.whole_files import write_atomically
+from veriflow.piecewise.from_torch import lower_network
+from veriflow.piecewise.graph import Graph
 
 CACHE = Path(__file__).parent / "cache"
 

@@ -19,9 +19,9 @@ from rich.table import Table
 
 from exporters import read_onnx
 from veriflow import Ball, Query, flow_query, load_flow, parse_property
-from veriflow.cli.demo_files import BUNDLE, CLASSIFIER, flow_file
-from veriflow.cli.demo_rows import CLAIMS
 from verify import Outcome, solver, verify
+from verify.cli.demo.files import BUNDLE, CLASSIFIER, flow_file
+from verify.cli.demo.rows import CLAIMS
 
 
 def query_named(folder: Path, name: str) -> Query:

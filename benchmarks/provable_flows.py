@@ -31,13 +31,13 @@ from rich.console import Console
 from rich.table import Table
 
 from veriflow import Ball, Query, TrainingOptions, USFlow, compress, fit, flow_query, never_confidently_wrong
-from veriflow.piecewise import Graph
-from veriflow.proof_cost import proof_cost
-from veriflow.recalibration import recalibrate
-from veriflow.training import split
+from veriflow.piecewise.graph import Graph
+from veriflow.training.fit import split
+from veriflow.training.proof_cost import proof_cost
+from veriflow.training.recalibration import recalibrate
 from verify import Outcome, verify_with
-from verify.attack import nearest_violation
-from verify.polish import polished
+from verify.measures.local_search import polished
+from verify.witness.attack import nearest_violation
 
 LIMIT = 5.0
 POLISHING = 1.0

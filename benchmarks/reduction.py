@@ -27,7 +27,7 @@ from rich.table import Table
 
 from exporters import write_bundle
 from veriflow import Ball, Query, classified_as, network_query
-from veriflow.piecewise import Affine, Graph, Relu
+from veriflow.piecewise.graph import Affine, Graph, Relu
 from verify import reduce_query
 
 FORMS = ("onnx", "chain", "vnnlib", "vnnlib2", "marabou")

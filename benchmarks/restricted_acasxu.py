@@ -20,8 +20,8 @@ from rich.table import Table
 
 from exporters import read_onnx, read_vnnlib
 from veriflow import Ball, TrainingOptions, USFlow, fit
-from veriflow.bases import make_base
-from veriflow.restriction import restricted_queries
+from veriflow.density.radial import make_base
+from veriflow.queries.restriction import restricted_queries
 from verify import Outcome, verify
 
 LOW = (-0.328422877, -0.5, -0.5, -0.5, -0.5)

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from veriflow import Ball, Query, flow_query, never_confidently_wrong
-from veriflow.ball_mass import ball_mass
+from veriflow.density.ball_mass import ball_mass
 from verify import verify
 
 WITHIN = (1.0, 0.9, 0.7, 0.5, 0.3)

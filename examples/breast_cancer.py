@@ -9,7 +9,7 @@ from torch import nn
 
 from exporters import graph_to_onnx, read_onnx
 from veriflow import Ball, USFlow, fit, flow_query, never_confidently_wrong
-from veriflow.piecewise import lower_network
+from veriflow.piecewise.from_torch import lower_network
 from verify import certify, replay, verify
 
 torch.set_num_threads(1)

@@ -15,7 +15,8 @@ from sklearn.datasets import load_diabetes
 from torch import nn
 
 from veriflow import Ball, Box, TrainingOptions, USFlow, fair, fit, flow_query
-from veriflow.piecewise import Affine, Graph, Relu, lower_network
+from veriflow.piecewise.from_torch import lower_network
+from veriflow.piecewise.graph import Affine, Graph, Relu
 from verify import certify, rounded_witness, violations_in_data
 
 COLUMNS = [

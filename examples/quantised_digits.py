@@ -7,7 +7,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from veriflow import Ball, TrainingOptions, USFlow, equivalent, fit, flow_query, same_decision
-from veriflow.piecewise import evaluate, lower_network
+from veriflow.piecewise.evaluate import evaluate
+from veriflow.piecewise.from_torch import lower_network
 from verify import Outcome, verify
 
 torch.set_num_threads(1)

@@ -7,7 +7,7 @@ from sklearn.datasets import load_breast_cancer
 from torch import nn
 
 from veriflow import Ball, USFlow, fit, flow_query, robust
-from veriflow.piecewise import lower_network
+from veriflow.piecewise.from_torch import lower_network
 from verify import verify
 
 torch.set_num_threads(1)

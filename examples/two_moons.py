@@ -5,7 +5,7 @@ from sklearn.datasets import make_moons
 from torch import nn
 
 from veriflow import Ball, TrainingOptions, USFlow, calibrated_level_set, classified_as, fit, flow_query
-from veriflow.piecewise import lower_network
+from veriflow.piecewise.from_torch import lower_network
 from verify import certify, violation_probability
 
 torch.set_num_threads(1)

@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from veriflow.lazy_imports import LazyImports
+    from veriflow.runtime.lazy_imports import LazyImports
 except ModuleNotFoundError as error:
     if "veriflow" not in sys.modules:
         raise
@@ -13,26 +13,26 @@ except ModuleNotFoundError as error:
     ) from error
 
 with LazyImports(__name__):
-    from veriflow.endings import LogitEnding
+    from veriflow.queries.logits import LogitEnding
 
-    from .bundle import write_bundle
-    from .marabou_query import to_marabou
-    from .milp_files import highs_model, milp_text
-    from .milp_model import MilpModel, milp_model
-    from .onnx_file import FileRun, OnnxFile
-    from .onnx_graph import EndingKind
-    from .onnx_model import graph_to_onnx
-    from .onnx_reader import Ending, Logits, OnnxNetwork, Port, read_logits, read_network, read_onnx
-    from .onnx_session import run_onnx
-    from .paired_chain import paired_chain
-    from .portable_form import PortableForm, portable_form
+    from .bundle.tools import DEFAULT_FORMS, FORMS, TOOLS, forms_for
+    from .bundle.write import write_bundle
+    from .forms.paired_chain import paired_chain
+    from .forms.portable_form import PortableForm, portable_form
+    from .forms.shifted_chain import shifted_chain
+    from .marabou import to_marabou
+    from .milp.files import highs_model, milp_text
+    from .milp.model import MilpModel, milp_model
+    from .onnx.operators.importer import EndingKind
+    from .onnx.own_file import FileRun, OnnxFile
+    from .onnx.reader import Ending, Logits, OnnxNetwork, Port, read_logits, read_network, read_onnx
+    from .onnx.session import run_onnx
+    from .onnx.writer import graph_to_onnx
     from .query_file import query_from_bytes, query_to_bytes
-    from .shifted_chain import shifted_chain
-    from .smtlib_script import input_symbols, query_formula, to_smtlib
-    from .tool_commands import DEFAULT_FORMS, FORMS, TOOLS, forms_for
-    from .vnnlib_networks import linear_form, two_networks
-    from .vnnlib_reader import parse_vnnlib, read_vnnlib
-    from .vnnlib_spec import to_vnnlib1, to_vnnlib2
+    from .smtlib import input_symbols, query_formula, to_smtlib
+    from .vnnlib.networks import linear_form, two_networks
+    from .vnnlib.reader import parse_vnnlib, read_vnnlib
+    from .vnnlib.writer import to_vnnlib1, to_vnnlib2
 
 __all__ = [
     "DEFAULT_FORMS",

@@ -16,14 +16,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from veriflow.array_files import Archive
-from veriflow.documents import FLAG, FRACTION, OBJECT, TEXT, Form, check_record, list_of, none_or, number, one_of, whole
 from veriflow.errors import StorageError, VeriflowError
-from veriflow.piecewise import Affine, Divisor, Graph, Relu
-from veriflow.piecewise.graph import Node
-from veriflow.properties import Constraint, Disjunction
-from veriflow.query import Query
-from veriflow.regions import Ball, Box, Product, Region, pieces
+from veriflow.files.array_files import Archive
+from veriflow.files.documents import (
+    FLAG,
+    FRACTION,
+    OBJECT,
+    TEXT,
+    Form,
+    check_record,
+    list_of,
+    none_or,
+    number,
+    one_of,
+    whole,
+)
+from veriflow.piecewise.graph import Affine, Divisor, Graph, Node, Relu
+from veriflow.queries.constraints import Constraint, Disjunction
+from veriflow.queries.query import Query
+from veriflow.regions.ball import Ball
+from veriflow.regions.box import Box
+from veriflow.regions.product import Product, Region, pieces
 
 Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 

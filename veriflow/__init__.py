@@ -3,16 +3,17 @@
 Names are imported when they are first used: ``import veriflow`` alone costs nothing.
 """
 
-from .lazy_imports import LazyImports
+from .runtime.lazy_imports import LazyImports
 
 with LazyImports(__name__):
-    from .bases import BASES, RadialBase, make_base
-    from .compression import compress
-    from .data import Table, read_table
+    from .density.level_sets import Calibration, LevelSet, calibrated_level_set
+    from .density.radial import BASES, RadialBase, make_base
+    from .density.trimmed_sets import TrimmedLevelSet, trimmed_level_set
     from .errors import VeriflowError
-    from .flow import Flow, USFlow
-    from .level_sets import Calibration, LevelSet, calibrated_level_set
-    from .properties import (
+    from .flows.flow import Flow, USFlow
+    from .flows.storage import load_flow, save_flow
+    from .queries.constraints import y
+    from .queries.properties import (
         Property,
         classified_as,
         confident,
@@ -20,12 +21,9 @@ with LazyImports(__name__):
         never_confident,
         never_confidently_wrong,
         output_between,
-        y,
     )
-    from .property_text import parse_property
-    from .query import Query, flow_query, network_query
-    from .regions import Ball, Box, Product
-    from .relations import (
+    from .queries.query import Query, flow_query, network_query
+    from .queries.relations import (
         Relation,
         abstains_outside,
         equivalent,
@@ -35,12 +33,16 @@ with LazyImports(__name__):
         robust,
         same_decision,
     )
-    from .restriction import restricted_queries, specification_queries
-    from .specification import Specification
-    from .storage import load_flow, save_flow
-    from .training import History, fit
-    from .training_options import TrainingOptions
-    from .trimmed_sets import TrimmedLevelSet, trimmed_level_set
+    from .queries.restriction import restricted_queries, specification_queries
+    from .queries.specification import Specification
+    from .queries.text.formulas import parse_property
+    from .regions.ball import Ball
+    from .regions.box import Box
+    from .regions.product import Product
+    from .tables.table import Table, read_table
+    from .training.compression import compress
+    from .training.fit import History, fit
+    from .training.options import TrainingOptions
 
 __all__ = [
     "BASES",

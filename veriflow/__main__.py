@@ -1,5 +1,5 @@
 """``python -m veriflow``."""
 
-from .cli import main
+from verify.cli import main
 
 main()

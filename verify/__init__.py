@@ -1,30 +1,30 @@
 """Answers: engines, replayed witnesses, certified mass."""
 
 import exporters  # noqa: F401 - before all else, as it says which file hides veriflow
-from veriflow.lazy_imports import LazyImports
-from veriflow.siblings import refuse_hidden_packages
+from veriflow.runtime.lazy_imports import LazyImports
+from veriflow.runtime.siblings import refuse_hidden_packages
 
 refuse_hidden_packages("exporters")
 
 with LazyImports(__name__):
-    from .box_splitting import RadialSearch
-    from .certify import Certificate, certify
-    from .engines import ENGINES, EngineInfo, engine, solver, verify
-    from .external import ExternalTool
-    from .interrupted import InterruptedSearch
-    from .output_range import OutputRange, RangeEnd, output_range
-    from .reduction import Reduction, reduce_query
-    from .replay import replay
-    from .rounding import RoundedWitness, rounded_witness
-    from .several import AUTO, Answers, verify_with
-    from .tool_names import external_tool, found_tools
-    from .tool_process import MEMORY_LIMIT
-    from .trimming import trimmed_for_proof
-    from .union import JointAnswers, verify_all
-    from .verdict import OnnxRun, Outcome, Verdict, Witness
-    from .verdict_curve import verdict_at, verdict_curve
-    from .violation_bounds import ViolationBounds, violation_bounds
-    from .violation_probability import is_countable, violation_probability, violations_in_data
+    from .bab.box_split import RadialSearch
+    from .engines.joint import JointAnswers, verify_all
+    from .engines.portfolio import AUTO, Answers, verify_with
+    from .engines.registry import ENGINES, EngineInfo, engine, solver, verify
+    from .measures.certify import Certificate, certify
+    from .measures.output_range import OutputRange, RangeEnd, output_range
+    from .measures.reduction import Reduction, reduce_query
+    from .measures.trimming import trimmed_for_proof
+    from .measures.verdict_curve import verdict_at, verdict_curve
+    from .measures.violation_bounds import ViolationBounds, violation_bounds
+    from .measures.violation_probability import is_countable, violation_probability, violations_in_data
+    from .tools.process import MEMORY_LIMIT
+    from .tools.registry import external_tool, found_tools
+    from .tools.tool import ExternalTool
+    from .witness.interrupted import InterruptedSearch
+    from .witness.replay import replay
+    from .witness.verdict import OnnxRun, Outcome, Verdict, Witness
+    from .witness.whole_numbers import RoundedWitness, rounded_witness
 
 __all__ = [
     "AUTO",

@@ -16,8 +16,8 @@ from scipy import sparse
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from ..deadline import check_deadline
 from ..errors import GraphError
+from ..runtime.deadline import check_deadline
 from .graph import Affine, Divisor, Graph, Matrix, Relu
 
 Integers: TypeAlias = NDArray[np.object_]

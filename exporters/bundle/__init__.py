@@ -1,0 +1,1 @@
+"""A query as a folder of files for outside verifiers."""

@@ -1,0 +1,1 @@
+"""Mixed-integer programs: the model of a query, and its files."""

@@ -1,0 +1,1 @@
+"""Radial densities in latent space, their level sets and exact masses."""

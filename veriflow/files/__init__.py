@@ -1,0 +1,1 @@
+"""Files: read only as far as they are safe, written whole or not at all."""

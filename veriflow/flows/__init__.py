@@ -1,0 +1,1 @@
+"""Piecewise affine uniformly scaling flows."""

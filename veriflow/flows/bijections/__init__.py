@@ -1,0 +1,1 @@
+"""Piecewise affine bijections whose log-determinant is one constant."""

@@ -1,0 +1,220 @@
+"""The multipliers of a semidefinite bound, by a primal-dual interior-point method.
+
+The bound t is maximised over multipliers θ for which ``Q(θ) − t e₀e₀ᵀ`` is positive semidefinite. Each product of two affine
+functions is a matrix of rank two, so that the system for a step comes from inner products of these functions alone. Every
+iterate is feasible: its bound holds. The other side, moments of points, becomes feasible on the way.
+
+Sources: Helmberg, Rendl, Vanderbei and Wolkowicz, *An Interior-Point Method for Semidefinite Programming*, SIAM J. Optim. 6,
+1996, section 2 (the direction); Mehrotra, *On the Implementation of a Primal-Dual Interior Point Method*, SIAM J. Optim. 2,
+1992 (predictor and corrector); Benson, Ye and Zhang, *Solving Large-Scale Sparse Semidefinite Programs for Combinatorial
+Optimization*, SIAM J. Optim. 10, 2000, section 2 (matrices of low rank).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg, sparse
+
+from ..graph import Vector
+from .sdp import Lifting
+
+MOST_STEPS = 60
+
+SHORTER, INSIDE = 0.85, 0.95
+"""How steps are made shorter until they are feasible, and what share of them is then taken."""
+
+FAINT = 1e-4
+"""What the multipliers of pairs begin with, beside the others."""
+
+CLOSE = 1e-7
+"""Gap, as a share of the bound, at which the method ends."""
+
+
+@dataclass(frozen=True, eq=False)
+class Iterate:
+    """Where the method stands.
+
+    Attributes:
+        values: the multipliers of all sums of products, and last the bound ``[m + 1]``.
+        moments: of points, ``[n, n]``; feasible in the end.
+        slacks: how far the sums are below zero on that side ``[m + 1]``; zero where they are to be zero.
+        gap: between the margin of these moments and the bound, were they feasible.
+        steps: taken until here.
+    """
+
+    values: Vector
+    moments: Vector
+    slacks: Vector
+    gap: float = np.inf
+    steps: int = 0
+
+    @property
+    def bound(self) -> float:
+        """A lower bound on the margin, but for rounding."""
+        return float(self.values[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class _Direction:
+    """Changes of an iterate, and of the matrix that its values give."""
+
+    values: Vector
+    matrix: Vector
+    moments: Vector
+    slacks: Vector
+
+
+class InteriorPoint:
+    """The method for one lifting."""
+
+    def __init__(self, lifting: Lifting) -> None:
+        self.lifting, self.base = lifting, lifting.base.rows
+        corner = sparse.csr_array(([1.0], ([0], [0])), shape=(1, len(self.base)))
+        self.left = sparse.vstack([lifting.left, corner], format="csr")
+        self.right = sparse.vstack([lifting.right, -corner], format="csr")
+        self.sums = np.append(lifting.sums, len(lifting.equal))
+        self.starts = np.searchsorted(self.sums, np.arange(self.sums[-1] + 1))
+        self.signed = np.append(~lifting.equal, False)
+
+    def maximise(self, is_enough: Callable[[Iterate], bool]) -> Iterate:
+        """The first iterate that is enough, or the last that there is."""
+        now = self._start()
+        while now.steps < MOST_STEPS and now.gap > CLOSE * abs(now.bound) and not is_enough(now):
+            try:
+                now = _System(self, now).solved()
+            except (linalg.LinAlgError, ValueError):  # the latter where a number is not finite
+                break
+        return now
+
+    def _start(self) -> Iterate:
+        """Multipliers of all inequalities, alike, and the bound that they give."""
+        values = self.signed * max(float(np.abs(self.lifting.margin.rows).max()), 1e-100)
+        values[-1 - len(self.lifting.pairs) :] *= FAINT  # their products may bend downwards
+        matrix = self.lifting.matrix(values)
+        try:
+            bound = matrix[0, 0] - matrix[0, 1:] @ linalg.cho_solve(linalg.cho_factor(matrix[1:, 1:]), matrix[1:, 0])
+        except (linalg.LinAlgError, ValueError):
+            bound = -np.inf  # no step begins there
+        values[-1] = bound - 0.1 * abs(bound)
+        return Iterate(values, np.eye(len(matrix)), self.signed * 1.0)
+
+    def products(self, matrix: Vector) -> tuple[Vector, Vector, Vector]:
+        """``a S a'``, ``b S a'`` and ``b S b'`` of all pairs of products ``a b``."""
+        inner = self.base @ matrix @ self.base.T
+        left, right = (np.ascontiguousarray((side @ inner).T) for side in (self.left, self.right))
+        return self.left @ left, self.right @ left, self.right @ right
+
+    def values(self, matrix: Vector) -> Vector:
+        """``Σ a S b`` of all sums of products ``[m + 1]``."""
+        inner = self.base @ matrix @ self.base.T
+        products = np.asarray(self.right.multiply(self.left @ inner).sum(axis=1)).ravel()
+        return np.asarray(np.bincount(self.sums, products), dtype=np.float64)
+
+    def summed(self, pairs: Vector) -> Vector:
+        """Of numbers for all pairs of products those for all pairs of sums ``[m + 1, m + 1]``."""
+        if len(self.starts) == len(self.sums):
+            return pairs
+        return np.asarray(np.add.reduceat(np.add.reduceat(pairs, self.starts, axis=0), self.starts, axis=1))
+
+
+class _System:
+    """The linear system for the steps from one iterate."""
+
+    def __init__(self, method: InteriorPoint, now: Iterate) -> None:
+        self.method, self.now = method, now
+        self.matrix = method.lifting.matrix(now.values)
+        root = linalg.solve_triangular(linalg.cholesky(self.matrix, lower=True), np.eye(len(self.matrix)), lower=True)
+        self.inverse = root.T @ root
+        self.inverted = np.where(method.signed, 1 / np.where(method.signed, now.values, 1.0), 0.0)
+        self.degrees = len(self.matrix) + int(method.signed.sum())
+        self.mean = self._left(0.0, 0.0, None)
+        if not self.mean > 0:
+            raise linalg.LinAlgError("nothing is left to gain")
+        first_aa, first_ba, first_bb = method.products(now.moments)
+        aa, ba, bb = method.products(self.inverse)
+        self.barrier = np.bincount(method.sums, ba.diagonal()) + self.inverted
+        whole = first_ba * ba.T
+        whole = whole + whole.T
+        first_aa *= bb
+        whole += first_aa
+        first_bb *= aa
+        whole += first_bb
+        whole = method.summed(whole) / 4
+        whole[np.diag_indices(len(whole))] += now.slacks * self.inverted + 1e-13 * whole.diagonal()
+        self.factor = linalg.cho_factor(whole, lower=True, overwrite_a=True, check_finite=False)
+
+    def solved(self) -> Iterate:
+        """The next iterate: a step straight to the optimum says how far to aim, and corrects the aim."""
+        ahead = self._direction(0.0, None)
+        primal, dual = self._lengths(ahead, 1.0)
+        share = min(max(self._left(primal, dual, ahead) / self.mean, 0.0), 1.0) ** (2 if min(primal, dual) < 0.6 else 3)
+        step = self._direction(max(share, 1e-4) * self.mean, ahead)
+        primal, dual = self._lengths(step, INSIDE)
+        now = self.now
+        return Iterate(
+            now.values + dual * step.values,
+            now.moments + primal * step.moments,
+            now.slacks + primal * step.slacks,
+            self.mean * self.degrees,
+            now.steps + 1,
+        )
+
+    def _direction(self, goal: float, ahead: _Direction | None) -> _Direction:
+        """Towards products of values and slacks, and of matrix and moments, of ``goal``."""
+        now, inverse, inverted = self.now, self.inverse, self.inverted
+        side, of_moments, of_slacks = goal * self.barrier, goal * inverse - now.moments, goal * inverted - now.slacks
+        side[-1] += 1
+        if ahead is not None:
+            second, seconds = ahead.moments @ ahead.matrix @ inverse, ahead.slacks * ahead.values * inverted
+            second = (second + second.T) / 2
+            side, of_moments, of_slacks = (
+                side - self.method.values(second) - seconds,
+                of_moments - second,
+                of_slacks - seconds,
+            )
+        values = linalg.cho_solve(self.factor, side, check_finite=False)
+        matrix = self.method.lifting.change(values)
+        moved = now.moments @ matrix @ inverse
+        return _Direction(
+            values, matrix, of_moments - (moved + moved.T) / 2, of_slacks - now.slacks * values * inverted
+        )
+
+    def _lengths(self, step: _Direction, share: float) -> tuple[float, float]:
+        """How much of a step moments and slacks can take, and values; ``share`` of it, where it is not all."""
+        now, signed = self.now, self.method.signed
+        primal = min(_longest(now.moments, step.moments, share), _most(now.slacks[signed], step.slacks[signed], share))
+        return primal, min(
+            _longest(self.matrix, step.matrix, share), _most(now.values[signed], step.values[signed], share)
+        )
+
+    def _left(self, primal: float, dual: float, step: _Direction | None) -> float:
+        """The mean of all products that are to become zero, after a step."""
+        now = self.now
+        moments, matrix, slacks, values = now.moments, self.matrix, now.slacks, now.values
+        if step is not None:
+            moments, slacks = moments + primal * step.moments, slacks + primal * step.slacks
+            matrix, values = matrix + dual * step.matrix, values + dual * step.values
+        return (float((moments * matrix).sum()) + float(slacks @ values)) / self.degrees
+
+
+def _longest(matrix: Vector, change: Vector, share: float) -> float:
+    """How much of a change leaves a matrix positive definite."""
+    length = 1.0
+    while length > 1e-8:
+        try:
+            linalg.cholesky(matrix + length * change, lower=True, check_finite=False)
+        except linalg.LinAlgError:
+            length *= SHORTER
+        else:
+            return length if length == 1 else share * length
+    raise linalg.LinAlgError("no step is left")
+
+
+def _most(values: Vector, change: Vector, share: float) -> float:
+    """How much of a change leaves numbers above zero."""
+    falling = change < 0
+    with np.errstate(over="ignore"):
+        return min(1.0, share * float((-values[falling] / change[falling]).min(initial=np.inf)))

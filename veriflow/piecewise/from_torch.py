@@ -1,0 +1,43 @@
+"""torch modules of linear layers and ReLUs → graph."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor, nn
+
+from ..errors import GraphError
+from .graph import Affine, Graph, Node, Relu, Vector
+
+
+def _array(tensor: Tensor) -> Vector:
+    return tensor.detach().double().cpu().numpy()
+
+
+def lower_network(module: nn.Module, input_size: int) -> Graph:
+    """The graph of a ``Sequential`` of Linear, ReLU, Flatten, Identity and Dropout layers; constants are kept exactly.
+
+    Raises:
+        GraphError: a layer of another kind, named with its place.
+    """
+    nodes: list[Node] = []
+    tensor = "x"
+    for place, layer in _layers(module, ""):
+        if isinstance(layer, nn.Linear):
+            bias = _array(layer.bias) if layer.bias is not None else np.zeros(layer.out_features)
+            nodes.append(Affine(f"a{len(nodes)}", ((tensor, _array(layer.weight)),), bias))
+        elif isinstance(layer, nn.ReLU):
+            nodes.append(Relu(f"h{len(nodes)}", tensor))
+        elif isinstance(layer, (nn.Flatten, nn.Identity, nn.Dropout)):
+            continue
+        else:
+            raise GraphError(
+                f"expected Linear, ReLU, Flatten, Identity or Dropout layers; got {type(layer).__name__} at {place!r}"
+            )
+        tensor = nodes[-1].output
+    return Graph("x", input_size, tuple(nodes), tensor)
+
+
+def _layers(module: nn.Module, place: str) -> list[tuple[str, nn.Module]]:
+    if not isinstance(module, nn.Sequential):
+        return [(place, module)]
+    return [pair for name, child in module.named_children() for pair in _layers(child, f"{place}.{name}".lstrip("."))]

@@ -1,0 +1,1 @@
+"""Questions: properties, relations and specifications, as queries."""

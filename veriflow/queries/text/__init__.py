@@ -1,0 +1,1 @@
+"""Properties and relations as people write them."""

@@ -1,0 +1,1 @@
+"""Regions of latent space: balls, shells, boxes and their products."""

@@ -1,0 +1,1 @@
+"""How Python runs: imports that wait, time limits, threads."""

@@ -1,0 +1,1 @@
+"""Tables of rows: read from files, checked, written."""

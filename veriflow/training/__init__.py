@@ -1,0 +1,1 @@
+"""Training flows by maximum a posteriori, and what is changed in them afterwards."""

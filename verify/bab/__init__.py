@@ -1,0 +1,1 @@
+"""Branch and bound: domains, splits, the frontier, bounds on what is left."""

@@ -1,0 +1,165 @@
+"""What both ways of splitting a region share: where a search stands, and the exact decision of a small piece."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from exporters import milp_model
+from veriflow.piecewise.bounds.tensor_bounds import Bounds
+from veriflow.piecewise.evaluate import evaluate
+from veriflow.queries.constraints import Constraint
+from veriflow.queries.query import Query
+from veriflow.regions.ball import Ball
+from veriflow.regions.box import Box
+from veriflow.regions.product import Product, Region, pieces
+from veriflow.runtime.deadline import check_deadline
+
+from ..programs.scaling import slack_tolerance
+from ..programs.solve import solve_milp
+from ..witness.attack import violation_slack
+from ..witness.projection import project
+from ..witness.replay import replay
+from ..witness.verdict import Witness
+from .frontier import OpenParts
+
+Vector = NDArray[np.float64]
+
+MOST_PIECES = 400_000
+"""Open pieces at which a search gives up rather than fill the memory: each takes some kilobytes."""
+
+LEAF_UNITS = 20
+"""Pieces with at most this many unstable units are decided by a small program: it joins what all splits say, bounds do not."""
+
+ENOUGH_MISSES = 32
+"""Near misses after which a search ends: it can no longer prove anything, and no violation is next to so many."""
+
+INSIDE = 1 - 2.0**-30
+"""A solution whose norm is a smaller share of a shell's inner radius lies inside of it, and not by rounding."""
+
+
+@dataclass
+class PieceSearch:
+    """Where a search over pieces of a region stands.
+
+    Attributes:
+        pieces: how many were bounded.
+        open: how many are neither closed nor split.
+        margin: the least proved margin among the open ones; None where they are not ordered by it.
+        witness: a replayed violation, which ends the search.
+        near_misses: leaves in which a violation is only missed by less than the tolerance.
+        left: gives what was open when the search last told of itself.
+    """
+
+    pieces: int = 0
+    open: int = 0
+    margin: float | None = None
+    witness: Witness | None = None
+    near_misses: int = 0
+    left: Callable[[], OpenParts] | None = field(default=None, repr=False)
+
+    @property
+    def is_vain(self) -> bool:
+        """Whether so many near misses were met that there is no more to find."""
+        return self.near_misses >= ENOUGH_MISSES
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more open pieces than a search keeps."""
+        return self.open > MOST_PIECES
+
+    def try_points(self, query: Query, points: Vector) -> None:
+        """Replay the best of some points ``[n, dim]``, if it looks like a violation."""
+        if not len(points):
+            return
+        with torch.no_grad():
+            slacks = violation_slack(query, evaluate(query.graph, torch.from_numpy(points))[query.graph.output])
+        best = int(slacks.argmax())
+        if slacks[best] >= 0:
+            self.witness = replay(query, points[best].tolist())
+
+    def decide_leaf(
+        self,
+        query: Query,
+        bounds: Bounds,
+        disjunct: tuple[Constraint, ...],
+        deadline: float,
+        *,
+        is_halved: bool = False,
+    ) -> bool:
+        """Decide one disjunct where bounds leave few units unstable; whether it stays open.
+
+        It does where the deadline leaves it open. L2 shells are filled, for no program states them: one without a
+        solution has none in the shell either. A solution inside of one leaves the leaf open where its box ``is_halved``
+        then, for boxes inside of shells are dropped; elsewhere it counts as a near miss.
+        """
+        check_deadline()
+        tolerance = slack_tolerance(disjunct, bounds, query.graph)
+        region = filled(query.region)
+        model = milp_model(replace(query, region=region), bounds, disjunct, -tolerance)
+        # where a shell is filled for good, the solution of the greatest slack is likely to be farther out than the first
+        target = -10 * tolerance if is_halved or region == query.region else -math.inf
+        left = deadline - time.monotonic()
+        answer = solve_milp(model, (model.slack, -1.0), time_limit=left, target=target)
+        if answer.status == "infeasible":
+            return False
+        if answer.solution is None:
+            return True
+        point = answer.solution[model.inputs]
+        self.witness = replay(query, point.tolist())
+        is_inside = self.witness is None and _is_inside(query.region, point)
+        if is_inside:
+            self.witness = replay(query, project(query.region, torch.from_numpy(point[None]))[0].tolist())
+        if answer.found == math.inf or (is_inside and is_halved):
+            return self.witness is None
+        self.near_misses += self.witness is None
+        return False
+
+
+def is_out_of_reach(query: Query, bounds: Bounds, disjuncts: Sequence[tuple[Constraint, ...]], deadline: float) -> bool:
+    """Whether one program shows that what all of several disjuncts ask for is met nowhere within bounds.
+
+    For each sum of outputs that every disjunct compares, that is the least of the bounds.
+    """
+    asked = [{c.coefficients: c for c in row} for row in disjuncts]
+    sums = [key for key in asked[0] if all(key in row for row in asked)]
+    common = tuple(Constraint(key, min(row[key].bound for row in asked)) for key in sums)
+    if not common:
+        return False
+    tolerance = slack_tolerance(common, bounds, query.graph)
+    model = milp_model(replace(query, region=filled(query.region)), bounds, common, -tolerance)
+    left = deadline - time.monotonic()
+    return solve_milp(model, (model.slack, -1.0), time_limit=left, target=tolerance).status == "infeasible"
+
+
+def filled(region: Region) -> Region:
+    """The region with the balls around its L2 shells in place of these."""
+    if isinstance(region, Product):
+        return Product(tuple(_filled(part) for part in region.parts))
+    return _filled(region)
+
+
+def _filled(part: Ball | Box) -> Ball | Box:
+    return replace(part, inner=0.0) if isinstance(part, Ball) and part.p == 2 and part.inner else part
+
+
+def _is_inside(region: Region, point: Vector) -> bool:
+    """Whether a point is further inside of an L2 shell than rounding can bring it."""
+    return any(
+        isinstance(part, Ball) and part.p == 2 and float(np.linalg.norm(point[place])) < INSIDE * part.inner
+        for place, part in pieces(region)
+    )
+
+
+def piece_of(bounds: Bounds, place: int) -> Bounds:
+    """The bounds of one piece of a stack; those that all pieces share stay as they are."""
+    lower, upper = (
+        {name: v[place] if v.ndim > 1 else v for name, v in side.items()} for side in (bounds.lower, bounds.upper)
+    )
+    return Bounds(lower, upper)

@@ -1,0 +1,1 @@
+"""What `veriflow demo` needs beside its command."""

@@ -1,0 +1,1 @@
+"""Engines: what decides a query, and several of them together."""

@@ -1,0 +1,1 @@
+"""Numbers about a query: certified mass, probability bounds, ranges, reductions."""

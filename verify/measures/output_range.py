@@ -1,0 +1,221 @@
+"""The least and the greatest output over a level set, such as the prices that a regression gives to probable houses."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+import torch
+
+from exporters import milp_model
+from veriflow.density.level_sets import LevelSet
+from veriflow.errors import PropertyError, SolverError
+from veriflow.flows.flow import Flow
+from veriflow.piecewise.bounds.crown import linear_lower_bounds, symbolic_bounds
+from veriflow.piecewise.bounds.interval import interval_bounds
+from veriflow.piecewise.evaluate import enclose_exact, evaluate
+from veriflow.piecewise.graph import Graph
+from veriflow.queries.conjunctions import constraint_rows
+from veriflow.queries.constraints import Constraint, Expression
+from veriflow.queries.properties import formula_property
+from veriflow.queries.query import Query, flow_query
+from veriflow.regions.ball import Ball
+from veriflow.runtime.deadline import OutOfTime, until
+from veriflow.runtime.threads import one_thread
+
+from ..bab.box_domains import open_part
+from ..programs.scaling import MARGIN_TOLERANCE, slack_scale, slack_tolerance
+from ..programs.solve import refuse_round_shells, solve_milp
+from ..witness.attack import climb
+from ..witness.onnx_replay import with_runs
+from ..witness.projection import draw_points
+from ..witness.replay import replay
+from ..witness.verdict import Witness
+
+STARTS, STEPS = 128, 40
+"""Points from which the attack climbs, and how often it moves them."""
+
+_ROUNDINGS = (1e-7, 1e-6, 1e-5, 1e-3)
+"""How much of its value a point may lose by being rounded to float32 within the region, relative to the scale."""
+
+
+@dataclass(frozen=True)
+class RangeEnd:
+    """One end of a range.
+
+    Attributes:
+        proved: no output is beyond.
+        attained: the output at the witness, computed in exact rationals and rounded once.
+        witness: an input of the level set with that output.
+    """
+
+    proved: float
+    attained: float
+    witness: Witness
+
+
+@dataclass(frozen=True)
+class OutputRange:
+    """Between which numbers an output lies: every output is from ``low.proved`` to ``high.proved``.
+
+    Attributes:
+        score: the output, or the linear expression over outputs.
+        low: the least one.
+        high: the greatest one.
+        complete: whether both ends were searched to the end; what is proved and what is attained then differ by little
+            more than the tolerance.
+        reason: how the search ended, in a sentence.
+        seconds: wall-clock time.
+    """
+
+    score: str
+    low: RangeEnd
+    high: RangeEnd
+    complete: bool
+    reason: str
+    seconds: float
+
+
+def output_range(
+    flow: Flow, network: Graph, level_set: LevelSet, score: Expression, *, timeout: float = 60.0
+) -> OutputRange:
+    """The least and the greatest value of a linear expression over a network's outputs, on a level set of a flow.
+
+    For each end an attack gives a first value; what bounds leave open beyond it goes to a mixed-integer program. Its
+    proved bound is moved outward by 1e-6 of the scale of the numbers in it, the tolerance of the ``milp`` engine. Where time
+    runs out, each end is what is proved and what is attained by then.
+
+    Args:
+        flow: whose latents lead to the inputs.
+        network: under test.
+        level_set: of the flow; each interval of norms is a ball or shell, its radii rounded outward to float32.
+        score: such as ``y[0]`` or ``y[1] - y[0]``.
+        timeout: seconds.
+
+    Raises:
+        QueryError: a network that does not take the flow's data, a level set of L2 shells.
+        PropertyError: a score that names no output, or one that is not there.
+        RegionError: a level set without an outer end.
+        SolverError: a time limit that is not positive; no point of the level set replays.
+        GraphError: a point at which the network's file gives what no rounding of the exact outputs explains.
+    """
+    if not timeout > 0:
+        raise SolverError(f"expected a positive time limit; got {timeout}")
+    if not score.coefficients:
+        raise PropertyError(f"expected an output such as y[0] in what is bounded; got {str(score)!r}")
+    start = time.monotonic()
+    balls = [Ball(flow.base.p, outer, flow.dim, inner) for inner, outer in level_set.intervals]
+    for ball in balls:
+        refuse_round_shells(ball)
+    questions = [flow_query(flow, network, ball, formula_property(score > 0)) for ball in balls]
+    ends: list[tuple[RangeEnd, bool]] = []
+    with one_thread():
+        for place, sign in enumerate((1, -1)):
+            parts = []
+            for number, query in enumerate(questions):
+                left = start + timeout - time.monotonic()
+                share = left / (len(questions) * (2 - place) - number)
+                parts.append(_greatest(query, score * sign, time.monotonic() + share))
+            best = max((end for end, _ in parts), key=lambda end: end.attained)
+            proved = max(end.proved for end, _ in parts)
+            ends.append((replace(best, proved=proved), all(ended for _, ended in parts)))
+    unasked = replace(questions[0], violation=())
+    (high, up), (low, down) = ((replace(end, witness=with_runs(unasked, end.witness)), ended) for end, ended in ends)
+    low = RangeEnd(-low.proved, -low.attained, low.witness)
+    reason = "both ends are searched to the end" if up and down else f"time limit of {timeout:g} s reached"
+    return OutputRange(str(score), low, high, up and down, reason, time.monotonic() - start)
+
+
+def _greatest(query: Query, score: Expression, deadline: float) -> tuple[RangeEnd, bool]:
+    """The greatest score over the query's region, and whether the search came to its end."""
+    known = _first(query, score)
+    try:
+        with until(deadline):
+            return _searched(query, score, deadline)
+    except OutOfTime:
+        return known, False
+
+
+def _first(query: Query, score: Expression) -> RangeEnd:
+    """What intervals prove, and what points that are drawn attain: known at once, however little time there is."""
+    bounds = interval_bounds(query.graph, query.region)
+    low, high = bounds.lower[query.graph.output], bounds.upper[query.graph.output]
+    ends = [float(c) * (high if c > 0 else low)[i] for i, c in score.coefficients.items()]
+    scale = slack_scale((_above(score, Fraction(0)),), bounds, query.graph.output)
+    proved = float(np.nextafter(sum(ends, float(score.constant)) + 1e-12 * scale, np.inf))
+    proved = math.inf if math.isnan(proved) else proved
+    witness, attained = _best(query, score, draw_points(query.region, STARTS, 0), scale)
+    return RangeEnd(max(proved, float(attained)), float(attained), witness)
+
+
+def _searched(query: Query, score: Expression, deadline: float) -> tuple[RangeEnd, bool]:
+    rows, _ = constraint_rows([_above(score, Fraction(0))], query.graph.output_size)
+    whole = symbolic_bounds(query.graph, query.region)
+    scale = slack_scale((_above(score, Fraction(0)),), whole, query.graph.output)
+    least = linear_lower_bounds(query.graph, query.region, whole, query.graph.output, -rows)
+    proved = float(np.nextafter(-least[0] + float(score.constant) + 1e-12 * scale, np.inf))
+    points = climb(_asked(query, score, Fraction(proved)), draw_points(query.region, STARTS, 0), STEPS)
+    witness, attained = _best(query, score, points, scale)
+
+    question = _asked(query, score, attained)
+    bounds, _ = open_part(question)
+    if bounds is None:  # rounding apart, nothing is above what is attained
+        return RangeEnd(min(proved, float(attained) + MARGIN_TOLERANCE * scale), float(attained), witness), True
+    disjunct = question.violation[0]
+    tolerance = slack_tolerance(disjunct, bounds, query.graph)
+    model = milp_model(question, bounds, disjunct, -tolerance)
+    answer = solve_milp(model, (model.slack, -1.0), time_limit=deadline - time.monotonic())
+    if answer.status == "infeasible":
+        proved = min(proved, float(attained) + tolerance)
+    else:
+        proved = min(proved, float(attained) + max(-answer.proved, 0.0) + tolerance)
+    if answer.solution is not None:
+        better = _replayed(query, score, answer.solution[model.inputs].tolist(), scale)
+        if better is not None and better[1] > attained:
+            witness, attained = better
+    return RangeEnd(max(proved, float(attained)), float(attained), witness), answer.status != "stopped"
+
+
+def _above(score: Expression, bound: Fraction) -> Constraint:
+    return Constraint(tuple(score.coefficients.items()), bound - score.constant)
+
+
+def _asked(query: Query, score: Expression, bound: Fraction) -> Query:
+    """The question whether the score may be as large as ``bound``."""
+    return replace(query, violation=((_above(score, bound),),))
+
+
+def _best(query: Query, score: Expression, points: torch.Tensor, scale: float) -> tuple[Witness, Fraction]:
+    """The best of some points that replays."""
+    for point in _best_first(query, score, points):
+        found = _replayed(query, score, point, scale)
+        if found is not None:
+            return found
+    raise SolverError("expected a point of the level set that exact arithmetic agrees on; got none")
+
+
+def _best_first(query: Query, score: Expression, points: torch.Tensor) -> Iterator[list[float]]:
+    with torch.no_grad():
+        outputs = evaluate(query.graph, points)[query.graph.output]
+    values = sum(float(c) * outputs[:, i] for i, c in score.coefficients.items())
+    for place in torch.as_tensor(values).argsort(descending=True).tolist():
+        yield points[place].tolist()
+
+
+def _replayed(query: Query, score: Expression, point: list[float], scale: float) -> tuple[Witness, Fraction] | None:
+    """The witness at a point, or at one next to it that is in the region and loses little, and its exact score."""
+    value = _score_at(query, score, [Fraction(v) for v in point])
+    for loss in _ROUNDINGS:
+        witness = replay(_asked(query, score, value - Fraction(loss * scale)), point)
+        if witness is not None:
+            return witness, _score_at(query, score, witness.point)
+    return None
+
+
+def _score_at(query: Query, score: Expression, point: list[Fraction] | tuple[Fraction, ...]) -> Fraction:
+    low, high = (values[query.graph.output] for values in enclose_exact(query.graph, list(point)))
+    return sum((c * (low if c > 0 else high)[i] for i, c in score.coefficients.items()), score.constant)

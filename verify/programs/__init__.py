@@ -1,0 +1,1 @@
+"""Mixed-integer and linear programs, solved by HiGHS."""

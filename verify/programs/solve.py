@@ -1,0 +1,86 @@
+"""One mixed-integer program of a query, solved: the largest slack of a violation."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters import MilpModel
+from veriflow.errors import QueryError
+from veriflow.regions.product import Region, round_parts
+from veriflow.runtime.deadline import check_deadline
+
+from .lp_tree import BranchedProgram, Status
+from .scaling import balanced
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MilpAnswer:
+    """What was found: the least objective proved possible, the best solution and its objective.
+
+    A solution whose objective is infinite lies outside of an L2 ball in the last program that there was time for; its
+    input is then moved onto the sphere.
+    """
+
+    status: Status
+    proved: float
+    found: float
+    solution: Vector | None
+
+
+def solve_milp(
+    model: MilpModel,
+    minimise: tuple[int, float],
+    *,
+    time_limit: float,
+    target: float = -math.inf,
+    cutoff: float = math.inf,
+) -> MilpAnswer:
+    """Minimise ``sign · v[column]`` for ``minimise = (column, sign)``.
+
+    Stops early at a solution at or below ``target``; solutions above ``cutoff`` are not of interest. L2 balls are outlined
+    by tangents: while a solution lies outside of one by more than `exporters.milp.cones.MISS`, tangents at it are added. What
+    a program proves stays proved, for each is a relaxation.
+    """
+    deadline, proved = time.monotonic() + time_limit, -math.inf
+    while True:
+        check_deadline()
+        left = deadline - time.monotonic()
+        answer = _solve_outline(model, minimise, time_limit=left, target=target, cutoff=cutoff)
+        proved = max(proved, answer.proved)
+        if answer.solution is None:
+            return replace(answer, proved=proved)
+        drawn, tighter = model.drawn_in(answer.solution), model.tightened(answer.solution)
+        if tighter is None:
+            return replace(answer, proved=proved, solution=drawn)
+        if time.monotonic() >= deadline:
+            return MilpAnswer("stopped", proved, math.inf, drawn)
+        model = tighter
+
+
+def _solve_outline(
+    model: MilpModel, minimise: tuple[int, float], *, time_limit: float, target: float, cutoff: float
+) -> MilpAnswer:
+    """The answer for the rows alone."""
+    scaled = balanced(model)
+    unit = float(scaled.units[minimise[0]])
+    tree = BranchedProgram(scaled.program, minimise)
+    tree.search(deadline=time.monotonic() + time_limit, target=target / unit, cutoff=cutoff / unit)
+    solution = None if tree.solution is None else scaled.units * tree.solution
+    return MilpAnswer(tree.status, unit * tree.proved, unit * tree.found, solution)
+
+
+def refuse_round_shells(region: Region) -> None:
+    """Refuse what programs cannot state.
+
+    Raises:
+        QueryError: an L2 shell, which `bab` alone decides: outlines from outside fill it.
+    """
+    if any(part.inner for part in round_parts(region)):
+        raise QueryError(f"expected boxes, balls, and shells of norm 1 or inf; got {region}")

@@ -1,0 +1,1 @@
+"""Outside verifiers and solvers, in processes of their own."""

@@ -1,0 +1,1 @@
+"""Verdicts and witnesses: found, replayed exactly, improved."""

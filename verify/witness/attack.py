@@ -1,0 +1,153 @@
+"""Search for violations by sampling and projected gradients: no proof, but an early end where the answer is "violated"."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from veriflow.piecewise.evaluate import evaluate
+from veriflow.queries.conjunctions import conjunctions, distinct_constraints
+from veriflow.queries.query import Query
+from veriflow.regions.ball import Ball
+from veriflow.runtime.deadline import check_deadline
+
+from .projection import draw_points, project
+from .replay import replay
+from .verdict import Witness
+
+LATER = 256
+"""Pieces of a search after which it is attacked again; then after four times as many, and so on."""
+
+STEPS = 40
+"""Steps of an attack, which get shorter up to the last."""
+
+
+def disjunct_slacks(query: Query, outputs: Tensor) -> Tensor:
+    """How far outputs ``[..., k]`` are into each disjunct of the violation, ``[..., disjuncts]``: its least slack.
+
+    A strict comparison that is met with equality is missed by the least normal number.
+    """
+    rows, limits, members, is_member = _arrays(query)
+    slacks = outputs.double() @ rows - limits[0] - limits[1]
+    if members.shape[-1] == 1 and bool(is_member.all()):
+        return slacks[..., members[:, 0]]
+    return slacks[..., members].masked_fill(~is_member, math.inf).amin(-1)
+
+
+def violation_slack(query: Query, outputs: Tensor) -> Tensor:
+    """How far outputs ``[..., k]`` are into the violation, ``[...]``: the best disjunct's slack; ≥ 0 where violated."""
+    if not query.violation:
+        return torch.full(outputs.shape[:-1], -math.inf, dtype=torch.float64)
+    return disjunct_slacks(query, outputs).amax(-1)
+
+
+@lru_cache(maxsize=16)
+def _arrays(query: Query) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Columns of coefficients; bounds, and what strict constraints miss at equality; the disjuncts' places among them."""
+    found = conjunctions(query)
+    least = torch.finfo(torch.float64).tiny
+    missed = [least if constraint.strict else 0.0 for constraint in distinct_constraints(query)]
+    limits = torch.tensor([found.bounds.tolist(), missed], dtype=torch.float64)
+    return torch.from_numpy(found.rows.T), limits, torch.from_numpy(found.members), torch.from_numpy(found.is_member)
+
+
+def find_violation(query: Query, *, starts: int = 128, seed: int = 0, cut: int = STEPS) -> Witness | None:
+    """A replayed violation, or None: projected gradient ascent on the slack from random points of the region.
+
+    ``cut`` ends it after as many of its steps.
+    """
+    points = climb(query, draw_points(query.region, starts, seed), cut=cut)
+    with torch.no_grad():
+        slack = violation_slack(query, evaluate(query.graph, points)[query.graph.output])
+    for place in slack.argsort(descending=True)[:4].tolist():
+        if slack[place] < 0:
+            break
+        witness = replay(query, points[place].tolist())
+        if witness is not None:
+            return witness
+    return None
+
+
+class RepeatedAttack:
+    """Attacks between the rounds of a search: a short one at once, a longer one after ``first`` pieces, then ever fewer.
+
+    Each is from other points; the next one is due when the search has looked at four times as many pieces. The short one
+    has ``cut`` steps: most violations are found by then.
+    """
+
+    def __init__(self, query: Query, *, first: int, cut: int) -> None:
+        self.query, self.first, self.cut, self.due, self.seed = query, first, cut, 0, 0
+
+    def after(self, pieces: int) -> Witness | None:
+        """A violation, if an attack is due after so many pieces and finds one."""
+        if pieces < self.due:
+            return None
+        self.seed += 1
+        if self.seed == 1:
+            self.due = self.first
+            return find_violation(self.query, cut=self.cut)
+        self.due = max(LATER, 4 * pieces)
+        return find_violation(self.query, seed=self.seed)
+
+
+def nearest_violation(query: Query, ball: Ball, *, seed: int = 0) -> Witness | None:
+    """A replayed violation of small norm in a ball, or None: attacks on balls that shrink with each success."""
+    query = query.at(ball)
+    best: Witness | None = None
+    misses = 0
+    for attempt in range(40):
+        found = find_violation(query, seed=seed + attempt)
+        if found is None:
+            misses += 1
+            if best is None or misses == 2:
+                break
+        else:
+            misses = 0
+            best = drawn_in(query, found)
+        shrunk = best.norm * (0.9 if misses == 0 else 0.97)
+        if shrunk <= ball.inner:
+            break
+        query = query.at(replace(ball, radius=shrunk))
+    return best
+
+
+def drawn_in(query: Query, witness: Witness) -> Witness:
+    """The same violation moved towards the centre as far as it stays one."""
+    z = torch.tensor([float(v) for v in witness.latent], dtype=torch.float64)
+    shares = torch.linspace(0, 1, 257, dtype=torch.float64)[1:, None]
+    with torch.no_grad():
+        slack = violation_slack(query, evaluate(query.graph, shares * z)[query.graph.output])
+    for place in (slack >= 0).nonzero().flatten().tolist():
+        nearer = replay(query, (shares[place] * z).tolist())
+        if nearer is not None:
+            return nearer
+    return witness
+
+
+def climb(query: Query, points: Tensor, steps: int = STEPS, cut: int | None = None) -> Tensor:
+    """Each point's best iterate of normalised projected gradient ascent on the slack, ``[n, dim]``, after ``cut`` of its steps.
+
+    Steps are taken in the unit of each coordinate's width. A slack of zero does not end the search: where constraints
+    are strict, such as those of a point and its copy that coincide, it is no violation.
+    """
+    width = torch.from_numpy(query.region.upper) - torch.from_numpy(query.region.lower)
+    best, best_slack = points.clone(), torch.full((len(points),), -math.inf, dtype=torch.float64)
+    last = steps if cut is None else min(cut, steps)
+    for step in range(last + 1):
+        check_deadline()
+        points = points.detach().requires_grad_()
+        slack = violation_slack(query, evaluate(query.graph, points)[query.graph.output])
+        better = slack.detach() > best_slack
+        best[better], best_slack[better] = points.detach()[better], slack.detach()[better]
+        if bool((best_slack > 0).any()) or step == last:
+            break
+        (gradient,) = torch.autograd.grad(slack.sum(), points)
+        uphill = gradient * width
+        length = torch.linalg.vector_norm(uphill, dim=-1, keepdim=True).clamp_min(1e-300)
+        stride = (0.25 * (1 - step / steps) + 1e-6) * width
+        points = project(query.region, points.detach() + stride * uphill / length)
+    return best
