@@ -8,8 +8,9 @@ import numpy as np
 from scipy import sparse
 
 from veriflow.errors import GraphError
+from veriflow.numerics.arrays import Matrix, Vector
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
-from veriflow.piecewise.graph import Affine, Graph, Matrix, Node, Relu, Vector, with_rounded_quotients
+from veriflow.piecewise.graph import Affine, Graph, Node, Relu, with_rounded_quotients
 
 from .numerals import are_float32
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.bounds.rounding import rounding_share
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
-from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, dense
+from veriflow.piecewise.graph import Affine, Graph, Node, Relu, dense
 
 
 def fuse_affine(graph: Graph, bounds: Bounds) -> tuple[Graph, dict[str, Vector]]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from veriflow.errors import GraphError
-from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, dense, with_rounded_quotients
+from veriflow.numerics.arrays import Vector
+from veriflow.piecewise.graph import Affine, Graph, Node, Relu, dense, with_rounded_quotients
 
 from .chains import is_chain, relu_depths
 

@@ -18,9 +18,10 @@ import numpy as np
 from scipy import sparse
 
 from veriflow.errors import QueryError
+from veriflow.numerics.arrays import Matrix, Vector
 from veriflow.piecewise.bounds.crown import symbolic_bounds
 from veriflow.piecewise.build import fresh, scattering, with_map, with_norm
-from veriflow.piecewise.graph import Graph, Matrix, Vector, identity
+from veriflow.piecewise.graph import Graph, identity
 from veriflow.queries.constraints import Constraint
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball

@@ -14,8 +14,9 @@ from types import MappingProxyType
 import numpy as np
 
 from veriflow.errors import GraphError
+from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.bounds.crown import linear_lower_bounds, symbolic_bounds
-from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector, dense, with_rounded_quotients
+from veriflow.piecewise.graph import Affine, Graph, Node, Relu, dense, with_rounded_quotients
 from veriflow.regions.box import Box
 
 from .chains import is_chain, relu_depths

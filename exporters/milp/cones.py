@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-Vector = NDArray[np.float64]
-Indices = NDArray[np.int64]
+from veriflow.numerics.arrays import Indices, Vector
 
 GRID = 2.0**-14
 """Slopes are multiples of it: their squares are exact, and none is so small that HiGHS takes it for zero (1e-9)."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from veriflow.errors import QueryError
+from veriflow.numerics.arrays import Indices, Vector
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.graph import Divisor, Graph, Relu
 from veriflow.queries.constraints import Constraint
@@ -20,8 +21,6 @@ from veriflow.regions.product import pieces
 
 from .cones import Cone
 
-Vector = NDArray[np.float64]
-Indices = NDArray[np.int64]
 Triples = tuple[Indices, Indices, Vector]
 """Rows, columns and values of entries."""
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
+from veriflow.numerics.arrays import Matrix
 from veriflow.piecewise.build import fresh, select_outputs
-from veriflow.piecewise.graph import Affine, Graph, Matrix, Node, compose, identity
+from veriflow.piecewise.graph import Affine, Graph, Node, compose, identity
 from veriflow.piecewise.simplify import drop_dead_units, join_shifts
 
 _MOST_WORK = 2**28

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from veriflow.errors import GraphError, StorageError
 from veriflow.files.whole_files import read_bytes
+from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.evaluate import nearest_floats
 
 from .operators.importer import EndingKind
@@ -30,7 +31,6 @@ from .session import ELEMENT_TYPES, REFUSALS, open_session
 if TYPE_CHECKING:
     from .reader import Ending, Port
 
-Floats = NDArray[np.float64]
 
 _SATURATED = 1e3
 """The logit that a probability of 0 or 1 stands for: beyond every threshold, as those of float64 are below 746."""
@@ -208,7 +208,7 @@ def _shown(ending: Ending | None, output: float) -> float:
     return output if isinstance(label, str) else float(label)
 
 
-def _one_of_batch(array: Floats, port: Port) -> Floats:
+def _one_of_batch(array: Vector, port: Port) -> Vector:
     """The output at the one point, flat: where the file's batch is larger, the point was repeated."""
     if array.ndim == len(port.shape):
         array = array[tuple(map(slice, port.shape))]
@@ -217,7 +217,7 @@ def _one_of_batch(array: Floats, port: Port) -> Floats:
     return array.reshape(-1)
 
 
-def _ended(ending: Ending, logits: Sequence[Fraction]) -> Floats:
+def _ended(ending: Ending, logits: Sequence[Fraction]) -> Vector:
     """What the ending makes of exact logits."""
     values = np.array(logits, dtype=object).reshape(ending.shape)
     if ending.kind is EndingKind.ARGMAX:
@@ -242,7 +242,7 @@ def _argmax(ending: Ending, values: NDArray[Any]) -> NDArray[np.int64]:
     return np.asarray(values.shape[ending.axis] - 1 - np.flip(values, ending.axis).argmax(axis=ending.axis))
 
 
-def _logits(ending: Ending, outputs: Floats) -> Floats:
+def _logits(ending: Ending, outputs: Vector) -> Vector:
     """Logits that give the outputs; NaN where no output tells."""
     axis, shape = ending.axis, ending.shape
     labels = ending.kind is EndingKind.ARGMAX
@@ -265,7 +265,7 @@ def _logits(ending: Ending, outputs: Floats) -> Floats:
     return found.reshape(-1)
 
 
-def _is_largest(ending: Ending, logits: Sequence[Fraction], labels: Floats, slack: float) -> bool:
+def _is_largest(ending: Ending, logits: Sequence[Fraction], labels: Vector, slack: float) -> bool:
     """Whether the logit of every label is the largest of its group, up to the slack."""
     axis = ending.axis
     assert axis is not None  # noqa: S101 - an argmax has one

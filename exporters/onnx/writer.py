@@ -20,7 +20,8 @@ from scipy import sparse
 
 from veriflow.errors import GraphError
 from veriflow.files.whole_files import write_atomically
-from veriflow.piecewise.graph import Affine, Graph, Matrix, Vector, dense, with_rounded_quotients
+from veriflow.numerics.arrays import Matrix, Vector
+from veriflow.piecewise.graph import Affine, Graph, dense, with_rounded_quotients
 
 from ..forms.float32_form import is_float32
 

@@ -11,13 +11,11 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.graph import Relu
 from veriflow.queries.query import Query
-
-Vector = NDArray[np.float64]
 
 NEAR = 1e-9
 """How far a point may miss a row, by rounding."""

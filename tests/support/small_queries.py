@@ -10,8 +10,9 @@ from itertools import islice, pairwise
 import numpy as np
 import torch
 
+from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.evaluate import evaluate
-from veriflow.piecewise.graph import Affine, Divisor, Graph, Node, Relu, Vector, compose, dense, identity
+from veriflow.piecewise.graph import Affine, Divisor, Graph, Node, Relu, compose, dense, identity
 from veriflow.queries.constraints import y
 from veriflow.queries.properties import Property, classified_as, formula_property, output_between
 from veriflow.queries.query import Query, network_query

@@ -14,8 +14,9 @@ from fractions import Fraction
 import numpy as np
 from enumeration import violating_point
 
+from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.evaluate import evaluate_exact
-from veriflow.piecewise.graph import Affine, Graph, Node, Relu, Vector
+from veriflow.piecewise.graph import Affine, Graph, Node, Relu
 from veriflow.queries.constraints import Formula, y
 from veriflow.queries.properties import formula_property
 from veriflow.queries.query import Query, network_query

@@ -23,8 +23,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import RegionError
+from ..numerics.arrays import Vector
 from ..regions.ball import Ball
-from .norm_laws import FloatArray, NormLaw
+from .norm_laws import NormLaw
 from .radial import RadialBase
 
 NODES, MOST_CELLS = 16, 64
@@ -92,7 +93,7 @@ def _integral(law: NormLaw, start: float, end: float, limit: float, cells: int) 
     return float((parts * within_share(points, law.dim)).sum()), float(parts.sum())
 
 
-def within_share(points: FloatArray, dim: int) -> FloatArray:
+def within_share(points: Vector, dim: int) -> Vector:
     """q_dim at ``points[j, k] = j + offset[k]``, offsets from 0 to 1; shape ``[count, offsets]``."""
     found = (points <= 1).astype(np.float64)
     beyond = points[1:]

@@ -21,8 +21,9 @@ import numpy as np
 import scipy.special
 
 from ..errors import RegionError
+from ..numerics.arrays import Mask, Vector
 from .mixtures import MixtureLaw
-from .norm_laws import BallLaw, BoolArray, ChiLaw, FloatArray, GammaLaw, SimpleLaw
+from .norm_laws import BallLaw, ChiLaw, GammaLaw, SimpleLaw
 from .radial import RadialBase
 
 RELATIVE_ERROR = 1e-10
@@ -31,11 +32,11 @@ RELATIVE_ERROR = 1e-10
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 
 
-Interval = Callable[[FloatArray, FloatArray], FloatArray]
+Interval = Callable[[Vector, Vector], Vector]
 """From lower and upper ends of one coordinate to the masses between them, elementwise."""
 
 
-def box_masses(base: RadialBase, lower: FloatArray, upper: FloatArray) -> FloatArray:
+def box_masses(base: RadialBase, lower: Vector, upper: Vector) -> Vector:
     """P(lower ≤ z ≤ upper) under the base for boxes ``[batch, dim]``, shape ``[batch]``; ends may be infinite.
 
     Raises:
@@ -50,13 +51,13 @@ def box_masses(base: RadialBase, lower: FloatArray, upper: FloatArray) -> FloatA
     return np.asarray(np.minimum(sum(parts), 1.0))
 
 
-def product_measures(base: RadialBase, lower: FloatArray, upper: FloatArray) -> list[tuple[FloatArray, Interval]]:
+def product_measures(base: RadialBase, lower: Vector, upper: Vector) -> list[tuple[Vector, Interval]]:
     """Measures with independent coordinates whose sum in each box ``[batch, dim]`` is the base's law, or below it.
 
     Each comes as a factor ``[batch]`` and the measure of every coordinate. Below the law are those for density
     ∝ exp(−‖z‖_∞/θ) alone: its least value in the box.
     """
-    found: list[tuple[FloatArray, Interval]] = []
+    found: list[tuple[Vector, Interval]] = []
     for weight, law in _components(base):
         interval = _coordinate(base.p, law)
         if interval is not None:
@@ -83,7 +84,7 @@ def check_box_masses(base: RadialBase) -> None:
     box_masses(base, np.zeros((1, base.dim)), np.zeros((1, base.dim)))
 
 
-def _component(p: float, law: SimpleLaw, lower: FloatArray, upper: FloatArray) -> FloatArray:
+def _component(p: float, law: SimpleLaw, lower: Vector, upper: Vector) -> Vector:
     interval = _coordinate(p, law)
     if interval is not None:
         return np.asarray(interval(lower, upper).prod(axis=1))
@@ -106,21 +107,21 @@ def _coordinate(p: float, law: SimpleLaw) -> Interval | None:
     return None
 
 
-def _halves(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+def _halves(lower: Vector, upper: Vector) -> tuple[Vector, Vector, Mask]:
     """The mirror image on the right where an interval is left of zero, and which intervals have zero inside."""
     near, far = np.where(upper <= 0, -upper, lower), np.where(upper <= 0, -lower, upper)
     return near, far, near < 0
 
 
-def _uniform(lower: FloatArray, upper: FloatArray, radius: float) -> FloatArray:
+def _uniform(lower: Vector, upper: Vector, radius: float) -> Vector:
     return np.asarray((np.clip(upper, -radius, radius) - np.clip(lower, -radius, radius)) / (2 * radius))
 
 
-def _length(lower: FloatArray, upper: FloatArray, unit: float) -> FloatArray:
+def _length(lower: Vector, upper: Vector, unit: float) -> Vector:
     return np.asarray((upper - lower) / unit)
 
 
-def _laplace(lower: FloatArray, upper: FloatArray, scale: float) -> FloatArray:
+def _laplace(lower: Vector, upper: Vector, scale: float) -> Vector:
     near, far, around = _halves(lower, upper)
     start = np.maximum(near, 0.0)
     with np.errstate(under="ignore"):
@@ -128,19 +129,19 @@ def _laplace(lower: FloatArray, upper: FloatArray, scale: float) -> FloatArray:
         return np.asarray(0.5 * (one_sided + np.where(around, _grown(-near, scale), 0.0)))
 
 
-def _grown(width: FloatArray, scale: float) -> FloatArray:
+def _grown(width: Vector, scale: float) -> Vector:
     """1 − exp(−width/θ), zero where the width is NaN (a difference of infinite ends)."""
     return np.asarray(-np.expm1(-np.nan_to_num(np.maximum(width, 0.0), nan=0.0, posinf=np.inf) / scale))
 
 
-def _normal(lower: FloatArray, upper: FloatArray, deviation: float) -> FloatArray:
+def _normal(lower: Vector, upper: Vector, deviation: float) -> Vector:
     near, far, around = _halves(lower, upper)
     left = np.where(around, scipy.special.erf(np.maximum(-near, 0.0) / (deviation * math.sqrt(2))) / 2, 0.0)
     start = np.maximum(near, 0.0)
     return np.asarray(left + _normal_tail_between(start, far, deviation))
 
 
-def _normal_tail_between(start: FloatArray, end: FloatArray, deviation: float) -> FloatArray:
+def _normal_tail_between(start: Vector, end: Vector, deviation: float) -> Vector:
     """P(start ≤ X ≤ end), 0 ≤ start: a difference of tails where these differ much, else Gauss–Legendre quadrature.
 
     Twelve nodes integrate exp(−t²/2) over an interval of width w with w·(1 + start) ≤ 1 to a relative error below 1e-14.
@@ -157,7 +158,7 @@ def _normal_tail_between(start: FloatArray, end: FloatArray, deviation: float) -
     return np.where(is_narrow, narrow, wide)
 
 
-def _cubes(lower: FloatArray, upper: FloatArray, scale: float) -> FloatArray:
+def _cubes(lower: Vector, upper: Vector, scale: float) -> Vector:
     """Mass of boxes under exp(−‖z‖_∞/θ) / (d! (2θ)^d).
 
     Between two of the sorted |ends|, a and b, the volume of {z in the box : ‖z‖_∞ ≤ a + θt} is θ^d Π (c_i + g_i t), with

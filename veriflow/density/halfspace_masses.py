@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..numerics.arrays import Mask, Vector
 from .box_masses import Interval, box_masses, product_measures
-from .norm_laws import BoolArray, FloatArray
 from .radial import RadialBase
 
 CELLS = 64
@@ -19,9 +19,7 @@ CELLS = 64
 _FFT_ERROR = 1e-12  # far above the absolute error of transforms of this length, for numbers that sum to one
 
 
-def masses_beyond(
-    base: RadialBase, lower: FloatArray, upper: FloatArray, rows: FloatArray, levels: FloatArray
-) -> FloatArray:
+def masses_beyond(base: RadialBase, lower: Vector, upper: Vector, rows: Vector, levels: Vector) -> Vector:
     """A lower bound on P(z in the box, a·z ≥ m + level) for m the least value of a·z in the box, ``[batch, n]``.
 
     It is all of the box where the level is not positive.
@@ -56,7 +54,7 @@ def masses_beyond(
     return found
 
 
-def _beyond(interval: Interval, low: FloatArray, high: FloatArray, a: FloatArray, needed: FloatArray) -> FloatArray:
+def _beyond(interval: Interval, low: Vector, high: Vector, a: Vector, needed: Vector) -> Vector:
     """The bound under one law of coordinates for boxes and forms ``[count, dim]``, the widest coordinate last."""
     size, width = np.abs(a), high - low
     whole = interval(low, high)
@@ -87,7 +85,7 @@ def _beyond(interval: Interval, low: FloatArray, high: FloatArray, a: FloatArray
     return np.asarray(np.maximum(kept, 0.0) * whole[:, :-1].prod(axis=-1))
 
 
-def _between(low: FloatArray, high: FloatArray, rising: BoolArray, t: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _between(low: Vector, high: Vector, rising: Mask, t: Vector) -> tuple[Vector, Vector]:
     """The cells between neighbouring distances ``[..., k + 1]`` from the end at which the form is least."""
     ends = np.where(rising, np.minimum(low + t, high), np.maximum(high - t, low))
     first, second = ends[..., :-1], ends[..., 1:]

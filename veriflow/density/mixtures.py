@@ -13,20 +13,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..errors import ModelError
+from ..numerics.arrays import Mask, Vector
 from ..numerics.bisection import bisect_doubles
-from .norm_laws import (
-    JSON,
-    BallLaw,
-    BoolArray,
-    ChiLaw,
-    FloatArray,
-    GammaLaw,
-    LogNormalLaw,
-    NormLaw,
-    SimpleLaw,
-    WeibullLaw,
-    profile_outside,
-)
+from .norm_laws import JSON, BallLaw, ChiLaw, GammaLaw, LogNormalLaw, NormLaw, SimpleLaw, WeibullLaw, profile_outside
 
 
 class MixtureLaw(NormLaw):
@@ -51,7 +40,7 @@ class MixtureLaw(NormLaw):
     def simple_laws(self) -> list[SimpleLaw]:
         return [law for law in self.components if isinstance(law, SimpleLaw)]
 
-    def weights(self) -> FloatArray:
+    def weights(self) -> Vector:
         """The components' shares of the mass, in float64, shape (components,)."""
         return np.asarray(torch.softmax(self.logits.detach().double(), 0).cpu().numpy())
 
@@ -87,15 +76,15 @@ class MixtureLaw(NormLaw):
             return norms.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
 
     @override
-    def cdf(self, r: npt.ArrayLike) -> FloatArray:
+    def cdf(self, r: npt.ArrayLike) -> Vector:
         return np.tensordot(self.weights(), np.stack([law.cdf(r) for law in self.simple_laws()]), 1)
 
     @override
-    def sf(self, r: npt.ArrayLike) -> FloatArray:
+    def sf(self, r: npt.ArrayLike) -> Vector:
         return np.tensordot(self.weights(), np.stack([law.sf(r) for law in self.simple_laws()]), 1)
 
     @override
-    def _log_tail(self, r: npt.ArrayLike) -> FloatArray:
+    def _log_tail(self, r: npt.ArrayLike) -> Vector:
         log_weights = torch.log_softmax(self.logits.detach().double(), 0).cpu().numpy()
         tails = np.stack([law._log_tail(r) for law in self.simple_laws()], -1)
         with np.errstate(invalid="ignore"):
@@ -106,17 +95,17 @@ class MixtureLaw(NormLaw):
         for law in self.simple_laws():
             law.rescale(factor)
 
-    def _inverse(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
+    def _inverse(self, lower: Vector, upper: Vector) -> Vector:
         candidates = np.stack([law._inverse(lower, upper).ravel() for law in self.simple_laws()])
         lower, upper, shape = lower.ravel(), upper.ravel(), lower.shape
 
-        def below(r: FloatArray) -> BoolArray:
+        def below(r: Vector) -> Mask:
             return np.where(lower <= upper, self.cdf(r) <= lower, self.sf(r) >= upper)
 
         return bisect_doubles(below, candidates.min(0), candidates.max(0)).reshape(shape)
 
     @override
-    def sample_between(self, inner: FloatArray, outer: FloatArray) -> FloatArray:
+    def sample_between(self, inner: Vector, outer: Vector) -> Vector:
         laws = self.simple_laws()
         masses = self.weights()[:, None] * np.stack([law.mass_between(inner, outer) for law in laws])
         below = np.cumsum(masses, 0)
@@ -129,7 +118,7 @@ class MixtureLaw(NormLaw):
         return norms
 
     @override
-    def profile_modes(self) -> FloatArray:
+    def profile_modes(self) -> Vector:
         return np.concatenate([law.profile_modes() for law in self.simple_laws()])
 
     @override

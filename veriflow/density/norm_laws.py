@@ -22,10 +22,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ..errors import ModelError, RegionError
+from ..numerics.arrays import Vector
 
 JSON: TypeAlias = "dict[str, JSON] | list[JSON] | str | int | float | bool | None"
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 _LEAST_TAIL = 1e-290
 """Tail masses from here on have all their digits as floats."""
@@ -57,25 +56,25 @@ class NormLaw(nn.Module, abc.ABC):
         """Independent norms of the given shape, in the parameters' dtype and device, without gradient."""
 
     @abc.abstractmethod
-    def cdf(self, r: npt.ArrayLike) -> FloatArray:
+    def cdf(self, r: npt.ArrayLike) -> Vector:
         """P(R ≤ r), to full relative precision in the lower tail."""
 
     @abc.abstractmethod
-    def sf(self, r: npt.ArrayLike) -> FloatArray:
+    def sf(self, r: npt.ArrayLike) -> Vector:
         """P(R > r), to full relative precision in the upper tail."""
 
     @abc.abstractmethod
     def rescale(self, factor: float) -> None:
         """Become the law of factor · R, in place."""
 
-    def log_sf(self, r: npt.ArrayLike) -> FloatArray:
+    def log_sf(self, r: npt.ArrayLike) -> Vector:
         """log P(R > r), to full relative precision in both tails: also where `sf` itself is zero in floats."""
         below = self.cdf(r)
         with np.errstate(divide="ignore"):
             return np.where(below < 0.5, np.log1p(-below), self._log_tail(r))
 
     @abc.abstractmethod
-    def _log_tail(self, r: npt.ArrayLike) -> FloatArray:
+    def _log_tail(self, r: npt.ArrayLike) -> Vector:
         """log P(R > r), to full relative precision in the upper tail."""
 
     @abc.abstractmethod
@@ -83,7 +82,7 @@ class NormLaw(nn.Module, abc.ABC):
         """The structure of the law; learned values live in the state_dict. `norm_law_from_config` reads it."""
 
     @abc.abstractmethod
-    def profile_modes(self) -> FloatArray:
+    def profile_modes(self) -> Vector:
         """Where the profile of each simple component is largest, shape (components,)."""
 
     @abc.abstractmethod
@@ -91,7 +90,7 @@ class NormLaw(nn.Module, abc.ABC):
         """The components of a mixture, the law itself otherwise."""
 
     @abc.abstractmethod
-    def _inverse(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
+    def _inverse(self, lower: Vector, upper: Vector) -> Vector:
         """The radius with P(R ≤ r) = lower and P(R > r) = upper (lower + upper = 1), from the smaller of both."""
 
     @property
@@ -99,29 +98,29 @@ class NormLaw(nn.Module, abc.ABC):
         """True when g is certainly non-increasing at all positive doubles: no component's mode lies above zero."""
         return not self.profile_modes().any()
 
-    def quantile(self, mass: npt.ArrayLike) -> FloatArray:
+    def quantile(self, mass: npt.ArrayLike) -> Vector:
         """The radius r with P(R ≤ r) = mass, elementwise; RegionError for a mass outside [0, 1]."""
         masses = _checked_masses(mass)
         return self._inverse(masses, 1 - masses)
 
-    def upper_quantile(self, mass: npt.ArrayLike) -> FloatArray:
+    def upper_quantile(self, mass: npt.ArrayLike) -> Vector:
         """The radius r with P(R > r) = mass, elementwise; RegionError for a mass outside [0, 1]."""
         masses = _checked_masses(mass)
         return self._inverse(1 - masses, masses)
 
-    def profile(self, r: npt.ArrayLike) -> FloatArray:
+    def profile(self, r: npt.ArrayLike) -> Vector:
         """`log_profile` in float64."""
         device = next(itertools.chain(self.parameters(), self.buffers())).device
         with torch.inference_mode():
             values = self.log_profile(torch.as_tensor(np.asarray(r, dtype=np.float64), device=device))
         return np.asarray(values.cpu().numpy())
 
-    def mass_between(self, inner: npt.ArrayLike, outer: npt.ArrayLike) -> FloatArray:
+    def mass_between(self, inner: npt.ArrayLike, outer: npt.ArrayLike) -> Vector:
         """P(inner ≤ R ≤ outer), elementwise, as a difference of the smaller tails."""
         below, above = self.cdf(inner), self.sf(inner)
         return np.where(below <= above, self.cdf(outer) - below, above - self.sf(outer))
 
-    def sample_between(self, inner: FloatArray, outer: FloatArray) -> FloatArray:
+    def sample_between(self, inner: Vector, outer: Vector) -> Vector:
         """One norm per pair, each from this law restricted to [inner, outer]; shapes (n,), torch's global generator."""
         u = torch.rand(inner.size, dtype=torch.float64).numpy()
         below, above = self.cdf(inner), self.sf(outer)
@@ -190,22 +189,22 @@ class _StretchedGammaLaw(SimpleLaw):
         """θ in float64."""
         return self._numbers()[2]
 
-    def _shape_and_point(self, r: npt.ArrayLike) -> tuple[float, FloatArray]:
+    def _shape_and_point(self, r: npt.ArrayLike) -> tuple[float, Vector]:
         """The shape k and the value (r/θ)^c of G at which R is r."""
         shape, power, scale = self._numbers()
         with np.errstate(over="ignore", under="ignore"):
             return shape, np.asarray((_non_negative(r) / scale) ** power)
 
     @override
-    def cdf(self, r: npt.ArrayLike) -> FloatArray:
+    def cdf(self, r: npt.ArrayLike) -> Vector:
         return np.asarray(scipy.special.gammainc(*self._shape_and_point(r)))
 
     @override
-    def sf(self, r: npt.ArrayLike) -> FloatArray:
+    def sf(self, r: npt.ArrayLike) -> Vector:
         return np.asarray(scipy.special.gammaincc(*self._shape_and_point(r)))
 
     @override
-    def _log_tail(self, r: npt.ArrayLike) -> FloatArray:
+    def _log_tail(self, r: npt.ArrayLike) -> Vector:
         return log_upper_gamma(*self._shape_and_point(r))
 
     @override
@@ -213,13 +212,13 @@ class _StretchedGammaLaw(SimpleLaw):
     def rescale(self, factor: float) -> None:
         self.log_scale.add_(math.log(factor))
 
-    def _inverse(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
+    def _inverse(self, lower: Vector, upper: Vector) -> Vector:
         shape, power, scale = self._numbers()
         from_below, from_above = scipy.special.gammaincinv(shape, lower), scipy.special.gammainccinv(shape, upper)
         return np.asarray(scale * np.where(lower <= upper, from_below, from_above) ** (1 / power))
 
     @override
-    def profile_modes(self) -> FloatArray:
+    def profile_modes(self) -> Vector:
         shape, power, scale = self._numbers()
         return np.array([scale * max(0.0, shape - self.dim / power) ** (1 / power)])
 
@@ -301,21 +300,21 @@ class LogNormalLaw(SimpleLaw):
         """(μ, σ) in float64."""
         return self.log_median.item(), math.exp(self.log_sigma.item())
 
-    def _deviation(self, r: npt.ArrayLike) -> FloatArray:
+    def _deviation(self, r: npt.ArrayLike) -> Vector:
         mean, sigma = self._numbers()
         with np.errstate(divide="ignore"):
             return (np.log(_non_negative(r)) - mean) / sigma
 
     @override
-    def cdf(self, r: npt.ArrayLike) -> FloatArray:
+    def cdf(self, r: npt.ArrayLike) -> Vector:
         return np.asarray(scipy.special.ndtr(self._deviation(r)))
 
     @override
-    def sf(self, r: npt.ArrayLike) -> FloatArray:
+    def sf(self, r: npt.ArrayLike) -> Vector:
         return np.asarray(scipy.special.ndtr(-self._deviation(r)))
 
     @override
-    def _log_tail(self, r: npt.ArrayLike) -> FloatArray:
+    def _log_tail(self, r: npt.ArrayLike) -> Vector:
         return np.asarray(scipy.special.log_ndtr(-self._deviation(r)))
 
     @override
@@ -323,14 +322,14 @@ class LogNormalLaw(SimpleLaw):
     def rescale(self, factor: float) -> None:
         self.log_median.add_(math.log(factor))
 
-    def _inverse(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
+    def _inverse(self, lower: Vector, upper: Vector) -> Vector:
         mean, sigma = self._numbers()
         ndtri = scipy.special.ndtri
         with np.errstate(over="ignore"):
             return np.asarray(np.exp(mean + sigma * np.where(lower <= upper, ndtri(lower), -ndtri(upper))))
 
     @override
-    def profile_modes(self) -> FloatArray:
+    def profile_modes(self) -> Vector:
         mean, sigma = self._numbers()
         return np.array([math.exp(mean - self.dim * sigma**2)])
 
@@ -361,20 +360,20 @@ class BallLaw(SimpleLaw):
     def sample(self, shape: torch.Size) -> Tensor:
         return self.radius * torch.rand(shape).to(self.radius) ** (1 / self.dim)
 
-    def _log_ratio(self, r: npt.ArrayLike) -> FloatArray:
+    def _log_ratio(self, r: npt.ArrayLike) -> Vector:
         with np.errstate(divide="ignore"):
             return np.minimum(np.log(_non_negative(r) / self.radius.item()), 0.0)
 
     @override
-    def cdf(self, r: npt.ArrayLike) -> FloatArray:
+    def cdf(self, r: npt.ArrayLike) -> Vector:
         return np.exp(self.dim * self._log_ratio(r))
 
     @override
-    def sf(self, r: npt.ArrayLike) -> FloatArray:
+    def sf(self, r: npt.ArrayLike) -> Vector:
         return -np.expm1(self.dim * self._log_ratio(r))
 
     @override
-    def _log_tail(self, r: npt.ArrayLike) -> FloatArray:
+    def _log_tail(self, r: npt.ArrayLike) -> Vector:
         return np.asarray(np.log(self.sf(r)))
 
     @override
@@ -382,13 +381,13 @@ class BallLaw(SimpleLaw):
     def rescale(self, factor: float) -> None:
         self.radius.mul_(factor)
 
-    def _inverse(self, lower: FloatArray, upper: FloatArray) -> FloatArray:
+    def _inverse(self, lower: Vector, upper: Vector) -> Vector:
         with np.errstate(divide="ignore"):
             log_mass = np.where(lower <= upper, np.log(lower), np.log1p(-upper))
         return self.radius.item() * np.exp(log_mass / self.dim)
 
     @override
-    def profile_modes(self) -> FloatArray:
+    def profile_modes(self) -> Vector:
         return np.zeros(1)
 
     @override
@@ -396,7 +395,7 @@ class BallLaw(SimpleLaw):
         return {"law": "ball", "radius": self.radius.item()}
 
 
-def log_upper_gamma(shape: float, x: npt.ArrayLike) -> FloatArray:
+def log_upper_gamma(shape: float, x: npt.ArrayLike) -> Vector:
     """log Q(shape, x) of the regularised upper incomplete gamma function, also where Q is no float.
 
     There by Legendre's continued fraction, evaluated by the modified Lentz method (DLMF 8.9.2, 3.10(iii)): it converges
@@ -439,14 +438,14 @@ def _checked_positive(name: str, value: float) -> float:
     return float(value)
 
 
-def _checked_masses(mass: npt.ArrayLike) -> FloatArray:
+def _checked_masses(mass: npt.ArrayLike) -> Vector:
     masses = np.asarray(mass, dtype=np.float64)
     if not ((masses >= 0) & (masses <= 1)).all():
         raise RegionError(f"expected masses in [0, 1]; got {mass!r}")
     return masses
 
 
-def _non_negative(r: npt.ArrayLike) -> FloatArray:
+def _non_negative(r: npt.ArrayLike) -> Vector:
     return np.maximum(np.asarray(r, dtype=np.float64), 0.0)
 
 

@@ -11,8 +11,9 @@ import scipy.special
 import torch
 
 from ..errors import RegionError
+from ..numerics.arrays import Vector
 from ..numerics.bisection import bisect_doubles
-from .norm_laws import FloatArray, NormLaw
+from .norm_laws import NormLaw
 
 Intervals: TypeAlias = tuple[tuple[float, float], ...]
 
@@ -52,7 +53,7 @@ def radial_level_set(law: NormLaw, mass: float) -> RadialSet:
         return RadialSet(((0.0, radius),), float(law.profile(radius)))
     shells = _Shells.of(law)
 
-    def excess(ends: tuple[FloatArray, FloatArray]) -> float:
+    def excess(ends: tuple[Vector, Vector]) -> float:
         return float(law.mass_between(*ends).sum()) - mass
 
     high = float(law.profile(shells.peak).max())
@@ -68,7 +69,7 @@ def radial_level_set(law: NormLaw, mass: float) -> RadialSet:
     while excess(small := shells.above(threshold + step)) > 0 or excess(large := shells.above(threshold - step)) < 0:
         step *= 2
 
-    def between(share: float) -> tuple[FloatArray, FloatArray]:
+    def between(share: float) -> tuple[Vector, Vector]:
         inner, outer = ((1 - share) * a + share * b for a, b in zip(small, large, strict=True))
         return inner, outer
 
@@ -90,9 +91,9 @@ class _Shells:
     """
 
     law: NormLaw
-    left: FloatArray
-    peak: FloatArray
-    right: FloatArray
+    left: Vector
+    peak: Vector
+    right: Vector
 
     @classmethod
     def of(cls, law: NormLaw) -> "_Shells":
@@ -103,7 +104,7 @@ class _Shells:
         valleys = np.concatenate([[_LEAST], critical[1::2], [_GREATEST]])
         return cls(law, valleys[:-1], critical[0::2], valleys[1:])
 
-    def above(self, threshold: float) -> tuple[FloatArray, FloatArray]:
+    def above(self, threshold: float) -> tuple[Vector, Vector]:
         """Inner and outer ends, shape (n,) each, of the parts where g ≥ threshold; an empty part is (peak, peak).
 
         An inner end at the least normal double is zero.
@@ -115,7 +116,7 @@ class _Shells:
         return np.where(inner <= _LEAST, 0.0, inner), outer
 
 
-def _critical_points(law: NormLaw) -> FloatArray:
+def _critical_points(law: NormLaw) -> Vector:
     """All zeros of g′ on the positive doubles, ascending: maximum, minimum, maximum, … or first a minimum.
 
     In log r every component's profile is concave, so g rises below the least of their modes and falls above the
@@ -141,7 +142,7 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
     return float(scipy.optimize.brentq(function, low, high, xtol=1e-300, maxiter=1000))
 
 
-def _slope(law: NormLaw, r: FloatArray) -> FloatArray:
+def _slope(law: NormLaw, r: Vector) -> Vector:
     """g′(r) in float64, shape (n,), by automatic differentiation."""
     with torch.enable_grad():
         point = torch.tensor(r, dtype=torch.float64, requires_grad=True)
@@ -149,7 +150,7 @@ def _slope(law: NormLaw, r: FloatArray) -> FloatArray:
     return np.asarray(slope.numpy())
 
 
-def _merged(inner: FloatArray, outer: FloatArray) -> Intervals:
+def _merged(inner: Vector, outer: Vector) -> Intervals:
     """Non-empty parts as intervals, those that touch joined."""
     intervals: list[tuple[float, float]] = []
     for start, end in zip(inner.tolist(), outer.tolist(), strict=True):

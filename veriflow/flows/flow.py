@@ -40,9 +40,9 @@ class Flow(nn.Module, Distribution):
     latent norm alone and every upper density level set is the image of a norm ball (or a union of shells).
     A `torch.distributions.Distribution` of event shape ``[dim]`` and a `torch.nn.Module` at once.
 
-    Points are tensors, arrays, lists, DataFrames or Tables (`veriflow.tables.rows`); answers are tensors, without gradients where
-    the points are no tensor. Data points are in float64, latents and log densities in the dtype of the parameters.
-    Autocast leaves a flow alone.
+    Points are tensors, arrays, lists, DataFrames or Tables (`veriflow.tables.rows`); answers are tensors, without
+    gradients where the points are no tensor. Data points are in float64, latents and log densities in the dtype of the
+    parameters. Autocast leaves a flow alone.
 
     ``features`` are the names of the coordinates: x0, x1, …, and ``integral`` those that are whole numbers in the data.
     ``bits`` is how many of them the rows of the last map were made for, None for all; training sets it back to None.

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..errors import GraphError
+from ..numerics.arrays import Matrix
 from ..numerics.grids import grid_steps, on_grid
-from ..piecewise.from_torch import _array
-from ..piecewise.graph import Affine, Graph, Matrix, Node, Relu, identity
+from ..piecewise.from_torch import array_of
+from ..piecewise.graph import Affine, Graph, Node, Relu, identity
 from .bijections.affine import AffineBijection, AffineProduct, Standardisation
 from .bijections.base import Bijection
 from .bijections.chain import Chain
@@ -45,7 +46,7 @@ def lower_flow(bijection: Bijection, direction: Direction = "forward", bits: int
     with torch.no_grad():
         if isinstance(parts[-1], AffineProduct):
             parts[-1], apart = offset_apart(parts[-1])
-        offset = _array(apart)
+        offset = array_of(apart)
         if direction == "forward":
             nodes = _lower_parts(parts, "z", "s" if offset.any() else "x", direction, bits)
             if offset.any():
@@ -97,10 +98,10 @@ def _lower_block(block: ResidualBijection, stream: str, target: str, sign: float
     tensor = stream
     for depth, (w, b) in enumerate(hidden, start=1):
         pre, post = f"{target}_a{depth}", f"{target}_h{depth}"
-        nodes += [Affine(pre, ((tensor, _array(w)),), _array(b)), Relu(post, pre)]
+        nodes += [Affine(pre, ((tensor, array_of(w)),), array_of(b)), Relu(post, pre)]
         tensor = post
-    terms = ((stream, identity(block.dim)), (tensor, sign * _array(weight)))
-    return [*nodes, Affine(target, terms, sign * _array(bias))]
+    terms = ((stream, identity(block.dim)), (tensor, sign * array_of(weight)))
+    return [*nodes, Affine(target, terms, sign * array_of(bias))]
 
 
 def _lower_affine(part: AffineBijection, stream: str, target: str, direction: Direction, bits: int | None) -> Affine:
@@ -109,9 +110,9 @@ def _lower_affine(part: AffineBijection, stream: str, target: str, direction: Di
         if bits is not None:
             steps = grid_steps(matrix, bits)
             matrix, shift = on_grid(matrix, steps), on_grid(shift, steps[:, 0])
-        return Affine(target, ((stream, _array(matrix)),), _array(shift))
+        return Affine(target, ((stream, array_of(matrix)),), array_of(shift))
     inverse = part.solve(torch.eye(part.dim, dtype=torch.float64))
-    return Affine(target, ((stream, _array(inverse)),), _array(-inverse @ part.shift()))
+    return Affine(target, ((stream, array_of(inverse)),), array_of(-inverse @ part.shift()))
 
 
 def _rounded(node: Node) -> Node:

@@ -3,13 +3,11 @@
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from .arrays import Mask, Vector
 
 
-def bisect_doubles(holds: Callable[[FloatArray], BoolArray], low: FloatArray, high: FloatArray) -> FloatArray:
+def bisect_doubles(holds: Callable[[Vector], Mask], low: Vector, high: Vector) -> Vector:
     """The last double of each [low, high] at which `holds` is true, where it is first true and then false.
 
     `low` where it is true nowhere. `low` and `high` are non-negative, of shape (n,); `holds` maps (15, n) to (15, n).

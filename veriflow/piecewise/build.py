@@ -11,7 +11,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from scipy import sparse
 
-from .graph import Affine, Graph, Matrix, Node, Relu, Vector, identity
+from ..numerics.arrays import Matrix, Vector
+from .graph import Affine, Graph, Node, Relu, identity
 
 Part = tuple[str, Sequence[int]]
 """A tensor and coordinates of it."""

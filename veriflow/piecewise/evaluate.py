@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from ..errors import GraphError
+from ..numerics.arrays import Matrix
 from ..runtime.deadline import check_deadline
-from .graph import Affine, Divisor, Graph, Matrix, Relu
+from .graph import Affine, Divisor, Graph, Relu
 
 Integers: TypeAlias = NDArray[np.object_]
 

@@ -6,10 +6,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..errors import GraphError
-from .graph import Affine, Graph, Node, Relu, Vector
+from ..numerics.arrays import Vector
+from .graph import Affine, Graph, Node, Relu
 
 
-def _array(tensor: Tensor) -> Vector:
+def array_of(tensor: Tensor) -> Vector:
+    """The tensor's numbers in float64."""
     return tensor.detach().double().cpu().numpy()
 
 
@@ -23,8 +25,8 @@ def lower_network(module: nn.Module, input_size: int) -> Graph:
     tensor = "x"
     for place, layer in _layers(module, ""):
         if isinstance(layer, nn.Linear):
-            bias = _array(layer.bias) if layer.bias is not None else np.zeros(layer.out_features)
-            nodes.append(Affine(f"a{len(nodes)}", ((tensor, _array(layer.weight)),), bias))
+            bias = array_of(layer.bias) if layer.bias is not None else np.zeros(layer.out_features)
+            nodes.append(Affine(f"a{len(nodes)}", ((tensor, array_of(layer.weight)),), bias))
         elif isinstance(layer, nn.ReLU):
             nodes.append(Relu(f"h{len(nodes)}", tensor))
         elif isinstance(layer, (nn.Flatten, nn.Identity, nn.Dropout)):

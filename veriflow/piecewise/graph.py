@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from ..errors import GraphError
+from ..numerics.arrays import Matrix, Vector
 
-Vector = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.intp] | NDArray[np.bool_]
-Matrix: TypeAlias = Any  # NDArray[np.float64] or scipy.sparse.csr_array, which ships no types
 
 _LEAST_NORMAL = float(np.finfo(np.float64).tiny)
 

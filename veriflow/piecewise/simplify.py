@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ..numerics.arrays import Indices, Matrix, Vector
 from .build import fresh
-from .graph import Affine, Graph, Matrix, Node, Relu, Vector, identity
-
-Indices = NDArray[np.intp]
+from .graph import Affine, Graph, Node, Relu, identity
 
 Phases = Mapping[str, NDArray[np.int8]]
 """By output of a ReLU, for each unit: 1 where its input is never below zero, −1 where never above, 0 where not known."""

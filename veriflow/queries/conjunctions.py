@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..numerics.arrays import Vector
 from ..piecewise.bounds.alpha_crown import Conjunctions
-from ..piecewise.graph import Vector
 from .constraints import Constraint
 from .query import Query
 

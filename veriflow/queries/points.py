@@ -8,8 +8,9 @@ import numpy as np
 from scipy import sparse
 
 from ..errors import PropertyError
+from ..numerics.arrays import Matrix, Vector
 from ..piecewise.build import fresh, selection, with_map, with_more_inputs, with_norm, with_outputs_joined
-from ..piecewise.graph import Matrix, Vector, compose
+from ..piecewise.graph import compose
 from ..regions.ball import Ball
 from ..regions.box import Box
 from ..regions.product import Product

@@ -25,8 +25,9 @@ import numpy as np
 
 from ..errors import PropertyError
 from ..flows.flow import USFlow
+from ..numerics.arrays import Vector
 from ..piecewise.build import with_outputs_joined
-from ..piecewise.graph import Graph, Vector, compose
+from ..piecewise.graph import Graph, compose
 from ..regions.ball import Ball
 from ..regions.box import Box
 from ..wording import perhaps, shortened

@@ -10,8 +10,9 @@ from fractions import Fraction
 import numpy as np
 
 from ..errors import RegionError
+from ..numerics.arrays import Vector
 from .box import corners
-from .float32 import Vector, float32_above, float32_below
+from .float32 import float32_above, float32_below
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from fractions import Fraction
 import numpy as np
 
 from ..errors import RegionError
+from ..numerics.arrays import Vector
 from ..wording import listed_numbers
-from .float32 import _LARGEST_FLOAT32, Vector, _inside, float32_above, float32_below
+from .float32 import LARGEST_FLOAT32, float32_above, float32_below, float32_inside
 
 MOST_CORNER_DIMENSIONS, MOST_VERTICES = 5, 128
 """Dimensions of a box whose corners are few, and vertices of a product that are."""
@@ -75,7 +76,7 @@ class Box:
             RegionError: ends of different lengths, crossed, or beyond the range of float32.
         """
         for value in (*lower, *upper):
-            if abs(value) > _LARGEST_FLOAT32:
+            if abs(value) > LARGEST_FLOAT32:
                 raise RegionError(
                     f"expected ends in the range of float32, up to about 3.4e38; got a number of {len(str(int(value)))} digits"
                 )
@@ -125,7 +126,7 @@ class Box:
     def nearest_float32(self, point: Sequence[Fraction]) -> list[Fraction]:
         """The same, but a coordinate outside goes to the next float32 inside where there is one."""
         lower, upper = self.ends
-        return [_inside(low, v, high) for low, v, high in zip(lower, point, upper, strict=True)]
+        return [float32_inside(low, v, high) for low, v, high in zip(lower, point, upper, strict=True)]
 
     def rounded_outward(self) -> Box:
         """The least box around this one whose ends are float32 numbers; the exact ends stay as they are."""

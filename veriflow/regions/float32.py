@@ -5,9 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
+LARGEST_FLOAT32 = Fraction(float(np.finfo(np.float32).max))
 
 
 def float32_above(value: float | Fraction) -> float:
@@ -22,10 +21,8 @@ def float32_below(value: float | Fraction) -> float:
     return -float32_above(-value)
 
 
-_LARGEST_FLOAT32 = Fraction(float(np.finfo(np.float32).max))
-
-
-def _inside(low: Fraction, value: Fraction, high: Fraction) -> Fraction:
+def float32_inside(low: Fraction, value: Fraction, high: Fraction) -> Fraction:
+    """The value moved into [low, high], to a float32 number where one lies there."""
     if low <= value <= high:
         return value
     inside = Fraction(float32_above(low) if value < low else float32_below(high))

@@ -10,9 +10,9 @@ from fractions import Fraction
 import numpy as np
 
 from ..errors import RegionError
+from ..numerics.arrays import Vector
 from .ball import Ball
 from .box import MOST_VERTICES, Box
-from .float32 import Vector
 
 
 @dataclass(frozen=True)

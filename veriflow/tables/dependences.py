@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
+from ..numerics.arrays import Vector
 
 TOLERANCE = 1e-6
 """Largest deviation from a linear function, relative to the column's own, that still counts as one: float32 keeps that."""
@@ -17,7 +16,7 @@ MORE_ROWS = 64
 _SHOWN = 6
 
 
-def linear_dependences(values: Matrix, features: Sequence[str]) -> list[str]:
+def linear_dependences(values: Vector, features: Sequence[str]) -> list[str]:
     """Equations such as ``'c' = 2·'a' + 1``, one for each column that is a linear function of columns before it.
 
     Found by the triangular factor of some of the rows, as many as there are columns and a few more, and believed where they
@@ -58,7 +57,7 @@ def linear_dependences(values: Matrix, features: Sequence[str]) -> list[str]:
 
 
 def _equation(
-    column: int, sources: Sequence[int], factors: Matrix, constant: float, size: float, features: Sequence[str]
+    column: int, sources: Sequence[int], factors: Vector, constant: float, size: float, features: Sequence[str]
 ) -> str:
     """The equation in words, with numbers to six digits; for factors of −1 alone as a sum that is constant."""
     offset = 0.0 if abs(constant) <= TOLERANCE * size else constant

@@ -73,10 +73,10 @@ def fit(
     devices: int = 1,
     progress: bool = True,
 ) -> History:
-    """Train ``flow`` on rows ``[n, dim]``, in any form of `veriflow.tables.rows`, and leave it at its best validated step, on the CPU.
+    """Train ``flow`` on rows ``[n, dim]`` (`veriflow.tables.rows`), and leave it at its best validated step, on the CPU.
 
-    Columns of whole numbers, as the flow names them, get the noise of `veriflow.training.preparation.dequantise` first. The flow then takes
-    the means and deviations of the training rows. The loss is mean NLL − log prior / n. The device
+    Columns of whole numbers, as the flow names them, get the noise of `dequantise` first. The flow then takes the means and
+    deviations of the training rows. The loss is mean NLL − log prior / n. The device
     is chosen automatically; with ``devices`` above one, lightning-fabric spreads each batch over them. With a
     ``checkpoint`` path the run is saved at every validation, and a later call with the same data and options goes on
     from there, to the same result.

@@ -10,9 +10,10 @@ from scipy import sparse
 from torch import Tensor
 
 from ..flows.flow import Flow
+from ..numerics.arrays import Vector
 from ..numerics.grids import MOST_BITS
 from ..piecewise.bounds.crown import symbolic_bounds
-from ..piecewise.graph import Affine, Graph, Vector
+from ..piecewise.graph import Affine, Graph
 from ..regions.ball import Ball
 
 

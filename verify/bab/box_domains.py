@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from veriflow.numerics.arrays import Indices, Vector
 from veriflow.piecewise.bounds.alpha_crown import exclude
 from veriflow.piecewise.bounds.crown import backward_rows, symbolic_bounds
 from veriflow.piecewise.bounds.tensor_bounds import Bounds, LinearBounds, Regions
@@ -17,10 +18,6 @@ from veriflow.regions.ball import Ball
 from veriflow.regions.product import Product, Region, pieces
 
 from .frontier import Arrays, OpenParts, misfit
-
-Vector = NDArray[np.float64]
-
-Indices = NDArray[np.intp]
 
 SPLITS, MOST_OPEN = 9, 256
 """How often `open_part` splits, and the number of open boxes at which it stops."""

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from exporters import milp_model
+from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.queries.conjunctions import conjunctions
 from veriflow.queries.constraints import Constraint
@@ -40,7 +41,6 @@ from .box_domains import OpenBoxes, box_norms, narrowed
 from .frontier import Arrays, OpenParts, numbers
 from .search import LEAF_UNITS, MOST_PIECES, PieceSearch, is_out_of_reach, piece_of
 
-Vector = NDArray[np.float64]
 Entry = tuple[Vector, Vector, Vector]
 
 BATCH, MOST_ROWS = 256, 1 << 16

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from veriflow.numerics.arrays import Indices, Signs, Vector
 from veriflow.piecewise.bounds.alpha_crown import Exclusion
 from veriflow.piecewise.bounds.beta_crown import PieceAscent
 from veriflow.piecewise.bounds.tensor_bounds import Bounds, Relaxation
 from veriflow.piecewise.graph import Graph
 from veriflow.regions.product import Region
 
-Vector = NDArray[np.float64]
-Signs = NDArray[np.int8]
-Indices = NDArray[np.intp]
 Places = slice | Indices | NDArray[np.bool_] | tuple[Indices, Indices]
 
 

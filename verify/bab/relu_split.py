@@ -18,6 +18,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.bounds.alpha_crown import exclude
 from veriflow.piecewise.bounds.tensor_bounds import LinearBounds
 from veriflow.queries.conjunctions import conjunctions
@@ -27,7 +28,7 @@ from veriflow.regions.product import Region
 from ..witness.attack import RepeatedAttack
 from .box_domains import nearest_first
 from .frontier import Arrays, OpenParts, misfit, numbers
-from .relu_domains import ReluPieces, ReluTree, Vector
+from .relu_domains import ReluPieces, ReluTree
 from .sdp_tree import SemidefiniteTrees
 from .search import LEAF_UNITS, PieceSearch, piece_of
 from .tightening import Refinement

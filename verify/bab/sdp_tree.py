@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from veriflow.numerics.arrays import Indices, Signs, Vector
 from veriflow.piecewise.bounds.interior_point import InteriorPoint, Iterate
 from veriflow.piecewise.bounds.sdp import NO_PAIRS, Lifting, lift
 from veriflow.piecewise.graph import Affine
@@ -24,7 +25,7 @@ from veriflow.regions.product import Region, pieces
 
 from ..witness.attack import climb
 from ..witness.projection import project
-from .relu_domains import Indices, ReluTree, Signs, Vector
+from .relu_domains import ReluTree
 from .search import LEAF_UNITS, PieceSearch
 
 STEPS, PRICE, CHEAPEST = 12, 7, 500

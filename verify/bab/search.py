@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from exporters import milp_model
+from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.evaluate import evaluate
 from veriflow.queries.constraints import Constraint
@@ -28,8 +28,6 @@ from ..witness.projection import project
 from ..witness.replay import replay
 from ..witness.verdict import Witness
 from .frontier import OpenParts
-
-Vector = NDArray[np.float64]
 
 MOST_PIECES = 400_000
 """Open pieces at which a search gives up rather than fill the memory: each takes some kilobytes."""

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from veriflow.numerics.arrays import Indices, Vector
 from veriflow.piecewise.bounds.alpha_crown import Exclusion
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.graph import Graph
 from veriflow.regions.product import Region
 
 from .frontier import OpenParts, misfit, numbers
-from .relu_domains import Indices, ReluPieces, ReluTree, Vector
+from .relu_domains import ReluPieces, ReluTree
 
 FIRST, MOST = 8, 2048
 """How often the worst piece of a unit's tree is split at first, and at most: each time twice as often."""

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from veriflow.errors import QueryError
+from veriflow.numerics.arrays import Signs
 from veriflow.piecewise.bounds.crown import symbolic_bounds
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.evaluate import evaluate
@@ -29,8 +30,6 @@ from ..bab.box_domains import RegionBoxes, split_boxes
 from ..engines.bab import verify_branch_and_bound
 from ..witness.projection import draw_points
 from ..witness.verdict import Outcome
-
-Signs = NDArray[np.int8]
 
 POINTS = 4096
 """How many points of the region are looked at for units that are on both sides of zero."""

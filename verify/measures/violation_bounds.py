@@ -2,8 +2,8 @@
 
 All of latent space but a sliver is a box, and boxes are split, the one with most open mass first. Symbolic bounds on a box
 are linear in the latent: they say that all of it is safe, or all of it violates, or else what lies beyond one hyperplane is
-safe and what lies beyond another violates. The masses of these parts are known (`veriflow.density.box_masses`, `veriflow.density.halfspace_masses`),
-so what surely violates is a lower bound on the probability, and all that is not surely safe an upper bound, at any time.
+safe and what lies beyond another violates. The masses of these parts are known (`veriflow.density.box_masses`,
+`veriflow.density.halfspace_masses`), so what surely violates is a lower bound on the probability, and all that is not surely safe an upper bound, at any time.
 `violation_probability` counts samples instead: an estimate with a confidence, in any dimension.
 """
 
@@ -24,6 +24,7 @@ from veriflow.density.box_masses import RELATIVE_ERROR, box_masses
 from veriflow.density.halfspace_masses import masses_beyond
 from veriflow.density.radial import RadialBase
 from veriflow.errors import SolverError
+from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.bounds.crown import backward_rows
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.queries.conjunctions import conjunctions
@@ -35,8 +36,6 @@ from veriflow.runtime.threads import one_thread
 
 from ..bab.box_domains import OpenBoxes, RegionBoxes, box_norms
 from .violation_probability import base_of_inputs
-
-Vector = NDArray[np.float64]
 
 OUTSIDE = 1e-9
 """Mass that may lie outside of the outermost box; what is there counts as open."""

@@ -14,15 +14,13 @@ from typing import Literal
 
 import highspy
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from exporters import MilpModel, highs_model
+from veriflow.numerics.arrays import Indices, Vector
 
 from .scaling import FEASIBILITY_TOLERANCE, SMALLEST_COEFFICIENT
 
-Vector = NDArray[np.float64]
-Indices = NDArray[np.intp]
 Status = Literal["optimal", "infeasible", "stopped"]
 
 WHOLE = 1e-6

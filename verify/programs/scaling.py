@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from exporters import MilpModel
+from veriflow.numerics.arrays import Matrix, Vector
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
-from veriflow.piecewise.graph import Graph, Matrix, Relu
+from veriflow.piecewise.graph import Graph, Relu
 from veriflow.queries.constraints import Constraint
-
-Vector = NDArray[np.float64]
 
 SMALLEST_COEFFICIENT = 1e-9
 """HiGHS takes what is at most this for zero."""

@@ -6,18 +6,14 @@ import math
 import time
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from exporters import MilpModel
 from veriflow.errors import QueryError
+from veriflow.numerics.arrays import Vector
 from veriflow.regions.product import Region, round_parts
 from veriflow.runtime.deadline import check_deadline
 
 from .lp_tree import BranchedProgram, Status
 from .scaling import balanced
-
-Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from veriflow.piecewise.graph import Affine, Vector
+from veriflow.numerics.arrays import Vector
+from veriflow.piecewise.graph import Affine
 
 from .elementwise import Slopes, extreme, sloped
 from .endings import ended

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from veriflow.piecewise.graph import Vector
+from veriflow.numerics.arrays import Vector
 
 from . import choices
 from .endings import ended, misplaced, normalised, paired, removed_of

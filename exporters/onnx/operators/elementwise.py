@@ -11,7 +11,8 @@ from functools import reduce
 
 import numpy as np
 
-from veriflow.piecewise.graph import Divisor, Vector
+from veriflow.numerics.arrays import Vector
+from veriflow.piecewise.graph import Divisor
 
 from ...forms.numerals import are_float32
 from .importer import Importer, Operation, Tensor

@@ -9,7 +9,7 @@ from string import ascii_letters
 import numpy as np
 from scipy import sparse
 
-from veriflow.piecewise.graph import Vector
+from veriflow.numerics.arrays import Vector
 
 from .importer import Importer, Operation, Tensor
 

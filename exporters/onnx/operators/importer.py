@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from veriflow.errors import GraphError
-from veriflow.piecewise.graph import Affine, Divisor, Graph, Matrix, Node, Relu, Vector
+from veriflow.numerics.arrays import Matrix, Vector
+from veriflow.piecewise.graph import Affine, Divisor, Graph, Node, Relu
 from veriflow.wording import shortened
 
 Shape = tuple[int, ...]

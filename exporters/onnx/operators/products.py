@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from veriflow.piecewise.graph import Divisor, Matrix, Vector
+from veriflow.numerics.arrays import Matrix, Vector
+from veriflow.piecewise.graph import Divisor
 
 from .elementwise import largest
 from .importer import Entries, Importer, Operation, Shape, Tensor

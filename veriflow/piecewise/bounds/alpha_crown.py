@@ -22,8 +22,9 @@ from scipy import sparse
 from torch import Tensor
 from torch.optim.adam import adam
 
+from ...numerics.arrays import Vector
 from ...runtime.deadline import check_deadline
-from ..graph import Affine, Graph, Vector, dense, with_rounded_quotients
+from ..graph import Affine, Graph, dense, with_rounded_quotients
 from .crown import backward_rows, symbolic_bounds
 from .rounding import rounding_share
 from .tensor_bounds import Bounds, LinearBounds, Regions, Relaxation

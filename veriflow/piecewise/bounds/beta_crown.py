@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Affine, Graph, Relu, Vector, dense, with_rounded_quotients
+from ...numerics.arrays import Vector
+from ..graph import Affine, Graph, Relu, dense, with_rounded_quotients
 from .alpha_crown import ENOUGH, Exclusion, proved
 from .tensor_bounds import Bounds, Regions, Relaxation
 

@@ -28,10 +28,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...errors import GraphError
+from ...numerics.arrays import Vector
 from ...runtime.deadline import check_deadline
-from ..graph import Affine, Graph, Relu, Vector
-from .interval import _interval_step
-from .rounding import _TINY, _UNIT, LARGEST, _dot, _times, rounding_share
+from ..graph import Affine, Graph, Relu
+from .interval import interval_step
+from .rounding import LARGEST, TINY, UNIT, dot, rounding_share, times
 from .tensor_bounds import Bounds, LinearBounds, Regions, Relaxation
 
 BLOCK = 1 << 24
@@ -55,7 +56,7 @@ class _Backward:
         """Add coefficients of a tensor; the error grows by the rounding of a sum and of what is summed."""
         if name in self.coefficients:
             size = np.abs(part) + np.abs(self.coefficients[name])
-            self.error = self.error + self.gamma(0) * _dot(size, self.bounds.magnitude(name))
+            self.error = self.error + self.gamma(0) * dot(size, self.bounds.magnitude(name))
             part = self.coefficients[name] + part
         self.coefficients[name] = part
 
@@ -65,7 +66,7 @@ class _Backward:
 
     def shift(self, constant: Vector, error: Vector) -> None:
         """Add to the constant; the error grows by what is given and by the rounding of the sum."""
-        self.error = self.error + error + 2 * _UNIT * (np.abs(self.constant) + np.abs(constant))
+        self.error = self.error + error + 2 * UNIT * (np.abs(self.constant) + np.abs(constant))
         self.constant = self.constant + constant
 
 
@@ -97,7 +98,7 @@ def symbolic_bounds(
     so_far = Bounds(lower, upper, convex, slopes)
     _check_sizes(so_far, graph.input)
     for node in graph.nodes:
-        low, high = _interval_step(node, so_far)
+        low, high = interval_step(node, so_far)
         if within is not None and node.output in within.lower:
             low, high = np.maximum(low, within.lower[node.output]), np.minimum(high, within.upper[node.output])
         lower[node.output], upper[node.output] = low, high
@@ -187,7 +188,7 @@ def backward_rows(
     """`linear_lower_bounds` with all that the pass ends with, for rows ``[n, size]`` or ``[..., n, size]``."""
     shape = (*np.broadcast_shapes(region.lower.shape[:-1], np.shape(rows)[:-2]), np.shape(rows)[-2])
     rows = np.broadcast_to(np.asarray(rows, dtype=np.float64), (*shape, np.shape(rows)[-1]))
-    state = _Backward(bounds, relaxation, {tensor: rows}, np.zeros(shape), np.full(shape, _TINY), len(graph.relus))
+    state = _Backward(bounds, relaxation, {tensor: rows}, np.zeros(shape), np.full(shape, TINY), len(graph.relus))
     for node in reversed(graph.nodes):
         reached = state.coefficients.pop(node.output, None)
         if reached is None:
@@ -205,17 +206,17 @@ def _ended(region: Regions, last: Vector, state: _Backward) -> LinearBounds:
     """The least value over the region of what is left: rows of the input, a constant, values at vertices."""
     vertices = region.vertices
     ends = np.stack([region.lower, region.upper], axis=-2) if vertices is None else vertices
-    rounding = state.gamma(last.shape[-1] + 2) * _dot(np.abs(last), np.abs(ends).max(axis=-2))
+    rounding = state.gamma(last.shape[-1] + 2) * dot(np.abs(last), np.abs(ends).max(axis=-2))
     if vertices is None:
         reach = region.support(-last)
-        state.shift(-reach, rounding + 4 * _UNIT * np.abs(reach))
+        state.shift(-reach, rounding + 4 * UNIT * np.abs(reach))
         return LinearBounds(state.constant - state.error, last, None, state.lines)
     values = last @ np.swapaxes(vertices, -1, -2)
     if state.at_vertices is not None:
         rounding = rounding + rounding_share(8) * np.abs(state.at_vertices).max(axis=-1)
         values = values + state.at_vertices
-    values = values + (state.constant - state.error - rounding - 4 * _UNIT * np.abs(state.constant))[..., None]
-    values = values - 4 * _UNIT * np.abs(values)
+    values = values + (state.constant - state.error - rounding - 4 * UNIT * np.abs(state.constant))[..., None]
+    values = values - 4 * UNIT * np.abs(values)
     return LinearBounds(_least(values, region.shares), last, values, state.lines)
 
 
@@ -230,10 +231,10 @@ def _least(values: Vector, shares: Vector | None) -> Vector:
 
 
 def _through_affine(node: Affine, rows: Vector, state: _Backward) -> None:
-    error = state.gamma(len(node.bias) + node.roundings) * _dot(np.abs(rows), state.bounds.terms(node))
+    error = state.gamma(len(node.bias) + node.roundings) * dot(np.abs(rows), state.bounds.terms(node))
     state.shift(rows @ node.rounded.bias, error)
     for name, weight, _, _ in node.products:
-        state.add(name, _times(rows, weight))
+        state.add(name, times(rows, weight))
 
 
 def _through_relu(node: Relu, rows: Vector, state: _Backward) -> None:
@@ -260,14 +261,14 @@ def _through_relu(node: Relu, rows: Vector, state: _Backward) -> None:
         total = rest @ peaks
         state.at_vertices = total if state.at_vertices is None else state.at_vertices + total
         highest = np.maximum(peaks.max(axis=-1), np.maximum(state.bounds.upper[node.input], 0))
-        state.error = state.error + state.gamma(2 * offset.shape[-1]) * _dot(-rest, highest)
+        state.error = state.error + state.gamma(2 * offset.shape[-1]) * dot(-rest, highest)
         part = np.maximum(rows, 0) * below + chord * slope[..., None, :]
     if chosen is not None and node.output in chosen.multipliers:
         sign = np.where(on, 1.0, np.where(unstable, 0.0, -1.0))
         taken = sign[..., None, :] * np.maximum(chosen.multipliers[node.output], 0)
         size = np.abs(taken) + np.abs(part)
-        state.error = state.error + state.gamma(0) * _dot(size, state.bounds.magnitude(node.input))
+        state.error = state.error + state.gamma(0) * dot(size, state.bounds.magnitude(node.input))
         part = part - taken
-    raised = _dot(chord, offset)
+    raised = dot(chord, offset)
     state.shift(raised, state.gamma(offset.shape[-1]) * -raised)
     state.add(node.input, part)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 
-from ..graph import Vector
+from ...numerics.arrays import Vector
 from .sdp import Lifting
 
 MOST_STEPS = 60

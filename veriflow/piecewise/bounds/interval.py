@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..graph import Graph, Node, Relu, Vector
-from .rounding import _TINY, _times, rounding_share
+from ...numerics.arrays import Vector
+from ..graph import Graph, Node, Relu
+from .rounding import TINY, rounding_share, times
 from .tensor_bounds import Bounds, Regions
 
 
@@ -14,19 +15,19 @@ def interval_bounds(graph: Graph, region: Regions) -> Bounds:
     lower, upper = {graph.input: region.lower}, {graph.input: region.upper}
     bounds = Bounds(lower, upper)
     for node in graph.nodes:
-        lower[node.output], upper[node.output] = _interval_step(node, bounds)
+        lower[node.output], upper[node.output] = interval_step(node, bounds)
     return bounds
 
 
-def _interval_step(node: Node, bounds: Bounds) -> tuple[Vector, Vector]:
+def interval_step(node: Node, bounds: Bounds) -> tuple[Vector, Vector]:
     """Bounds on a node's output from those on its inputs."""
     if isinstance(node, Relu):
         return np.maximum(bounds.lower[node.input], 0.0), np.maximum(bounds.upper[node.input], 0.0)
     low, high, terms = node.rounded.bias, node.rounded.bias, 1 + node.roundings
     for name, weight, turned, absolute in node.products:
         middle, radius = (bounds.lower[name] + bounds.upper[name]) / 2, (bounds.upper[name] - bounds.lower[name]) / 2
-        centre, spread = _times(middle, turned), _times(radius, absolute)
+        centre, spread = times(middle, turned), times(radius, absolute)
         low, high = low + centre - spread, high + centre + spread
         terms += 2 * weight.shape[1]
-    error = rounding_share(terms) * 2 * bounds.terms(node) + _TINY
+    error = rounding_share(terms) * 2 * bounds.terms(node) + TINY
     return low - error, high + error

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from ..graph import Matrix, Vector
+from ...numerics.arrays import Matrix, Vector
 
-_UNIT = 2.0**-52  # twice the unit roundoff, so that the error sums need no care of their own
+UNIT = 2.0**-52  # twice the unit roundoff, so that the error sums need no care of their own
 
-_TINY = 1e-160  # above all that underflow can lose, be it in a coefficient of the largest of tensors
+TINY = 1e-160  # above all that underflow can lose, be it in a coefficient of the largest of tensors
 
 LARGEST = 1e150
 """Tensors that may be larger have no bounds: what floats lose to overflow and underflow would not be accounted for."""
@@ -17,15 +17,15 @@ LARGEST = 1e150
 
 def rounding_share(terms: int) -> float:
     """γ of a sum of so many products, with room to spare: how much of its size rounding can change."""
-    return (terms + 8) * _UNIT
+    return (terms + 8) * UNIT
 
 
-def _dot(rows: Vector, vector: Vector) -> Vector:
+def dot(rows: Vector, vector: Vector) -> Vector:
     """``rows [..., n, m] · vector [..., m]``, shape ``[..., n]``."""
     return np.asarray((rows @ vector[..., None])[..., 0])
 
 
-def _times(vectors: Vector, weight: Matrix) -> Vector:
+def times(vectors: Vector, weight: Matrix) -> Vector:
     """``vectors [..., m] @ weight [m, k]`` for dense or sparse weights."""
     flat = vectors.reshape(-1, weight.shape[0])
     product = (weight.T @ flat.T).T if sparse.issparse(weight) else flat @ weight

@@ -25,19 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from ..graph import Affine, Graph, Matrix, Vector
+from ...numerics.arrays import Indices, Mask, Matrix, Vector
+from ..graph import Affine, Graph
 from .rounding import rounding_share
 from .tensor_bounds import Bounds, Regions
-
-Indices = NDArray[np.intp]
-Truths = NDArray[np.bool_]
 
 NO_PAIRS = np.zeros((0, 2), dtype=np.intp)
 
 VIOLATION = 1e-3
 """How far below zero a product of functions of size one is worth to be forbidden."""
 
-_TINY, _LOST = 1e-150, 1e-290
+TINY, _LOST = 1e-150, 1e-290
 """More than underflow can lose in all, and in a coefficient."""
 
 
@@ -55,7 +53,7 @@ class Forms:
     sizes: Vector
     errors: Vector
 
-    def __getitem__(self, places: Indices | Truths | slice) -> Forms:
+    def __getitem__(self, places: Indices | Mask | slice) -> Forms:
         return Forms(self.rows[places], self.sizes[places], self.errors[places])
 
     @classmethod
@@ -86,7 +84,7 @@ class Lifting:
     left: sparse.csr_array
     right: sparse.csr_array
     sums: Indices
-    equal: Truths
+    equal: Mask
     units: Indices
     sides: sparse.csr_array
     pairs: Indices
@@ -137,7 +135,7 @@ class Lifting:
         total = float(multipliers @ (sizes * others) + self.margin.sizes[0] + abs(values[-1]))
         off += rounding_share(len(self.sums) + 2 * len(self.base.sizes)) * total
         off += _raise(self.matrix(values)) * self.shape[0]  # a point's entries are one at most
-        return float(values[-1]) - off * (1 + 1e-9) - _TINY
+        return float(values[-1]) - off * (1 + 1e-9) - TINY
 
 
 def _raise(matrix: Vector) -> float:
@@ -145,7 +143,7 @@ def _raise(matrix: Vector) -> float:
     if not np.isfinite(matrix).all():
         return np.inf
     share = rounding_share(2 * len(matrix))
-    size = share * float(np.abs(np.diag(matrix)).sum()) + _TINY
+    size = share * float(np.abs(np.diag(matrix)).sum()) + TINY
     try:
         least = float(linalg.eigvalsh(matrix, subset_by_index=[0, 0])[0])
         raised = max(0.0, 4 * size - least)
@@ -227,7 +225,7 @@ def lift(
     return Lifting(margin, input_, base, left, right, sums, equal, units, sides, pairs)
 
 
-def _tensors(graph: Graph, input_: Forms, is_on: Truths, units: Indices, outputs: Forms) -> dict[str, Forms]:
+def _tensors(graph: Graph, input_: Forms, is_on: Mask, units: Indices, outputs: Forms) -> dict[str, Forms]:
     """Every tensor of the graph: ``units`` have ``outputs``; of the others, those that are on keep their input."""
     tensors = {graph.input: input_}
     for node in graph.nodes:

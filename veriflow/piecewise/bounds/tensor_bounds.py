@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Affine, Graph, Relu, Vector
-from .rounding import _UNIT, _times
+from ...numerics.arrays import Vector
+from ..graph import Affine, Graph, Relu
+from .rounding import UNIT, times
 
 
 class Regions(Protocol):
@@ -58,13 +59,13 @@ class UnitLines:
     offset: Vector
 
 
-def _unit_lines(low: Vector, high: Vector) -> UnitLines:
+def unit_lines_between(low: Vector, high: Vector) -> UnitLines:
     on = low >= 0
     unstable = ~on & (high > 0)
     width = np.where(unstable, high - low, 1.0)
     slope = np.where(unstable, np.clip(high / width, 0.0, 1.0), on)
     # the least offset for which slope·x + offset ≥ relu(x) at both ends, then rounded up
-    offset = np.maximum(-slope * low, high - slope * high) + 4 * _UNIT * (np.abs(low) + np.abs(high))
+    offset = np.maximum(-slope * low, high - slope * high) + 4 * UNIT * (np.abs(low) + np.abs(high))
     below = np.where(on | (unstable & (high > -low)), 1.0, 0.0)
     return UnitLines(on, unstable, below, slope, np.where(unstable, offset, 0.0))
 
@@ -97,14 +98,14 @@ class Bounds:
         if node.output not in self._terms:
             size = np.abs(node.rounded.bias)
             for name, _, _, absolute in node.products:
-                size = size + _times(self.magnitude(name), absolute)
+                size = size + times(self.magnitude(name), absolute)
             self._terms[node.output] = size
         return self._terms[node.output]
 
     def unit_lines(self, node: Relu) -> UnitLines:
         """The lines around a ReLU's units."""
         if node.output not in self._lines:
-            self._lines[node.output] = _unit_lines(self.lower[node.input], self.upper[node.input])
+            self._lines[node.output] = unit_lines_between(self.lower[node.input], self.upper[node.input])
         return self._lines[node.output]
 
     def unstable(self, graph: Graph) -> Vector:
