@@ -3,8 +3,8 @@
     VERIFLOW_TOOLS=/path/to/tools/bin python benchmarks/acceptance.py [--corpus] [--tools Marabou,Z3] [--every 10]
 
 Small flow queries on two moons, Breast Cancer and digits, in both norms, at radii where veriflow's own engines decide them;
-with ``--corpus`` the queries of ``tests/support/corpus``, whose truth is known by enumeration. For each form a tool is run on the
-files of a bundle, as a user would: read and decided, read but out of time, refused, or WRONG. The first figure is the
+with ``--corpus`` the queries of ``tests/support/corpus``, whose truth is known by enumeration. For each form a tool is run
+on the files of a bundle, as a user would: read and decided, read but out of time, refused, or WRONG. The first figure is the
 share of the cells of form, tool and query that were read.
 """
 
@@ -20,7 +20,6 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from form_readers import EXACT, files_of, has_form, readers
 from models import classifier, digits, flow, moons
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +30,9 @@ from exporters import FORMS, write_bundle
 from veriflow import Ball, Query, classified_as, flow_query
 from verify import Outcome, verify
 from verify.witness.attack import nearest_violation
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+from form_readers import EXACT, files_of, has_form, readers
 
 SHARES = (0.3, 1.1)
 """Radii as shares of the norm of the nearest violation that an attack finds: one that holds, one that is violated."""
@@ -70,7 +72,6 @@ def flow_queries() -> list[Asked]:
 
 def corpus_queries() -> list[Asked]:
     """All of the corpus."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     corpus = import_module("corpus")
     asked = ((name, corpus.query(name), truth) for name, truth in corpus.truths().items())
     return [

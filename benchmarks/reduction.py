@@ -15,12 +15,12 @@ import argparse
 import math
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-from form_readers import Files, Reader, files_of, readers
 from level_set_queries import queries
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +29,9 @@ from exporters import write_bundle
 from veriflow import Ball, Query, classified_as, network_query
 from veriflow.piecewise.graph import Affine, Graph, Relu
 from verify import reduce_query
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+from form_readers import Files, Reader, files_of, readers
 
 FORMS = ("onnx", "chain", "vnnlib", "vnnlib2", "marabou")
 

@@ -50,7 +50,7 @@ def _program(name: str) -> Path | None:
     try:
         return external_tool(name).program
     except SolverError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return None
 
 

@@ -3,7 +3,8 @@
 All of latent space but a sliver is a box, and boxes are split, the one with most open mass first. Symbolic bounds on a box
 are linear in the latent: they say that all of it is safe, or all of it violates, or else what lies beyond one hyperplane is
 safe and what lies beyond another violates. The masses of these parts are known (`veriflow.density.box_masses`,
-`veriflow.density.halfspace_masses`), so what surely violates is a lower bound on the probability, and all that is not surely safe an upper bound, at any time.
+`veriflow.density.halfspace_masses`), so what surely violates is a lower bound on the probability, and all that is not surely
+safe an upper bound, at any time.
 `violation_probability` counts samples instead: an estimate with a confidence, in any dimension.
 """
 

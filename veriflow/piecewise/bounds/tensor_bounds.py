@@ -59,7 +59,7 @@ class UnitLines:
     offset: Vector
 
 
-def unit_lines_between(low: Vector, high: Vector) -> UnitLines:
+def _unit_lines(low: Vector, high: Vector) -> UnitLines:
     on = low >= 0
     unstable = ~on & (high > 0)
     width = np.where(unstable, high - low, 1.0)
@@ -105,7 +105,7 @@ class Bounds:
     def unit_lines(self, node: Relu) -> UnitLines:
         """The lines around a ReLU's units."""
         if node.output not in self._lines:
-            self._lines[node.output] = unit_lines_between(self.lower[node.input], self.upper[node.input])
+            self._lines[node.output] = _unit_lines(self.lower[node.input], self.upper[node.input])
         return self._lines[node.output]
 
     def unstable(self, graph: Graph) -> Vector:
