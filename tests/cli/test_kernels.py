@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 SCRIPT = """
-from veriflow.cli.kernels import choose_common_kernels
+from verify.cli.kernels import choose_common_kernels
 choose_common_kernels()
 import torch
 from veriflow import TrainingOptions, USFlow, fit

@@ -48,7 +48,7 @@ def test_the_script_says_so_where_the_path_begins_with_the_folder(tmp_path):
     (tmp_path / "verify.py").touch()
     script = tmp_path / "bin" / "veriflow"
     script.parent.mkdir()
-    script.write_text("from verify.cli import main\nmain()\n")  # as installers write it
+    script.write_text("from veriflow.__main__ import main\nmain()\n")  # as installers write it
     assert python(tmp_path, str(script), "--version").returncode == 0
     result = python(tmp_path, str(script), "--version", first=True)
     assert result.returncode == 2

@@ -26,8 +26,7 @@ class LazyImports:
             from .flow import Flow
 
     `Flow` is imported when somebody asks the module for it, ``module.Flow`` or ``from module import Flow``, and is in
-    ``dir(module)`` before. Inside the module it is there once a function under ``@imports.on_call`` was called. A
-    submodule of the same name does not hide it.
+    ``dir(module)`` before. Inside the module it is there once a function under ``@imports.on_call`` was called.
     """
 
     def __init__(self, module: str) -> None:
@@ -73,14 +72,6 @@ class LazyImports:
             names[name] = self._pending[name].value()
         return names[name]
 
-    def hides(self, name: str, value: object) -> bool:
-        """Whether the value is the module's submodule of the name of something else."""
-        return (
-            name in self._pending
-            and isinstance(value, ModuleType)
-            and value.__name__ == f"{self._module.__name__}.{name}"
-        )
-
     def _wait(self, name: str, names: dict[str, Any] | None = None, *rest: Any) -> Any:  # noqa: ANN401 - any module
         if names is not vars(self._module):  # another thread's
             return self._import(name, names, *rest)
@@ -110,10 +101,6 @@ class _LazyModule(ModuleType):
         if name not in self._lazy_imports.names:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
         return self._lazy_imports.value(name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not self._lazy_imports.hides(name, value):
-            super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self._lazy_imports.names})

@@ -16,7 +16,7 @@ def refuse_hidden_packages(*names: str) -> None:
     Raises:
         VeriflowError: a file or folder that hides a package.
     """
-    home = Path(__file__).resolve().parent.parent
+    home = Path(__file__).resolve().parents[2]
     for name in names:
         spec = find_spec(name)
         found = None if spec is None or spec.origin is None else Path(spec.origin).resolve()

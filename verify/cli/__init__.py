@@ -18,7 +18,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from veriflow import __version__
 from veriflow.errors import VeriflowError
-from veriflow.runtime.siblings import refuse_hidden_packages
 from veriflow.wording import perhaps
 
 from .kernels import choose_common_kernels
@@ -55,7 +54,7 @@ class _LazyCommand(TyperCommand):
         name = str(self.name).replace("-", "_")
         if name == "demo":
             choose_common_kernels()
-        command = getattr(importlib.import_module(f".{name}", __name__), name)
+        command = getattr(importlib.import_module(f".commands.{name}", __name__), name)
         if not isinstance(command, typer.Typer):
             function, command = command, typer.Typer(add_completion=False, rich_markup_mode="markdown")
             command.command(self.name)(function)
@@ -91,7 +90,6 @@ class _Commands(TyperGroup):
     def _status(self, *args: Any, **extra: Any) -> int | None:  # noqa: ANN401 - handed on as they are
         """The exit code of a command that gives one, or of a refusal."""
         try:
-            refuse_hidden_packages("exporters", "verify")
             status: int | None = super().main(*args, **{**extra, "standalone_mode": False})
         except VeriflowError as error:
             status = fail(str(error))

@@ -11,7 +11,7 @@ import vnnlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_queries import PROPERTIES, REGIONS, exact, points_about, random_graph, random_network, small_query
-from test_vnnlib_spec import parsed
+from vnnlib_text import parsed
 
 from exporters import graph_to_onnx, linear_form, paired_chain, two_networks
 from exporters.forms.portable_form import with_extra_outputs

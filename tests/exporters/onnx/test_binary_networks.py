@@ -5,10 +5,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from classical_models import NAMES, READ, classical, ml, std
 from cli_runs import document, refused, run
 from onnx import TensorProto
 from onnx_models import inferred, model, node, weights
-from test_classical_files import NAMES, READ, classical, ml, std
 
 from exporters import LogitEnding, read_logits
 from veriflow import (

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_flow import FLOWS, make_flow
+from flow_table import FLOWS, make_flow
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, vmap
 
 from veriflow.density.radial import make_base

@@ -11,7 +11,7 @@ import z3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_queries import exact, linear, points_about, random_network
-from test_vnnlib_spec import satisfied
+from vnnlib_text import satisfied
 
 from exporters import portable_form, to_smtlib, to_vnnlib1, to_vnnlib2, write_bundle
 from veriflow.errors import PropertyError, VeriflowError

@@ -109,7 +109,7 @@ def stop_after(count):
 @pytest.mark.parametrize("few", [DIM, 0])
 def test_a_certificate_goes_on_within_a_ball(folder, tmp_path, monkeypatch, few, steps):
     """By boxes and by units, stopped again and again after so many rounds: it ends as one run does."""
-    monkeypatch.setattr(sys.modules["verify.certify"], "FEW_DIMENSIONS", few)
+    monkeypatch.setattr(sys.modules["verify.measures.certify"], "FEW_DIMENSIONS", few)
     monkeypatch.setattr(sys.modules["verify.bab.relu_split"], "LEAF_UNITS", 0)
     for module in ("verify.bab.relu_split", "verify.bab.box_split"):
         monkeypatch.setattr(sys.modules[module], "BATCH", 8)

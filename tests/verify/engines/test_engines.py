@@ -272,7 +272,7 @@ def test_the_certificate_is_the_least_norm_of_a_violation(p, wanted):
 
 def test_after_a_ball_that_is_too_hard_smaller_ones_are_tried(monkeypatch):
     """A search that gives up above a norm of 0.4: the proved radius comes within the gap of it."""
-    module = sys.modules["verify.certify"]
+    module = sys.modules["verify.measures.certify"]
     asked = []
 
     def search(query, *, deadline, report, left):

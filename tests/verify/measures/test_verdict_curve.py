@@ -66,7 +66,7 @@ def test_masses_that_are_not_exact_are_rounded_so_that_neither_claims_too_much(m
     query, exact = next(
         (query, found) for query, found in (certified(s, s % 2) for s in range(4)) if 0.1 < found.refuted_mass < 0.9
     )
-    module = sys.modules["verify.certify"]
+    module = sys.modules["verify.measures.certify"]
     mass = module.ball_mass
     monkeypatch.setattr(module, "ball_mass", lambda base, ball: Mass(mass(base, ball).value, 0.02))
     rough = certify(query, timeout=60)

@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from classical_models import READ
 from onnx_models import inferred, model, node, points_for
-from test_classical_files import READ
 
 from exporters import OnnxNetwork, read_logits
 from veriflow.piecewise.evaluate import evaluate_exact

@@ -34,7 +34,7 @@ def render_page(models: Sequence[ClassModel], rows: Sequence[DemoRow], accuracy:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return environment.get_template("demo_page.html").render(
+    return environment.get_template("page.html").render(
         models=models,
         groups=[[row for row in rows if row.model is model] for model in models],
         masses=MASSES,
