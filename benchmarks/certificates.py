@@ -16,7 +16,7 @@ from rich.table import Table
 from exporters import milp_model
 from veriflow import Ball, TrainingOptions, classified_as, flow_query, never_confidently_wrong
 from veriflow.piecewise.bounds.crown import symbolic_bounds
-from veriflow.piecewise.from_torch import lower_network
+from veriflow.piecewise.from_torch import from_torch
 from verify import certify
 from verify.cli.demo.models import LABELS, load_data, train_class_model, train_classifier
 
@@ -28,7 +28,7 @@ def main() -> None:
     torch.set_num_threads(1)
     data = load_data(features=5, seed=0)
     torch.manual_seed(0)
-    network = lower_network(train_classifier(data.train, steps=200, progress=False), 5)
+    network = from_torch(train_classifier(data.train, steps=200, progress=False), 5)
     table = Table("class", "property", "certified mass", "certify", "single MILP", "MILP / certify")
     late = 0
     for name, label in LABELS.items():

@@ -14,7 +14,7 @@ from torch import nn
 from exporters import graph_to_onnx, read_onnx
 from veriflow import TrainingOptions, USFlow, fit, load_flow, make_base, save_flow
 from veriflow.files.whole_files import write_atomically
-from veriflow.piecewise.from_torch import lower_network
+from veriflow.piecewise.from_torch import from_torch
 from veriflow.piecewise.graph import Graph
 
 CACHE = Path(__file__).parent / "cache"
@@ -56,7 +56,7 @@ def classifier(name: str, x: np.ndarray, y: np.ndarray, width: int = 32, steps: 
             first.bias.copy_(first.bias.double() - weight @ torch.tensor(mean))
             first.weight.copy_(weight)
         CACHE.mkdir(exist_ok=True)
-        write_atomically(path, graph_to_onnx(lower_network(net, x.shape[1])))
+        write_atomically(path, graph_to_onnx(from_torch(net, x.shape[1])))
     return read_onnx(path)
 
 

@@ -7,10 +7,19 @@ import torch
 from sklearn.datasets import load_breast_cancer
 from torch import nn
 
-from exporters import graph_to_onnx, read_onnx
-from veriflow import Ball, USFlow, fit, flow_query, never_confidently_wrong
-from veriflow.piecewise.from_torch import lower_network
-from verify import certify, replay, verify
+from veriflow import (
+    Ball,
+    USFlow,
+    certify,
+    fit,
+    flow_query,
+    from_torch,
+    graph_to_onnx,
+    never_confidently_wrong,
+    read_onnx,
+    replay,
+    verify,
+)
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -32,7 +41,7 @@ with torch.no_grad():
 # What is verified is the file.
 with tempfile.TemporaryDirectory() as folder:
     file = Path(folder) / "classifier.onnx"
-    graph_to_onnx(lower_network(network, 5), file)
+    graph_to_onnx(from_torch(network, 5), file)
     graph = read_onnx(file)
 
 # A flow for the benign class; how far out does the property hold, and where does it fail first?

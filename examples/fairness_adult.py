@@ -14,10 +14,22 @@ import torch
 from sklearn.datasets import load_diabetes
 from torch import nn
 
-from veriflow import Ball, Box, TrainingOptions, USFlow, fair, fit, flow_query
-from veriflow.piecewise.from_torch import lower_network
-from veriflow.piecewise.graph import Affine, Graph, Relu
-from verify import certify, rounded_witness, violations_in_data
+from veriflow import (
+    Affine,
+    Ball,
+    Box,
+    Graph,
+    Relu,
+    TrainingOptions,
+    USFlow,
+    certify,
+    fair,
+    fit,
+    flow_query,
+    from_torch,
+    rounded_witness,
+    violations_in_data,
+)
 
 COLUMNS = [
     "age",
@@ -73,7 +85,7 @@ def diabetes() -> tuple[pd.DataFrame, list[str], Graph, tuple[int, int]]:
     with torch.no_grad():
         network[0].weight /= deviation
         network[0].bias -= network[0].weight @ mean
-    return data.data, ["age", "sex"], lower_network(network, 10), (1, 2)
+    return data.data, ["age", "sex"], from_torch(network, 10), (1, 2)
 
 
 torch.set_num_threads(1)

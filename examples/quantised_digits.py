@@ -6,10 +6,19 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from veriflow import Ball, TrainingOptions, USFlow, equivalent, fit, flow_query, same_decision
-from veriflow.piecewise.evaluate import evaluate
-from veriflow.piecewise.from_torch import lower_network
-from verify import Outcome, verify
+from veriflow import (
+    Ball,
+    Outcome,
+    TrainingOptions,
+    USFlow,
+    equivalent,
+    evaluate,
+    fit,
+    flow_query,
+    from_torch,
+    same_decision,
+    verify,
+)
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -40,10 +49,10 @@ def quantised(bits: int) -> nn.Module:
 flow = USFlow(4, blocks=1, hidden=(8,))
 fit(flow, x[labels == 1], TrainingOptions(steps=800), progress=False)
 probable = Ball(flow.base.p, flow.level_set(mass=0.9).radius, 4)
-graph = lower_network(network, 4)
+graph = from_torch(network, 4)
 outcomes = {}
 for bits in (8, 4, 2):
-    other = lower_network(quantised(bits), 4)
+    other = from_torch(quantised(bits), 4)
     with torch.no_grad():
         z = flow.latent(x[labels == 1]).double()
         seen = z[flow.base.norm(z) <= probable.radius]

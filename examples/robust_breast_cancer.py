@@ -6,9 +6,7 @@ import torch
 from sklearn.datasets import load_breast_cancer
 from torch import nn
 
-from veriflow import Ball, USFlow, fit, flow_query, robust
-from veriflow.piecewise.from_torch import lower_network
-from verify import verify
+from veriflow import Ball, USFlow, fit, flow_query, from_torch, robust, verify
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -26,7 +24,7 @@ for _ in range(200):
 with torch.no_grad():
     network[0].weight /= deviation
     network[0].bias -= network[0].weight @ mean
-graph = lower_network(network, 3)
+graph = from_torch(network, 3)
 
 # A flow for benign tumours. Errors are in units of each feature's deviation, the same for all of them at most.
 flow = USFlow(3, blocks=1, hidden=(8,), features=data.feature_names[:3].tolist())

@@ -4,9 +4,18 @@ import torch
 from sklearn.datasets import make_moons
 from torch import nn
 
-from veriflow import Ball, TrainingOptions, USFlow, calibrated_level_set, classified_as, fit, flow_query
-from veriflow.piecewise.from_torch import lower_network
-from verify import certify, violation_probability
+from veriflow import (
+    Ball,
+    TrainingOptions,
+    USFlow,
+    calibrated_level_set,
+    certify,
+    classified_as,
+    fit,
+    flow_query,
+    from_torch,
+    violation_probability,
+)
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -32,7 +41,7 @@ print(f"covered fresh points: {covered[0]:.1%} by the exact level set, {covered[
 
 # How far out the classifier is proved right, and the most probable point on which it errs.
 farthest = Ball(flow.base.p, flow.level_set(mass=0.999).radius, 2)
-query = flow_query(flow, lower_network(network, 2), farthest, classified_as(0))
+query = flow_query(flow, from_torch(network, 2), farthest, classified_as(0))
 certificate = certify(query, timeout=20)
 errors = violation_probability(query)
 print(f"certified mass {certificate.certified_mass:.4f}: {certificate.reason}")

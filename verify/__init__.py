@@ -9,8 +9,8 @@ refuse_hidden_packages("exporters")
 with LazyImports(__name__):
     from .bab.box_split import RadialSearch
     from .engines.joint import JointAnswers, verify_all
-    from .engines.portfolio import AUTO, Answers, verify_with
-    from .engines.registry import ENGINES, EngineInfo, engine, solver, verify
+    from .engines.portfolio import AUTO, Answers, verify, verify_with
+    from .engines.registry import ENGINES, EngineInfo, engine, solver
     from .measures.certify import Certificate, certify
     from .measures.output_range import OutputRange, RangeEnd, output_range
     from .measures.reduction import Reduction, reduce_query

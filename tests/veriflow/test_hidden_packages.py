@@ -67,3 +67,14 @@ def test_an_import_names_the_file(tmp_path, hidden, imported):
     assert f"{hidden}" in last
     assert repr(str(own)) in last
     assert "which hides it" in last
+
+
+@pytest.mark.parametrize("hidden", ["exporters", "verify"])
+@pytest.mark.parametrize("name", ["read_onnx", "verify", "certify"])
+def test_the_face_names_the_file(tmp_path, hidden, name):
+    own = tmp_path / f"{hidden}.py"
+    own.write_text("raise SystemExit('never run')\n")
+    result = python(tmp_path, "-c", f"from veriflow import {name}")
+    assert result.returncode == 1
+    assert repr(str(own)) in result.stderr.strip().splitlines()[-1]
+    assert python(tmp_path, "-c", "from veriflow import VeriflowError").returncode == 0

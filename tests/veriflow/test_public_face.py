@@ -1,16 +1,25 @@
 """The public names, pinned: a change here is a change for users."""
 
+import inspect
+
 import exporters
 import veriflow
 import verify
+from verify.cli.commands.fit import fit as fit_command
+from verify.cli.commands.verify import verify as verify_command
 
 FACES = {
-    veriflow: """BASES Ball Box Calibration Flow History LevelSet Product Property Query RadialBase Relation Specification
-        Table TrainingOptions TrimmedLevelSet USFlow VeriflowError abstains_outside calibrated_level_set classified_as compress
-        confident
-        equivalent fair fit flow_query formula_property lipschitz load_flow make_base monotone network_query
-        never_confident never_confidently_wrong output_between parse_property read_table restricted_queries robust
-        same_decision save_flow specification_queries trimmed_level_set y""",
+    veriflow: """Affine Answers BASES Ball Box Calibration Certificate ENGINES Flow Graph History InterruptedSearch JointAnswers
+        LevelSet Logits OnnxNetwork Outcome OutputRange Port Product Property Query RadialBase Reduction
+        Relation Relu RoundedWitness Specification Table TrainingOptions TrimmedLevelSet USFlow Verdict
+        VeriflowError ViolationBounds Witness abstains_outside calibrated_level_set certify classified_as
+        compress confident equivalent evaluate evaluate_exact external_tool fair fit flow_query formula_property
+        found_tools from_torch graph_to_onnx lipschitz load_flow make_base monotone network_query
+        never_confident never_confidently_wrong output_between output_range parse_property parse_vnnlib
+        read_logits read_network read_onnx read_table read_vnnlib reduce_query replay restricted_queries robust
+        rounded_witness run_onnx same_decision save_flow specification_queries to_marabou to_smtlib to_vnnlib1
+        to_vnnlib2 trimmed_for_proof trimmed_level_set verdict_at verdict_curve verify verify_all verify_with
+        violation_bounds violation_probability violations_in_data write_bundle y""",
     exporters: """DEFAULT_FORMS Ending EndingKind FORMS FileRun LogitEnding Logits MilpModel OnnxFile OnnxNetwork Port
         PortableForm TOOLS forms_for graph_to_onnx highs_model input_symbols linear_form milp_model milp_text paired_chain
         parse_vnnlib
@@ -30,3 +39,27 @@ def test_the_faces_are_sorted_complete_and_as_pinned():
         assert sorted(package.__all__) == sorted(names.split())
         assert all(getattr(package, name) is not None for name in package.__all__)
     assert veriflow.__version__
+
+
+def test_every_name_is_the_same_in_every_package_that_has_it():
+    for package in (exporters, verify):
+        for name in set(package.__all__) & set(veriflow.__all__):
+            assert getattr(veriflow, name) is getattr(package, name)
+
+
+def test_defaults_are_the_same_in_python_and_on_the_command_line():
+    flow = {
+        name: parameter.default for name, parameter in inspect.signature(veriflow.USFlow.__init__).parameters.items()
+    }
+    fit = {name: parameter.default for name, parameter in inspect.signature(fit_command).parameters.items()}
+    assert fit["blocks"] == flow["blocks"]
+    assert fit["hidden"] == ",".join(map(str, flow["hidden"]))
+    assert (fit["householder"], fit["permute"]) == (flow["householder"], flow["permute"])
+    asked = [
+        inspect.signature(function).parameters
+        for function in (veriflow.verify, veriflow.verify_with, veriflow.verify_all)
+    ]
+    assert asked[0]["name"].default == "auto"
+    assert asked[1]["names"].default == asked[2]["names"].default == ("auto",)
+    assert len({names["timeout"].default for names in asked}) == 1
+    assert inspect.signature(verify_command).parameters["solvers"].default in ("auto", None)

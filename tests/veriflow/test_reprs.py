@@ -24,7 +24,7 @@ from veriflow import (
     parse_property,
     trimmed_level_set,
 )
-from veriflow.piecewise.from_torch import lower_network
+from veriflow.piecewise.from_torch import from_torch
 from veriflow.piecewise.graph import Affine, Graph, Relu
 from verify import Outcome, Verdict, Witness, verify
 
@@ -33,7 +33,7 @@ def chain(*widths: int) -> Graph:
     layers: list[torch.nn.Module] = []
     for wide, narrow in itertools.pairwise(widths):
         layers += [torch.nn.Linear(wide, narrow), torch.nn.ReLU()]
-    return lower_network(torch.nn.Sequential(*layers[:-1]), widths[0])
+    return from_torch(torch.nn.Sequential(*layers[:-1]), widths[0])
 
 
 def test_graphs():

@@ -27,6 +27,7 @@ from .bijections.affine import LU, AffineBijection, AffineProduct, Householder, 
 from .bijections.base import Bijection
 from .bijections.chain import Chain
 from .bijections.coupling import Conjugate, CouplingBlock, ResidualBijection
+from .defaults import BLOCKS, HIDDEN
 from .lowering import Direction, lower_flow
 
 MOST_LAYERS, MOST_PARAMETERS = 4096, 2**28
@@ -229,8 +230,8 @@ class USFlow(Flow):
         self,
         dim: int,
         *,
-        blocks: int = 4,
-        hidden: int | Sequence[int] = (32,),
+        blocks: int = BLOCKS,
+        hidden: int | Sequence[int] = HIDDEN,
         base: RadialBase | str | None = None,
         householder: int = 0,
         permute: bool = False,

@@ -15,7 +15,7 @@ def array_of(tensor: Tensor) -> Vector:
     return tensor.detach().double().cpu().numpy()
 
 
-def lower_network(module: nn.Module, input_size: int) -> Graph:
+def from_torch(module: nn.Module, input_size: int) -> Graph:
     """The graph of a ``Sequential`` of Linear, ReLU, Flatten, Identity and Dropout layers; constants are kept exactly.
 
     Raises:

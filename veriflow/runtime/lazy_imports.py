@@ -6,9 +6,11 @@ import builtins
 import functools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any, ParamSpec, TypeVar
+
+from .siblings import refuse_hidden_packages
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -26,11 +28,13 @@ class LazyImports:
             from .flow import Flow
 
     `Flow` is imported when somebody asks the module for it, ``module.Flow`` or ``from module import Flow``, and is in
-    ``dir(module)`` before. Inside the module it is there once a function under ``@imports.on_call`` was called.
+    ``dir(module)`` before. Inside the module it is there once a function under ``@imports.on_call`` was called. The
+    packages ``beside`` this one are not imported while a file of the user hides one of them.
     """
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, beside: Sequence[str] = ()) -> None:
         self._module = sys.modules[module]
+        self._beside = beside
         self._pending: dict[str, _Pending] = {}
 
     def __enter__(self) -> LazyImports:
@@ -75,7 +79,12 @@ class LazyImports:
     def _wait(self, name: str, names: dict[str, Any] | None = None, *rest: Any) -> Any:  # noqa: ANN401 - any module
         if names is not vars(self._module):  # another thread's
             return self._import(name, names, *rest)
-        return _Pending(functools.partial(self._import, name, names, *rest))
+        return _Pending(functools.partial(self._load, name, names, *rest))
+
+    def _load(self, name: str, *rest: Any) -> Any:  # noqa: ANN401 - any module
+        if name in self._beside:
+            refuse_hidden_packages(*self._beside)
+        return self._import(name, *rest)
 
 
 class _Pending:

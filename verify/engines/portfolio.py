@@ -31,7 +31,7 @@ from ..witness.interrupted import InterruptedSearch
 from ..witness.onnx_replay import confirmed
 from ..witness.replay import replay
 from ..witness.verdict import LATE, NoTruthValue, Outcome, Verdict
-from .registry import ENGINES, EngineInfo, check_checkpoint, check_time, solver, verify
+from .registry import ENGINES, EngineInfo, check_checkpoint, check_time, solver, verify_alone
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ MOST_MEMORY = 1e6
 ANSWERING, MOST_ANSWERING = 0.1, 0.25
 """Share of its time, and seconds at most, that an engine in a process has for saying what it found."""
 
-AUTO, ALONE = "auto", 2.0
-"""The name that stands for the engines in the order that decides most, and the seconds that the first one has for itself."""
+AUTO, DEFAULT, ALONE = "auto", "bab", 2.0
+"""The name that stands for the engines in the order that decides most, the first of them, and its seconds for itself."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,33 @@ class Answers(NoTruthValue):
     each: tuple[Verdict, ...]
 
 
+def verify(
+    query: Query,
+    name: str = AUTO,
+    *,
+    timeout: float = 60.0,
+    memory: float = MEMORY_LIMIT,
+    checkpoint: Path | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Verdict:
+    """Decide a query: HOLDS, VIOLATED with a replayed witness, or UNKNOWN with the reason.
+
+    Args:
+        query: what to decide.
+        name: ``auto``, an engine of `ENGINES`, which runs in this process, or an outside tool, as `solver` takes them.
+        timeout: seconds after which the answer is UNKNOWN.
+        memory: gigabytes for each process of an engine under ``auto``.
+        checkpoint: a file in which ``bab`` keeps what is open, and from which a stopped run goes on.
+        report: called with a line on how it gets on, now and then.
+
+    Raises:
+        VeriflowError: as `verify_with`.
+    """
+    if name == AUTO:
+        return verify_with(query, timeout=timeout, memory=memory, checkpoint=checkpoint, report=report).verdict
+    return verify_alone(query, name, timeout=timeout, checkpoint=checkpoint, report=report)
+
+
 def verify_with(
     query: Query,
     names: Sequence[str] = (AUTO,),
@@ -75,7 +102,7 @@ def verify_with(
     """Decide a query by several solvers at once, all within the same time.
 
     One name alone that is an engine of veriflow runs in this process; everything else in processes of its own. ``auto``
-    alone is the default engine in this process for two seconds, which is more than most queries take and than a process
+    alone is ``bab`` in this process for two seconds, which is more than most queries take and than a process
     needs to start. Where these do not suffice, ``bab``, ``milp`` and ``smt`` go on at once; where a near miss is all that
     is open, ``smt`` alone, which tells it from a violation. Of these, engines that do not take the region are not asked.
 
@@ -102,7 +129,7 @@ def verify_with(
     if not 0 < memory <= MOST_MEMORY:
         raise SolverError(f"expected a memory limit above 0 GB and up to {MOST_MEMORY:g} GB; got {memory}")
     if not query.violation:
-        verdict = verify(query, timeout=timeout)
+        verdict = verify_alone(query, DEFAULT, timeout=timeout)
         return Answers(verdict, (verdict,))
     if list(names) == [AUTO]:
         return _in_order(query, timeout, memory, checkpoint, report)
@@ -110,7 +137,7 @@ def verify_with(
         raise SolverError(f"expected solvers that are named once; got {', '.join(names) or 'none'}")
     solvers = [solver(name) for name in names]
     if len(names) == 1 and names[0] in ENGINES:
-        verdict = verify(query, names[0], timeout=timeout, checkpoint=checkpoint, report=report)
+        verdict = verify_alone(query, names[0], timeout=timeout, checkpoint=checkpoint, report=report)
         return Answers(verdict, (verdict,))
     if checkpoint is not None:
         check_checkpoint(names)
@@ -135,7 +162,7 @@ def _in_order(
 ) -> Answers:
     """What ``auto`` answers."""
     deadline = time.monotonic() + timeout
-    alone = verify(query, timeout=min(ALONE, timeout), checkpoint=checkpoint, report=report)
+    alone = verify_alone(query, DEFAULT, timeout=min(ALONE, timeout), checkpoint=checkpoint, report=report)
     left = deadline - time.monotonic()
     if alone.outcome is not Outcome.UNKNOWN or left <= ANSWERING * timeout:
         return Answers(alone, (alone,))

@@ -194,9 +194,9 @@ def check_checkpoint(names: Sequence[str]) -> None:
         raise SolverError(f"expected {' or '.join(able)} among the solvers, for a checkpoint; got {', '.join(names)}")
 
 
-def verify(
+def verify_alone(
     query: Query,
-    engine_name: str = "bab",
+    name: str,
     *,
     timeout: float = 60.0,
     checkpoint: Path | None = None,
@@ -206,7 +206,7 @@ def verify(
 
     Args:
         query: what to decide.
-        engine_name: an engine of `ENGINES`, which runs in this process, or an outside tool, see `solver`.
+        name: an engine of `ENGINES`, which runs in this process, or an outside tool, see `solver`.
         timeout: seconds after which the answer is UNKNOWN.
         checkpoint: for ``bab``, a file that keeps what is open, and from which a stopped run goes on.
         report: called with a line on how ``bab`` gets on, now and then.
@@ -218,7 +218,7 @@ def verify(
         StorageError: a checkpoint that cannot be read or written.
         GraphError: a violation at which a network's file gives what no rounding of the exact outputs explains.
     """
-    return confirmed(query, decide(query, engine_name, timeout=timeout, checkpoint=checkpoint, report=report))
+    return confirmed(query, decide(query, name, timeout=timeout, checkpoint=checkpoint, report=report))
 
 
 def decide(
@@ -229,7 +229,7 @@ def decide(
     checkpoint: Path | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Verdict:
-    """The verdict of `verify` without onnxruntime: its witness is replayed in exact rationals alone."""
+    """The verdict of `verify_alone` without onnxruntime: its witness is replayed in exact rationals alone."""
     check_time(timeout)
     chosen, start = solver(engine_name), time.monotonic()
     if checkpoint is not None:

@@ -17,7 +17,7 @@ from veriflow.piecewise.bounds.crown import linear_lower_bounds, symbolic_bounds
 from veriflow.piecewise.bounds.interval import interval_bounds
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.evaluate import evaluate, evaluate_exact
-from veriflow.piecewise.from_torch import lower_network
+from veriflow.piecewise.from_torch import from_torch
 from veriflow.piecewise.graph import Affine, Graph, Relu, compose
 from veriflow.piecewise.simplify import drop_dead_units, join_shifts
 from veriflow.queries.constraints import y
@@ -193,13 +193,13 @@ def test_networks_are_lowered_exactly():
     torch.manual_seed(0)
     inner = nn.Sequential(nn.Linear(6, 5, bias=False), nn.ReLU(), nn.Dropout())
     module = nn.Sequential(nn.Flatten(0), inner, nn.Identity(), nn.Linear(5, 2))
-    graph = lower_network(module, 6)
+    graph = from_torch(module, 6)
     weight = next(w for node in graph.nodes if isinstance(node, Affine) for _, w in node.terms)
     assert np.array_equal(weight, inner[0].weight.detach().double().numpy())
     x = torch.randn(6)
     assert torch.allclose(evaluate(graph, x)[graph.output].float(), module.eval()(x.reshape(2, 3)), atol=1e-6)
     with pytest.raises(GraphError, match=r"got Tanh at '1\.0'"):
-        lower_network(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Tanh())), 2)
+        from_torch(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Tanh())), 2)
 
 
 def test_composition_keeps_constants_and_renames():

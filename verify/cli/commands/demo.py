@@ -28,7 +28,7 @@ with LazyImports(__name__) as imports:
     from veriflow.files.whole_files import write_atomically
     from veriflow.flows.storage import save_flow
     from veriflow.numerics.statistics import Proportion
-    from veriflow.piecewise.from_torch import lower_network
+    from veriflow.piecewise.from_torch import from_torch
     from veriflow.piecewise.graph import Graph
 
     from ... import RadialSearch
@@ -148,7 +148,7 @@ def _classifier(data: Data, output: Path, options: DemoOptions, screen: Console)
     """The network as other tools will read it: from the file that was written."""
     torch.manual_seed(options.seed)
     module = train_classifier(data.train, options.classifier_steps, screen.is_terminal)
-    graph_to_onnx(lower_network(module, len(data.features)), output / files.CLASSIFIER)
+    graph_to_onnx(from_torch(module, len(data.features)), output / files.CLASSIFIER)
     return read_onnx(output / files.CLASSIFIER)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from veriflow.flows.defaults import BLOCKS, HIDDEN
 from veriflow.runtime.lazy_imports import LazyImports
 from veriflow.training.options import TrainingOptions
 
@@ -38,6 +39,9 @@ with LazyImports(__name__) as imports:
 
     from ..inputs import check_folder, say_notes, split_list, whole_numbers
 
+WIDTHS = ",".join(map(str, HIDDEN))
+"""`HIDDEN` as an option."""
+
 UNRESOLVED = 0.1
 """From what share on it is said of a column that its values are too close together for the flow's graph."""
 
@@ -56,8 +60,8 @@ def fit(
     integral: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Features that are whole numbers, such as ages and codes.")
     ] = None,
-    blocks: Annotated[int, typer.Option(min=0, help="Coupling blocks; 0 gives an affine flow.")] = 4,
-    hidden: Annotated[str, typer.Option(metavar="N,N,…", help="Widths of the conditioners' hidden layers.")] = "32,32",
+    blocks: Annotated[int, typer.Option(min=0, help="Coupling blocks; 0 gives an affine flow.")] = BLOCKS,
+    hidden: Annotated[str, typer.Option(metavar="N,N,…", help="Widths of the conditioners' hidden layers.")] = WIDTHS,
     base: Annotated[
         str,
         typer.Option(metavar="NAME", help="Base distribution."),
