@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import lcm
 from typing import TypeAlias
 
@@ -89,11 +90,19 @@ def enclose_exact(
     Both are the same where no root is divided by. All entries of a tensor share a denominator, so that the work is
     products of integers; behind a root, ends are rounded outward to `_KEPT` bits, so that denominators stay small.
 
+    A point that is asked for again soon, as a witness is, takes no time again: what is returned is not to be changed.
+
     Raises:
         GraphError: a point of another length.
     """
     if len(point) != graph.input_size:
         raise GraphError(f"expected a point of {graph.input_size} entries; got {len(point)}")
+    check_deadline()
+    return _enclosed(graph, tuple(point))
+
+
+@lru_cache(maxsize=8)
+def _enclosed(graph: Graph, point: tuple[Fraction, ...]) -> tuple[dict[str, list[Fraction]], dict[str, list[Fraction]]]:
     values = {graph.input: _Ends.of(point)}
     for node in graph.nodes:
         if isinstance(node, Relu):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy import linalg
 
 from veriflow.numerics.arrays import Indices, Signs, Vector
 from veriflow.piecewise.bounds.interior_point import InteriorPoint, Iterate
@@ -22,6 +23,7 @@ from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
 from veriflow.regions.product import Region, pieces
+from veriflow.runtime.deadline import check_deadline
 
 from ..witness.attack import climb
 from ..witness.projection import project
@@ -154,12 +156,12 @@ def _rounded(lifting: Lifting, moments: Vector, seed: int) -> Vector:
 
     Source: Goemans and Williamson, *Improved Approximation Algorithms for Maximum Cut*, J. ACM 42, 1995, section 2.
     """
-    moments = moments / moments[0, 0]
-    mean = lifting.input.rows @ moments[0]
-    spread = lifting.input.rows @ moments @ lifting.input.rows.T - np.outer(mean, mean)
-    if not np.isfinite(spread).all():
-        return np.zeros((1, len(mean)))
-    variances, directions = np.linalg.eigh(spread)
-    draws = np.random.default_rng(seed).standard_normal((ROUNDED, len(mean)))
-    draws[0] = 0
-    return np.asarray(mean + draws @ (directions * np.sqrt(np.maximum(variances, 0))).T)
+    rows = lifting.input.rows
+    check_deadline()
+    try:
+        root = linalg.cholesky(moments / moments[0, 0], lower=True)  # its first column is the mean
+    except (linalg.LinAlgError, ValueError):  # the latter where a number is not finite
+        return np.zeros((1, len(rows)))
+    draws = np.random.default_rng(seed).standard_normal((ROUNDED, len(root)))
+    draws[0], draws[:, 0] = 0, 1
+    return np.asarray(draws @ root.T @ rows.T)

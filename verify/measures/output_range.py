@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -17,6 +16,7 @@ from veriflow.errors import PropertyError, SolverError
 from veriflow.flows.flow import Flow
 from veriflow.piecewise.bounds.crown import linear_lower_bounds, symbolic_bounds
 from veriflow.piecewise.bounds.interval import interval_bounds
+from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.evaluate import enclose_exact, evaluate
 from veriflow.piecewise.graph import Graph
 from veriflow.queries.conjunctions import constraint_rows
@@ -111,55 +111,64 @@ def output_range(
     balls = [Ball(flow.base.p, outer, flow.dim, inner) for inner, outer in level_set.intervals]
     for ball in balls:
         refuse_round_shells(ball)
-    questions = [flow_query(flow, network, ball, formula_property(score > 0)) for ball in balls]
+    whole = flow_query(flow, network, balls[0], formula_property(score > 0))
+    questions = [whole.at(ball) for ball in balls]
     ends: list[tuple[RangeEnd, bool]] = []
     with one_thread():
+        scale = _scale(whole, score, interval_bounds(whole.graph, balls[0]))
+        first = _best(whole, score, draw_points(balls[0], STARTS, 0), scale)
+        if first is None:
+            raise SolverError("expected a point of the level set that exact arithmetic agrees on; got none")
         for place, sign in enumerate((1, -1)):
             parts = []
             for number, query in enumerate(questions):
                 left = start + timeout - time.monotonic()
                 share = left / (len(questions) * (2 - place) - number)
-                parts.append(_greatest(query, score * sign, time.monotonic() + share))
+                parts.append(_greatest(query, score * sign, first, time.monotonic() + share))
             best = max((end for end, _ in parts), key=lambda end: end.attained)
             proved = max(end.proved for end, _ in parts)
             ends.append((replace(best, proved=proved), all(ended for _, ended in parts)))
-    unasked = replace(questions[0], violation=())
-    (high, up), (low, down) = ((replace(end, witness=with_runs(unasked, end.witness)), ended) for end, ended in ends)
-    low = RangeEnd(-low.proved, -low.attained, low.witness)
+    unasked = replace(whole, violation=())
+    (high, up), (low, down) = ends
+    of_high = with_runs(unasked, high.witness)
+    of_low = of_high if low.witness is high.witness else with_runs(unasked, low.witness)
+    high, low = replace(high, witness=of_high), RangeEnd(-low.proved, -low.attained, of_low)
     reason = "both ends are searched to the end" if up and down else f"time limit of {timeout:g} s reached"
     return OutputRange(str(score), low, high, up and down, reason, time.monotonic() - start)
 
 
-def _greatest(query: Query, score: Expression, deadline: float) -> tuple[RangeEnd, bool]:
-    """The greatest score over the query's region, and whether the search came to its end."""
-    known = _first(query, score)
+def _greatest(query: Query, score: Expression, known: Witness, deadline: float) -> tuple[RangeEnd, bool]:
+    """The greatest score over the query's region, or at a ``known`` point, and whether the search came to its end."""
+    end = _first(query, score, known)
     try:
         with until(deadline):
-            return _searched(query, score, deadline)
+            return _searched(query, score, known, deadline)
     except OutOfTime:
-        return known, False
+        return end, False
 
 
-def _first(query: Query, score: Expression) -> RangeEnd:
-    """What intervals prove, and what points that are drawn attain: known at once, however little time there is."""
+def _first(query: Query, score: Expression, known: Witness) -> RangeEnd:
+    """What intervals prove, and what a point attains: had at once, however little time there is."""
     bounds = interval_bounds(query.graph, query.region)
     low, high = bounds.lower[query.graph.output], bounds.upper[query.graph.output]
     ends = [float(c) * (high if c > 0 else low)[i] for i, c in score.coefficients.items()]
-    scale = slack_scale((_above(score, Fraction(0)),), bounds, query.graph.output)
-    proved = float(np.nextafter(sum(ends, float(score.constant)) + 1e-12 * scale, np.inf))
-    proved = math.inf if math.isnan(proved) else proved
-    witness, attained = _best(query, score, draw_points(query.region, STARTS, 0), scale)
-    return RangeEnd(max(proved, float(attained)), float(attained), witness)
+    proved = float(np.nextafter(sum(ends, float(score.constant)) + 1e-12 * _scale(query, score, bounds), np.inf))
+    proved, attained = math.inf if math.isnan(proved) else proved, float(_score_at(query, score, known.point))
+    return RangeEnd(max(proved, attained), attained, known)
 
 
-def _searched(query: Query, score: Expression, deadline: float) -> tuple[RangeEnd, bool]:
+def _scale(query: Query, score: Expression, bounds: Bounds) -> float:
+    return slack_scale((_above(score, Fraction(0)),), bounds, query.graph.output)
+
+
+def _searched(query: Query, score: Expression, witness: Witness, deadline: float) -> tuple[RangeEnd, bool]:
     rows, _ = constraint_rows([_above(score, Fraction(0))], query.graph.output_size)
     whole = symbolic_bounds(query.graph, query.region)
-    scale = slack_scale((_above(score, Fraction(0)),), whole, query.graph.output)
+    scale = _scale(query, score, whole)
     least = linear_lower_bounds(query.graph, query.region, whole, query.graph.output, -rows)
     proved = float(np.nextafter(-least[0] + float(score.constant) + 1e-12 * scale, np.inf))
     points = climb(_asked(query, score, Fraction(proved)), draw_points(query.region, STARTS, 0), STEPS)
-    witness, attained = _best(query, score, points, scale)
+    witness, attained = _better(query, score, witness, points, scale)
 
     question = _asked(query, score, attained)
     bounds, _ = open_part(question)
@@ -174,9 +183,8 @@ def _searched(query: Query, score: Expression, deadline: float) -> tuple[RangeEn
     else:
         proved = min(proved, float(attained) + max(-answer.proved, 0.0) + tolerance)
     if answer.solution is not None:
-        better = _replayed(query, score, answer.solution[model.inputs].tolist(), scale)
-        if better is not None and better[1] > attained:
-            witness, attained = better
+        point = torch.from_numpy(answer.solution[model.inputs])
+        witness, attained = _better(query, score, witness, point[None], scale)
     return RangeEnd(max(proved, float(attained)), float(attained), witness), answer.status != "stopped"
 
 
@@ -189,30 +197,28 @@ def _asked(query: Query, score: Expression, bound: Fraction) -> Query:
     return replace(query, violation=((_above(score, bound),),))
 
 
-def _best(query: Query, score: Expression, points: torch.Tensor, scale: float) -> tuple[Witness, Fraction]:
-    """The best of some points that replays."""
-    for point in _best_first(query, score, points):
-        found = _replayed(query, score, point, scale)
-        if found is not None:
-            return found
-    raise SolverError("expected a point of the level set that exact arithmetic agrees on; got none")
+def _better(
+    query: Query, score: Expression, known: Witness, points: torch.Tensor, scale: float
+) -> tuple[Witness, Fraction]:
+    """The best of a known witness and some points, with its exact score."""
+    found = [known, *filter(None, [_best(query, score, points, scale)])]
+    scored = [(_score_at(query, score, one.point), one) for one in found]
+    attained, witness = max(scored, key=lambda pair: pair[0])
+    return witness, attained
 
 
-def _best_first(query: Query, score: Expression, points: torch.Tensor) -> Iterator[list[float]]:
+def _best(query: Query, score: Expression, points: torch.Tensor, scale: float) -> Witness | None:
+    """A witness at the best of some points that replays, or next to it in the region where that loses little."""
     with torch.no_grad():
         outputs = evaluate(query.graph, points)[query.graph.output]
-    values = sum(float(c) * outputs[:, i] for i, c in score.coefficients.items())
-    for place in torch.as_tensor(values).argsort(descending=True).tolist():
-        yield points[place].tolist()
-
-
-def _replayed(query: Query, score: Expression, point: list[float], scale: float) -> tuple[Witness, Fraction] | None:
-    """The witness at a point, or at one next to it that is in the region and loses little, and its exact score."""
-    value = _score_at(query, score, [Fraction(v) for v in point])
-    for loss in _ROUNDINGS:
-        witness = replay(_asked(query, score, value - Fraction(loss * scale)), point)
-        if witness is not None:
-            return witness, _score_at(query, score, witness.point)
+    terms = sum(float(c) * outputs[:, i] for i, c in score.coefficients.items())
+    values = torch.as_tensor(terms) + float(score.constant)
+    for place in values.argsort(descending=True).tolist():
+        for loss in _ROUNDINGS if values[place].isfinite() else ():
+            least = Fraction(float(values[place])) - Fraction(loss * scale)
+            witness = replay(_asked(query, score, least), points[place].tolist())
+            if witness is not None:
+                return witness
     return None
 
 

@@ -1,19 +1,26 @@
 """A deadline that has passed ends every engine at once, with a true reason; long disjunctions are bounded in one pass."""
 
+import itertools
 import math
+import sys
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from scipy import linalg
 from small_queries import random_graph, random_network
 
 import verify.bab.box_domains
 from veriflow import Ball, Box, USFlow
 from veriflow.piecewise.bounds.alpha_crown import exclude
+from veriflow.piecewise.bounds.beta_crown import PieceAscent
 from veriflow.piecewise.bounds.crown import backward_rows, linear_lower_bounds, symbolic_bounds
-from veriflow.piecewise.evaluate import evaluate, evaluate_exact
+from veriflow.piecewise.bounds.interior_point import InteriorPoint
+from veriflow.piecewise.bounds.sdp import Lifting, lift
+from veriflow.piecewise.evaluate import _Ends, evaluate, evaluate_exact
 from veriflow.piecewise.graph import Affine, Graph, Relu
 from veriflow.queries.conjunctions import conjunctions
 from veriflow.queries.constraints import Constraint, Joined, y
@@ -24,7 +31,9 @@ from veriflow.runtime.deadline import OutOfTime, check_deadline, until
 from verify import Outcome, certify, output_range, verify_all, violation_bounds
 from verify import verify as decide
 from verify.bab.box_domains import nearest_first
+from verify.bab.relu_domains import ReluTree
 from verify.witness.attack import climb, disjunct_slacks
+from verify.witness.onnx_replay import with_runs
 from verify.witness.projection import draw_points
 from verify.witness.verdict import LATE
 
@@ -63,7 +72,7 @@ def test_no_time_is_enough_for_nothing(engine, dim):
 
 @pytest.mark.parametrize("names", [["auto"], ["bab", "milp", "smt"]])
 def test_several_queries_share_the_time(names):
-    """The second one is not begun where the first one has used it up."""
+    """The second one is not done where the first one has used it up."""
     joint = verify_all([hard_query(3)] * 40, names, timeout=NO_TIME)
     assert joint.verdict.outcome is Outcome.UNKNOWN
     assert joint.is_late
@@ -92,6 +101,101 @@ def test_loops_look_at_the_deadline():
         work()
         with until(0.0), pytest.raises(OutOfTime):
             work()
+
+
+def lifting_of(query):
+    root = exclude(query.graph, query.region, conjunctions(query))
+    signs = np.zeros(query.graph.relu_count, dtype=np.int8)
+    return root, lift(query.graph, query.region, root.bounds, signs, root.rows[0], float(root.limits[0]))
+
+
+def test_steps_of_programs_and_ascents_look_at_the_deadline(monkeypatch):
+    query = hard_query(3)
+    root, lifting = lifting_of(query)
+    ascent, choices = PieceAscent(query.graph, query.region), np.zeros((1, 3, query.graph.relu_count), np.float32)
+    bounds = ReluTree(query.graph, query.region, root.bounds, root.rows, root.limits).bounds_of(choices[:, 0])
+    method, values = InteriorPoint(lifting), np.zeros(len(lifting.equal) + 1)
+    monkeypatch.setattr("veriflow.piecewise.bounds.beta_crown.proved", lambda *_: None)  # which looks itself
+    for work in (
+        lambda: lifting_of(query),
+        lambda: method.maximise(lambda now: now.steps == 1),
+        lambda: method.products(np.eye(lifting.shape[0])),
+        lambda: method.values(np.eye(lifting.shape[0])),
+        lambda: lifting.proved(values),
+        lambda: lifting.matrix(values),
+        lambda: ascent.exclude(bounds, root.rows, root.limits, choices),
+    ):
+        work()
+        with until(0.0), pytest.raises(OutOfTime):
+            work()
+
+
+def test_a_program_looks_at_the_clock_between_any_two_of_its_heavy_pieces(monkeypatch):
+    """Each piece grows with the cube of the entries or of the sums, and none can be stopped once it has done."""
+    _, lifting = lifting_of(hard_query(3))
+    looks, now, done = itertools.count(1), [0], []
+
+    def look():
+        now[0] = next(looks)
+        return float(now[0])
+
+    def noted(work):
+        def wrapped(*arguments, **options):
+            try:
+                return work(*arguments, **options)
+            finally:
+                done.append((now[0], work.__name__))
+
+        return wrapped
+
+    for owner, name in (
+        (linalg, "cholesky"),
+        (linalg, "eigvalsh"),
+        (InteriorPoint, "products"),
+        (InteriorPoint, "values"),
+        (InteriorPoint, "summed"),
+        (Lifting, "change"),
+    ):
+        monkeypatch.setattr(owner, name, noted(getattr(owner, name)))
+    monkeypatch.setattr("veriflow.runtime.deadline.time", SimpleNamespace(monotonic=look))
+    found = InteriorPoint(lifting).maximise(lambda now: now.steps == 3)
+    lifting.proved(found.values)
+    assert found.steps == 3
+    assert {name for _, name in done} == {"cholesky", "eigvalsh", "products", "values", "summed", "change"}
+    alike = [pair for pair in itertools.pairwise(done) if pair[0][0] == pair[1][0]]
+    assert alike == []
+
+
+def exact_passes(monkeypatch):
+    """A list that grows by each graph that is evaluated in rationals."""
+    passes, ends = [], _Ends.of
+    monkeypatch.setattr(_Ends, "of", lambda point: passes.append(len(point)) or ends(point))
+    return passes
+
+
+def test_a_point_is_evaluated_in_rationals_once(monkeypatch):
+    graph, passes = random_graph(0), exact_passes(monkeypatch)
+    point = [Fraction(1, 3)] * 3
+    first = evaluate_exact(graph, point)
+    assert evaluate_exact(graph, list(point)) == first
+    assert evaluate_exact(random_graph(1), point) != first
+    assert evaluate_exact(graph, [Fraction(1, 2)] * 3) != first
+    assert passes == [3, 3, 3]
+
+
+def test_without_time_an_output_range_replays_one_point(monkeypatch):
+    flow, net = latent_query()
+    runs, passes = [], exact_passes(monkeypatch)
+
+    def counted(query, witness):
+        runs.append(witness)
+        return with_runs(query, witness)
+
+    monkeypatch.setattr(sys.modules["verify.output_range"], "with_runs", counted)
+    found = output_range(flow, net, flow.level_set(0.5), y[0], timeout=NO_TIME)
+    assert found.low.attained == found.high.attained
+    assert found.low.witness == found.high.witness
+    assert (len(runs), len(passes)) == (1, 1)
 
 
 def test_an_inner_deadline_never_comes_after_an_outer_one():

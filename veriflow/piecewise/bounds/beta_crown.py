@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...numerics.arrays import Vector
+from ...runtime.deadline import check_deadline
 from ..graph import Affine, Graph, Relu, dense, with_rounded_quotients
 from .alpha_crown import ENOUGH, Exclusion, proved
 from .tensor_bounds import Bounds, Regions, Relaxation
@@ -126,6 +127,7 @@ class PieceAscent:
         for node in reversed(self.graph.nodes):
             if node.output not in coefficients:
                 continue
+            check_deadline()
             row = coefficients.pop(node.output)
             if isinstance(node, Affine):
                 terms, bias = self.affine[node.output]
@@ -179,6 +181,7 @@ class PieceAscent:
         gradient = np.zeros_like(choices)
         adjoint = {self.graph.input: point}
         for node in self.graph.nodes:
+            check_deadline()
             if isinstance(node, Affine):
                 terms, bias = self.affine[node.output]
                 adjoint[node.output] = sum((adjoint[name] @ weight.T for name, weight in terms), bias)

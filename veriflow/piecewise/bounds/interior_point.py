@@ -19,6 +19,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from ...numerics.arrays import Vector
+from ...runtime.deadline import check_deadline
 from .sdp import Lifting
 
 MOST_STEPS = 60
@@ -103,12 +104,14 @@ class InteriorPoint:
 
     def products(self, matrix: Vector) -> tuple[Vector, Vector, Vector]:
         """``a S a'``, ``b S a'`` and ``b S b'`` of all pairs of products ``a b``."""
+        check_deadline()
         inner = self.base @ matrix @ self.base.T
         left, right = (np.ascontiguousarray((side @ inner).T) for side in (self.left, self.right))
         return self.left @ left, self.right @ left, self.right @ right
 
     def values(self, matrix: Vector) -> Vector:
         """``Σ a S b`` of all sums of products ``[m + 1]``."""
+        check_deadline()
         inner = self.base @ matrix @ self.base.T
         products = np.asarray(self.right.multiply(self.left @ inner).sum(axis=1)).ravel()
         return np.asarray(np.bincount(self.sums, products), dtype=np.float64)
@@ -126,7 +129,9 @@ class _System:
     def __init__(self, method: InteriorPoint, now: Iterate) -> None:
         self.method, self.now = method, now
         self.matrix = method.lifting.matrix(now.values)
+        check_deadline()
         root = linalg.solve_triangular(linalg.cholesky(self.matrix, lower=True), np.eye(len(self.matrix)), lower=True)
+        check_deadline()
         self.inverse = root.T @ root
         self.inverted = np.where(method.signed, 1 / np.where(method.signed, now.values, 1.0), 0.0)
         self.degrees = len(self.matrix) + int(method.signed.sum())
@@ -136,6 +141,7 @@ class _System:
         first_aa, first_ba, first_bb = method.products(now.moments)
         aa, ba, bb = method.products(self.inverse)
         self.barrier = np.bincount(method.sums, ba.diagonal()) + self.inverted
+        check_deadline()
         whole = first_ba * ba.T
         whole = whole + whole.T
         first_aa *= bb
@@ -144,6 +150,7 @@ class _System:
         whole += first_bb
         whole = method.summed(whole) / 4
         whole[np.diag_indices(len(whole))] += now.slacks * self.inverted + 1e-13 * whole.diagonal()
+        check_deadline()
         self.factor = linalg.cho_factor(whole, lower=True, overwrite_a=True, check_finite=False)
 
     def solved(self) -> Iterate:
@@ -177,6 +184,7 @@ class _System:
             )
         values = linalg.cho_solve(self.factor, side, check_finite=False)
         matrix = self.method.lifting.change(values)
+        check_deadline()
         moved = now.moments @ matrix @ inverse
         return _Direction(
             values, matrix, of_moments - (moved + moved.T) / 2, of_slacks - now.slacks * values * inverted
@@ -204,6 +212,7 @@ def _longest(matrix: Vector, change: Vector, share: float) -> float:
     """How much of a change leaves a matrix positive definite."""
     length = 1.0
     while length > 1e-8:
+        check_deadline()
         try:
             linalg.cholesky(matrix + length * change, lower=True, check_finite=False)
         except linalg.LinAlgError:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 from ...numerics.arrays import Indices, Mask, Matrix, Vector
+from ...runtime.deadline import check_deadline
 from ..graph import Affine, Graph
 from .rounding import rounding_share
 from .tensor_bounds import Bounds, Regions
@@ -118,6 +119,7 @@ class Lifting:
 
     def change(self, values: Vector) -> Vector:
         """What ``values`` add to the matrix of the margin alone, symmetric ``[n, n]``."""
+        check_deadline()
         products = self.left.T @ (sparse.diags_array(values[self.sums]) @ self.right)
         whole = self.base.rows.T @ (products @ self.base.rows)
         whole[0, 0] -= values[-1]
@@ -144,10 +146,12 @@ def _raise(matrix: Vector) -> float:
         return np.inf
     share = rounding_share(2 * len(matrix))
     size = share * float(np.abs(np.diag(matrix)).sum()) + TINY
+    check_deadline()
     try:
         least = float(linalg.eigvalsh(matrix, subset_by_index=[0, 0])[0])
         raised = max(0.0, 4 * size - least)
         lowered = raised - 2 * size - share * len(matrix) * raised
+        check_deadline()
         linalg.cholesky(matrix + lowered * np.eye(len(matrix)), lower=True)
     except linalg.LinAlgError:
         return np.inf
@@ -229,6 +233,7 @@ def _tensors(graph: Graph, input_: Forms, is_on: Mask, units: Indices, outputs: 
     """Every tensor of the graph: ``units`` have ``outputs``; of the others, those that are on keep their input."""
     tensors = {graph.input: input_}
     for node in graph.nodes:
+        check_deadline()
         if isinstance(node, Affine):
             terms, width = [(weight, tensors[name]) for name, weight in node.rounded.terms], input_.rows.shape[1]
             tensors[node.output] = _through_affine(terms, node.rounded.bias, width, node.roundings)

@@ -25,7 +25,7 @@ from veriflow.regions.product import Product
 from verify import Outcome
 from verify.bab.relu_domains import ReluTree
 from verify.bab.relu_split import search_splits
-from verify.bab.sdp_tree import SemidefiniteTrees, is_known
+from verify.bab.sdp_tree import SemidefiniteTrees, _rounded, is_known
 from verify.bab.search import PieceSearch
 
 REGIONS = [Ball(math.inf, 0.6, 4), Box(np.array([-0.4, 0.1, -1, 0.25]), np.array([0.3, 0.7, 1, 0.25])), Ball(2, 0.9, 4)]
@@ -249,3 +249,19 @@ def test_violations_are_found_by_the_moments_of_a_piece():
     assert trees.step({0: float(root.margins[0])}, state, deadline=time.monotonic() + 60) is None
     assert state.witness is not None
     assert trees.work > 0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_points_drawn_by_moments_have_them(seed, monkeypatch):
+    query, tree, signs, _, _ = piece(seed, REGIONS[0])
+    lifting = lifted(query, tree, signs)
+    found = InteriorPoint(lifting).maximise(lambda now: now.steps == 4)
+    monkeypatch.setattr("verify.bab.sdp_tree.ROUNDED", 40_000)
+    points = _rounded(lifting, found.moments, seed)
+    rows, moments = lifting.input.rows, found.moments / found.moments[0, 0]
+    mean = rows @ moments[0]
+    spread = rows @ moments @ rows.T - np.outer(mean, mean)
+    assert np.allclose(points[0], mean)
+    assert np.allclose(points.mean(axis=0), mean, atol=0.03 * math.sqrt(spread.trace()))
+    assert np.allclose(np.cov(points.T), spread, atol=0.03 * spread.trace())
+    assert not _rounded(lifting, np.nan * found.moments, seed).any()
