@@ -19,10 +19,10 @@ from ..files.array_files import Archive, array_from_npy
 from ..files.whole_files import open_file, read_bytes
 from ..wording import perhaps
 from .cells import Column
-from .text import MOST_BYTES, MOST_COLUMNS, Dialect, read_text, unreadable
+from .text import MOST_BYTES, Dialect, check_size, read_text, unreadable
 
-MOST_CELLS, MOST_UNPACKED = 2**26, 2**29
-"""Of a Parquet table, which may pack any number of equal cells into a few bytes."""
+MOST_UNPACKED = 2**29
+"""Bytes of a Parquet table's columns, which may pack any number of equal cells into a few."""
 
 _DAMAGE = (OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError, AttributeError)
 """What pyarrow raises on damaged files."""
@@ -53,7 +53,7 @@ class RawTable:
     columns: dict[str, Column]
     rows: int
     first_row: int = 1
-    classes: Sequence[Any] | None = None
+    classes: Column | None = None
     decimal: str = "."
     notes: tuple[str, ...] = ()
 
@@ -120,11 +120,9 @@ def _check_parquet(file: pyarrow.parquet.ParquetFile, schema: pa.Schema, wanted:
         )
     rows, groups = file.metadata.num_rows, range(file.metadata.num_row_groups)
     size = sum(file.metadata.row_group(group).total_byte_size for group in groups)
-    if rows * len(wanted) > MOST_CELLS or len(wanted) > MOST_COLUMNS or not 0 <= size <= MOST_UNPACKED:
-        raise DataError(
-            f"expected at most {MOST_CELLS} cells, {MOST_COLUMNS} columns and {MOST_UNPACKED} bytes in {str(path)!r}; "
-            f"got {rows} rows of {len(wanted)} columns, {size} bytes"
-        )
+    check_size(rows, len(wanted), path)
+    if not 0 <= size <= MOST_UNPACKED:
+        raise DataError(f"expected at most {MOST_UNPACKED} bytes of columns in {str(path)!r}; got {size}")
 
 
 def _read_npy(path: Path, label: str | None, _: Sequence[str] | None, __: Dialect) -> RawTable:
@@ -154,8 +152,7 @@ def _array_table(
             f"got {array.dtype} of shape {list(array.shape)}"
         )
     rows, dim = array.shape
-    if dim > MOST_COLUMNS:
-        raise DataError(f"expected at most {MOST_COLUMNS} columns in {str(path)!r}; got {dim}")
+    check_size(rows, dim, path)
     names = [f"x{i}" for i in range(dim)] if features is None else [str(name) for name in features.ravel()[: dim + 1]]
     check_names(names)
     if len(names) != dim or (features is not None and features.size != dim):
@@ -165,7 +162,7 @@ def _array_table(
     if classes is not None and classes.shape not in {(rows,), (rows, 1)}:
         raise DataError(f"expected one label for each of {rows} rows; got labels of shape {list(classes.shape)}")
     columns: dict[str, Column] = dict(zip(names, array.T, strict=True))
-    return RawTable(columns, rows, classes=None if classes is None else classes.ravel().tolist())
+    return RawTable(columns, rows, classes=None if classes is None else classes.ravel())
 
 
 READERS: dict[str, Callable[[Path, str | None, Sequence[str] | None, Dialect], RawTable]] = {
@@ -191,14 +188,13 @@ def _named(path: Path) -> Iterator[None]:
         raise unreadable(path, str(error).rpartition("; got: ")[2]) from error
 
 
-def _without_label(columns: dict[str, Column], label: str | None) -> Sequence[Any] | None:
+def _without_label(columns: dict[str, Column], label: str | None) -> Column | None:
     """The cells of the label's column, which is taken out."""
     if label is None:
         return None
     if label not in columns:
         raise DataError(f"expected a label column among {listed(columns)}; got {label!r}{perhaps(label, columns)}")
-    classes: Sequence[Any] = columns.pop(label).to_pylist()  # type: ignore[union-attr]
-    return classes
+    return columns.pop(label)
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..files.whole_files import write_atomically
 from ..wording import perhaps, shortened
-from .cells import finite_numbers
+from .cells import Column, coded, finite_numbers
 from .dependences import linear_dependences
 from .files import check_names, listed, read_raw
 from .text import Dialect, row_of_names
@@ -25,6 +25,8 @@ from .text import Dialect, row_of_names
 _log = logging.getLogger(__name__)
 
 _MOST_EQUATIONS = 8
+
+_LARGEST_LABELS = 2**30  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +61,14 @@ class Table:
         Raises:
             DataError: columns that hold one value only, named: they have no density; a number beyond those of float32.
         """
-        if (far := np.argwhere(np.abs(self.values) > np.finfo(np.float32).max)).size:
-            row, column = far[0]
-            number = row + 1 if self.rows is None else self.rows[row]
-            raise DataError(
-                f"expected numbers below {np.finfo(np.float32).max:.3g} in magnitude; got {self.values[row, column]:g} in "
-                f"column {self.features[column]!r}, row {number}"
-            )
+        largest = np.finfo(np.float32).max
+        for name, column in zip(self.features, self.values.T, strict=True):
+            if (far := np.flatnonzero(np.abs(column) > largest)).size:
+                row = far[0]
+                number = row + 1 if self.rows is None else self.rows[row]
+                raise DataError(
+                    f"expected numbers below {largest:.3g} in magnitude; got {column[row]:g} in column {name!r}, row {number}"
+                )
         columns = zip(self.features, self.values.T, strict=True)
         if constant := [name for name, column in columns if (column == column[0]).all()]:
             raise DataError(
@@ -124,7 +127,7 @@ def read_table(
             f"expected columns among {listed(raw.columns)}; got {missing[0]!r}{perhaps(missing[0], raw.columns)}"
             + "".join(f" ({note})" for note in raw.notes)
         )
-    rows = np.arange(raw.rows)
+    rows = None
     labels = None if raw.classes is None else _label_texts(raw.classes, raw.first_row)
     if keep_class is not None:
         if labels is None:
@@ -136,10 +139,11 @@ def read_table(
                 f"expected a class among {listed(classes)}; got {keep_class!r}{perhaps(keep_class, classes)}"
             )
         labels = labels[rows]
-    if not rows.size:
+    if not raw.rows:
         raise DataError("expected at least one row; got none")
-    values = finite_numbers({name: raw.columns[name] for name in chosen}, rows, raw.first_row, raw.decimal)
-    table = Table(values, tuple(chosen), labels, rows + raw.first_row, raw.notes)
+    values = finite_numbers({name: raw.columns.pop(name) for name in chosen}, rows, raw.first_row, raw.decimal)
+    numbers = np.arange(raw.first_row, raw.first_row + raw.rows) if rows is None else rows + raw.first_row
+    table = Table(values, tuple(chosen), labels, numbers, raw.notes)
     _log.info("read %s: %r", path, table)
     return table
 
@@ -175,12 +179,17 @@ def write_table(path: str | Path, values: NDArray[np.floating[Any]], features: S
     write_atomically(target, stream.getvalue())
 
 
-def _label_texts(classes: Sequence[Any], first_row: int) -> NDArray[np.str_]:
-    missing = pd.Series(classes, dtype=object).isna()
-    texts = ["" if none else _class_text(cell) for cell, none in zip(classes, missing, strict=True)]
-    if "" in texts:
-        raise DataError(f"expected a label in every row; got none in row {first_row + texts.index('')}")
-    return np.array(texts, dtype=np.str_)
+def _label_texts(column: Column, first_row: int) -> NDArray[np.str_]:
+    distinct, places = coded(column)
+    missing = pd.Series(distinct, dtype=object).isna()
+    texts = ["" if none else _class_text(cell) for cell, none in zip(distinct, missing, strict=True)]
+    unlabelled = np.flatnonzero(np.array([text == "" for text in texts], dtype=np.bool_)[places])
+    if unlabelled.size:
+        raise DataError(f"expected a label in every row; got none in row {first_row + unlabelled[0]}")
+    longest, most = max(map(len, texts), default=0), _LARGEST_LABELS // max(4 * len(places), 1)
+    if longest > most:
+        raise DataError(f"expected labels of at most {most} characters for {len(places)} rows; got one of {longest}")
+    return np.array(texts, dtype=np.str_)[places]
 
 
 def _number(cell: object) -> float:
@@ -204,4 +213,5 @@ def _ordered_classes(labels: NDArray[np.str_]) -> tuple[str, ...]:
         number = _number(text)
         return np.isnan(number), number, text
 
-    return tuple(sorted(set(labels.tolist()), key=order))
+    parts = (labels[start : start + 2**20].tolist() for start in range(0, len(labels), 2**20))
+    return tuple(sorted(set().union(*parts), key=order))

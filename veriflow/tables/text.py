@@ -8,7 +8,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,14 @@ from ..files.whole_files import read_bytes
 MOST_BYTES, MOST_TEXT = 2**28, 2**27
 """Bytes of a table's file, and of text when it is unpacked."""
 
-MOST_COLUMNS = 2**16
+MOST_COLUMNS, MOST_ROWS, MOST_CELLS = 2**16, 2**25, 60_000_000
+"""Of a table of any kind: half a gigabyte of float64."""
+
+PART = 2**20
+"""Cells of a column that are looked at together."""
+
+LONGEST_ROW = 2**24
+"""Bytes of a row of text, with its quoted line ends."""
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
 """What may stand between cells, with its name; a space, that is a run of them, is never guessed."""
@@ -38,7 +45,7 @@ WORDS = ({"true": 1.0, "false": 0.0}, {"yes": 1.0, "no": 0.0})
 _THOUSANDS = "[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}"
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-", "inf", "+inf", "-inf", "infinity", "-infinity"}
 _HEAD = 2**22
-_SAMPLE = 200
+_SAMPLE, _SAMPLE_CELLS = 200, 2**16
 _CONTROLS = bytes({*range(32)} - {*b"\t\n\r"})
 
 
@@ -98,7 +105,8 @@ class TextTable:
         """
         if self.separator == "," and not self.has_quotes:
             return "."
-        columns = [column for name, column in zip(self.names, self.columns, strict=True) if name in set(names)]
+        chosen = set(names)
+        columns = [column for name, column in zip(self.names, self.columns, strict=True) if name in chosen]
         examples = {sign: found for sign in ",." if (found := _first(columns, sign)) is not None}
         if len(examples) > 1:
             raise DataError(
@@ -132,7 +140,7 @@ def read_text(path: Path, dialect: Dialect, label: str | None = None) -> TextTab
     head = _head(data, path)
     separator = dialect.separator or _separator(head, dialect, label, path)
     if separator == " ":
-        data = re.sub(rb"(?m)^ +| +$", b"", re.sub(rb"[ \t]+", b" ", data))
+        data = _single_spaced(data)
         head = _head(data, path)
     sample = _records(head, separator, path)
     is_quoted = _is_quoted_alone(head, separator)
@@ -210,13 +218,26 @@ def _head(data: bytes, path: Path) -> str:
 def _records(head: str, separator: str, path: Path) -> list[list[str]]:
     """The first rows of cells; blank lines are none."""
     lines = csv.reader(io.StringIO(head, newline=None), delimiter=separator, strict=True)
+    records: list[list[str]] = []
     try:
-        records = [record for _, record in zip(range(_SAMPLE), filter(None, lines), strict=False)]
+        for record in filter(None, lines):
+            records.append(record)
+            if len(records) == _SAMPLE or (len(records) > 1 and len(records) * len(records[0]) >= _SAMPLE_CELLS):
+                break
     except csv.Error as error:
         raise unreadable(path, error) from None
-    if len(records[0]) > MOST_COLUMNS:
-        raise DataError(f"expected at most {MOST_COLUMNS} columns in {str(path)!r}; got {len(records[0])}")
+    check_size(len(records), len(records[0]), path)
     return records
+
+
+def _single_spaced(data: bytes) -> bytes:
+    """The text with one space for each run of spaces and tabs, and none at the ends of lines."""
+    data = data.replace(b"\t", b" ")
+    while b"  " in data:
+        data = data.replace(b"  ", b" ")
+    for end in (b"\n", b"\r"):
+        data = data.replace(b" " + end, end).replace(end + b" ", end)
+    return data.strip(b" ")
 
 
 def _separator(head: str, dialect: Dialect, label: str | None, path: Path) -> str:
@@ -298,19 +319,29 @@ def _is_quoted_alone(head: str, separator: str) -> bool:
     return found is not None and not re.match(row, head[found.end() :])
 
 
+def check_size(rows: int, columns: int, path: Path) -> None:
+    """Raise DataError for a table that takes too much memory, be it of few bytes."""
+    if rows > MOST_ROWS or columns > MOST_COLUMNS or rows * columns > MOST_CELLS:
+        raise DataError(
+            f"expected at most {MOST_ROWS} rows, {MOST_COLUMNS} columns and {MOST_CELLS} cells in {str(path)!r}; "
+            f"got {rows} rows of {columns} columns"
+        )
+
+
 def _cells(data: bytes, separator: str, columns: int, path: Path) -> pa.Table:
-    """All cells as texts."""
+    """All cells as texts, in parts of about 16 MB of the file: what the parser takes beside them grows with a part."""
     bad: list[tuple[int, int]] = []
 
     def note(row: pyarrow.csv.InvalidRow) -> str:
         bad.append((row.number or 0, row.actual_columns))
         return "error"
 
+    rows, parts = 0, []
     try:
-        table = pyarrow.csv.read_csv(
+        with pyarrow.csv.open_csv(
             pa.BufferReader(data),
             read_options=pyarrow.csv.ReadOptions(
-                use_threads=False, block_size=len(data) + 1, autogenerate_column_names=True
+                use_threads=False, block_size=LONGEST_ROW + 512 * columns, autogenerate_column_names=True
             ),
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=separator, newlines_in_values=True, invalid_row_handler=note
@@ -318,29 +349,43 @@ def _cells(data: bytes, separator: str, columns: int, path: Path) -> pa.Table:
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types={f"f{i}": pa.string() for i in range(columns)}, strings_can_be_null=False, null_values=[]
             ),
-        )
+        ) as reader:
+            for part in reader:
+                rows += part.num_rows
+                check_size(rows, columns, path)
+                parts.append(part)
+            return pa.Table.from_batches(parts, reader.schema)
     except pa.ArrowInvalid as error:
         if bad:
             raise DataError(
                 f"expected {columns} cells in every row of {str(path)!r}, as in the first; got {bad[0][1]} in row {bad[0][0]}"
             ) from None
+        if "straddling" in str(error):
+            raise DataError(
+                f"expected rows of at most {LONGEST_ROW} bytes in {str(path)!r}; got a longer one after row {rows}"
+            ) from None
         raise unreadable(path, error) from None
-    return table
+
+
+def parts_of(column: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
+    """A column, a million cells at a time."""
+    yield from (column.slice(start, PART) for start in range(0, len(column), PART))
 
 
 def _first(columns: Sequence[pa.ChunkedArray], sign: str) -> str | None:
     """The first number with this sign as its decimal mark."""
     for column in columns:
-        marked = _marked(column, sign, NUMBERS[sign])
-        if len(marked):
-            return str(marked[0].as_py()).strip()
+        for part in parts_of(column):
+            marked = _marked(part, sign, NUMBERS[sign])
+            if len(marked):
+                return str(marked[0].as_py()).strip()
     return None
 
 
 def _may_be_thousands(column: pa.ChunkedArray, sign: str) -> bool:
     """Whether every number with this sign could have it between thousands."""
-    marked = _marked(column, sign, NUMBERS[sign])
-    return len(marked) == len(_marked(marked, sign, _THOUSANDS))
+    found = (_marked(part, sign, NUMBERS[sign]) for part in parts_of(column))
+    return all(len(marked) == len(_marked(marked, sign, _THOUSANDS)) for marked in found)
 
 
 def _marked(column: pa.ChunkedArray, sign: str, pattern: str) -> pa.ChunkedArray:
