@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from veriflow.numerics.arrays import Matrix
@@ -17,8 +18,8 @@ _MOST_WORK = 2**28
 """Rows times entries of all weights, beyond which a batch stays whole."""
 
 
-def first_row(graph: Graph, rows: int, outputs: Sequence[slice]) -> Graph | None:
-    """The graph of the first of several rows that make up its input, and each of the slices of its output.
+def first_row(graph: Graph, rows: int, inputs: Sequence[slice], outputs: Sequence[slice]) -> Graph | None:
+    """The graph of the first of several rows that make up each of the slices of its input and of its output.
 
     Nothing is computed anew: what the first row's outputs do not need is left out, internal shapes do not matter. None
     where outputs need more than their own row, or where some row's graph is not the first one's, constant by constant.
@@ -26,37 +27,36 @@ def first_row(graph: Graph, rows: int, outputs: Sequence[slice]) -> Graph | None
     entries = sum(len(values) for node in graph.nodes if isinstance(node, Affine) for _, _, _, values in node.entries)
     if rows * entries > _MOST_WORK:
         return None
-    first = _row(graph, rows, outputs, 0)
-    if first is None or any(not _equal(first, _row(graph, rows, outputs, place)) for place in range(1, rows)):
+    first = _row(graph, rows, inputs, outputs, 0)
+    if first is None or any(not _equal(first, _row(graph, rows, inputs, outputs, place)) for place in range(1, rows)):
         return None
     return join_shifts(first)
 
 
-def _row(graph: Graph, rows: int, outputs: Sequence[slice], place: int) -> Graph | None:
+def _row(graph: Graph, rows: int, inputs: Sequence[slice], outputs: Sequence[slice], place: int) -> Graph | None:
     """The graph of one row alone, None where it needs others."""
-    width = graph.input_size // rows
-    own = slice(place * width, (place + 1) * width)
-    sizes = [(output.start, (output.stop - output.start) // rows) for output in outputs]
-    chosen = select_outputs(
-        graph, [(graph.output, list(range(start + place * size, start + (place + 1) * size))) for start, size in sizes]
+    own, chosen_outputs = (
+        np.concatenate([np.arange(s.start, s.stop).reshape(rows, -1)[place] for s in slices])
+        for slices in (inputs, outputs)
     )
+    chosen = select_outputs(graph, [(graph.output, chosen_outputs.tolist())])
     whole = Affine(fresh("rows", graph.sizes), ((graph.input, identity(graph.input_size)),), np.zeros(graph.input_size))
     needed = drop_dead_units(compose(Graph(graph.input, graph.input_size, (whole,), whole.output), chosen))
     if any(_reads_others(node, graph.input, own) for node in needed.nodes):
         return None
     nodes = tuple(_narrowed(node, graph.input, own) for node in needed.nodes)
-    return Graph(graph.input, width, nodes, needed.output)
+    return Graph(graph.input, own.size, nodes, needed.output)
 
 
-def _reads_others(node: Node, name: str, own: slice) -> bool:
+def _reads_others(node: Node, name: str, own: NDArray[np.int64]) -> bool:
     """Whether a map has weights for other entries of a tensor than its own ones."""
     if not isinstance(node, Affine):
         return node.input == name
     columns = (sparse.coo_array(weight) for read, weight in node.terms if read == name)
-    return any(((matrix.col < own.start) | (matrix.col >= own.stop))[matrix.data != 0].any() for matrix in columns)
+    return any(not np.isin(matrix.col[matrix.data != 0], own).all() for matrix in columns)
 
 
-def _narrowed(node: Node, name: str, own: slice) -> Node:
+def _narrowed(node: Node, name: str, own: NDArray[np.int64]) -> Node:
     """The node with columns for some entries of that tensor alone, and matrices without zeros dense."""
     if not isinstance(node, Affine):
         return node

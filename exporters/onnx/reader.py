@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Sequence
@@ -20,12 +21,25 @@ from veriflow.queries.logits import Ending as EndingName
 from veriflow.queries.logits import LogitEnding
 
 from .batch import first_row
+from .classes import class_names, logits_in_row, naming_outputs, namings
+from .operators.endings import ended, with_own_logits
 from .operators.folding import folded
-from .operators.importer import LARGEST_TENSOR, EndingKind, Importer, Operation, Removed, Shape, Tensor, Value
+from .operators.importer import (
+    LARGEST_TENSOR,
+    MOST_FOLDED,
+    MOST_FOLDS,
+    EndingKind,
+    Importer,
+    Operation,
+    Removed,
+    Shape,
+    Tensor,
+    Value,
+)
 from .operators.table import translate
-from .outputs import class_names, map_labels, needed_nodes, wanted_outputs
+from .outputs import map_labels, needed_nodes, wanted_outputs
 from .own_file import OnnxFile
-from .source import Source, check_batches, input_shape, load_model, standard_opset
+from .source import Source, check_batches, constant_tensors, input_shape, load_model, standard_opset
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +146,8 @@ class Logits(NamedTuple):
     Attributes:
         graph: to the logits, or to the outputs where there is no ending.
         ending: what follows the logits.
-        classes: what the file calls the classes that logits or scores stand for, in order; empty where it does not say.
+        classes: what the file calls the classes that logits or scores stand for, in order, two for one sigmoid; empty
+            where it does not say.
         inputs: the file's inputs.
     """
 
@@ -154,23 +169,24 @@ def read_logits(source: Source, output: str | None = None, inputs: int | None = 
         StorageError, GraphError: as `read_network`; GraphError also for an ending beside other outputs, one that takes
             the logits in groups or in another order, and an ArgMax that prefers the last of several.
     """
-    network, body = _read(source, output, inputs=inputs)
+    network, classes = _read(source, output, inputs=inputs)
     endings = [port.ending for port in network.outputs if port.ending is not None]
     count = network.graph.output_size
     if not endings:
-        return Logits(network.graph, None, class_names(body, count), network.inputs)
+        return Logits(network.graph, None, classes if len(classes) == count else (), network.inputs)
     ending = endings[0]
     entries = np.concatenate([other.entries.reshape(-1) for other in endings])
     along = ending.axis is None or ending.shape[ending.axis] == count
     one = len(endings) == len(network.outputs) and len({port.start for port in network.outputs}) == 1
     whole = np.arange(1 if ending.kind is EndingKind.ARGMAX else count)
     if not one or not along or ending.prefers_last or not np.array_equal(entries, whole):
+        got = "a part of one" if one and np.unique(entries).size < whole.size else "another one"
         raise GraphError(
-            f"expected one {ending.kind} over all logits in their order, or one output to read; got another one before "
+            f"expected one {ending.kind} over all logits in their order, or one output to read; got {got} before "
             f"{', '.join(repr(port.name) for port in network.outputs)}"
         )
     known = LogitEnding(_NAMES[ending.kind], count, ending.labels)
-    return Logits(network.graph, known, class_names(body, max(count, 2)), network.inputs)
+    return Logits(network.graph, known, classes, network.inputs)
 
 
 def one_row(network: OnnxNetwork) -> OnnxNetwork:
@@ -179,13 +195,15 @@ def one_row(network: OnnxNetwork) -> OnnxNetwork:
     Rows of a batch do not mix, and each is treated like the others, constant by constant.
     """
     shapes = [port.shape if port.ending is None else port.ending.shape for port in network.outputs]
-    rows = {shape[0] if len(shape) > 1 else 1 for shape in [*shapes, *(port.shape for port in network.inputs)]}
-    if rows == {1} or len(rows) > 1 or len(network.inputs) > 1:
+    rows = {(shape[:1] or (1,))[0] for shape in shapes}
+    rows |= {port.shape[0] if len(port.shape) > 1 else 1 for port in network.inputs}
+    if rows == {1} or len(rows) > 1:
         return network
     (count,) = rows
     if not all(port.ending is None or _is_by_rows(port.ending, count) for port in network.outputs):
         return network
-    graph = first_row(network.graph, count, list({port.start: port.slice for port in network.outputs}.values()))
+    inputs, outputs = ({port.start: port.slice for port in ports} for ports in (network.inputs, network.outputs))
+    graph = first_row(network.graph, count, list(inputs.values()), list(outputs.values()))
     if graph is None:
         return network
     return OnnxNetwork(
@@ -234,16 +252,20 @@ def read_network(source: Source, output: str | None = None) -> OnnxNetwork:
 
 def _read(
     source: Source, output: str | None, *, everything: bool = False, inputs: int | None = None
-) -> tuple[OnnxNetwork, onnx.GraphProto]:
-    """The network of a file and what it was read from: all outputs and the whole batch, or scores of one row."""
+) -> tuple[OnnxNetwork, tuple[str, ...]]:
+    """The network of a file: all outputs and the whole batch, or scores of one row and the names of their classes."""
     model = load_model(source)
     opset = standard_opset(model)
-    network = _Reading(model.graph, opset, wanted_outputs(model.graph, output, scores=not everything)).network()
+    reading = _Reading(model.graph, opset, wanted_outputs(model.graph, output, scores=not everything))
+    if not everything:
+        reading.give_own_logits()
+    network = reading.network()
+    classes = () if everything else reading.classes()
     if not everything and network.graph.input_size != inputs:
         network = one_row(network)
     file = OnnxFile.of(source, network.inputs, network.outputs, map_labels(model.graph))
     _log.info("read %s, opset %d: %r", file.name, opset, network.graph)
-    return replace(network, graph=replace(network.graph, source=file)), model.graph
+    return replace(network, graph=replace(network.graph, source=file)), classes
 
 
 class _Reading:
@@ -268,15 +290,39 @@ class _Reading:
             self.inputs.append(Port(name, shape, top, size))
             self.values[name] = Tensor(self.start, np.arange(top, top + size).reshape(shape))
             top += size
-        outputs = Operation("Output", "outputs", opset, (), (), "outputs", 1, {})
-        self.importer = Importer({self.start: top}, taken | {self.start}, outputs)
-
-    def network(self) -> OnnxNetwork:
+        name = wanted[0] if len(wanted) == 1 else "outputs"
+        self.outputs = Operation("Output", name, opset, (), (), name, 1, {})
+        held = sum(math.prod(tensor.dims) for tensor in constant_tensors(body))
+        room = MOST_FOLDED + MOST_FOLDS * held
+        self.importer = Importer({self.start: top}, taken | {self.start}, self.outputs, folded_room=room)
         nodes = needed_nodes(self.body, self.wanted)
         if len(nodes) > MOST_NODES:
             raise GraphError(f"expected outputs that take at most {MOST_NODES} nodes; got {len(nodes)}")
         for node in nodes:
             self._add(node)
+        self.importer.operation = self.outputs
+
+    def give_own_logits(self) -> None:
+        """Make an output that is alone all of an ending's, where it can be."""
+        tensor = self._value(self.wanted[0], "the outputs")
+        if len(self.wanted) == 1 and isinstance(tensor, Tensor):
+            self.values[self.wanted[0]] = with_own_logits(self.importer, tensor)
+
+    def classes(self) -> tuple[str, ...]:
+        """What the file calls the classes that the outputs stand for, by labels anywhere in it."""
+        outputs = [self.values[name] for name in self.wanted]
+        tensors = [tensor for tensor in outputs if isinstance(tensor, Tensor)]
+        whole = {t.removed or t: t if t.removed is None else ended(t.removed, t.removed.logits.shape) for t in tensors}
+        logits = [logit for tensor in whole.values() for logit in logits_in_row(tensor)]
+        for node in needed_nodes(self.body, naming_outputs(self.body))[:MOST_NODES]:
+            if node.output[0] not in self.values:
+                with contextlib.suppress(GraphError):  # what labels are found behind is not read
+                    self._add(node)
+        found = list(namings(self.body, self.values, self.wanted))
+        return class_names(self.importer.nodes, logits, found)
+
+    def network(self) -> OnnxNetwork:
+        """The graph to the outputs."""
         tensors, ports, top = [], [], 0
         places: dict[Removed, int] = {}
         for name in self.wanted:
@@ -296,8 +342,6 @@ class _Reading:
             if start == top:
                 tensors.append(tensor)
                 top += tensor.entries.size
-        name = ports[0].name if len(ports) == 1 else "outputs"
-        self.importer.operation = Operation("Output", name, self.opset, (), (), name, 1, {})
         graph = join_shifts(self.importer.graph(self.start, tensors))
         return OnnxNetwork(graph, tuple(self.inputs), tuple(ports))
 

@@ -47,7 +47,7 @@ def load_model(source: Source) -> onnx.ModelProto:
     if not model.graph.output:
         raise StorageError(f"expected an ONNX model in {name}; got one without a graph or its outputs")
     room = MOST_ENTRIES
-    for tensor in _tensors(model.graph):
+    for tensor in constant_tensors(model.graph):
         room -= _entries(tensor)
         if room < 0:
             raise GraphError(f"expected constants of at most {MOST_ENTRIES} entries together; got more")
@@ -82,7 +82,7 @@ def standard_opset(model: onnx.ModelProto) -> int:
     return int(max(versions))
 
 
-def _tensors(body: onnx.GraphProto) -> Iterator[TensorProto]:
+def constant_tensors(body: onnx.GraphProto) -> Iterator[TensorProto]:
     """The constants of a file, wherever they stand."""
     yield from body.initializer
     for node in body.node:

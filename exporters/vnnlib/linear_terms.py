@@ -20,6 +20,9 @@ MOST_BITS = 2**24
 MOST_COMPARED, MOST_DISTINCT = 1000, 5
 """Most terms of one comparison, and of those that are to differ from each other: each pair doubles the alternatives."""
 
+MOST_ALTERNATIVES = 2**14
+"""Most parts of one ``or``, equal ones among them."""
+
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _LARGEST = 10**MOST_DIGITS
 
@@ -136,6 +139,12 @@ def comparison(sign: str, parts: Sequence[Linear], place: str) -> Formula:
     pairs = itertools.combinations(parts, 2) if sign == "distinct" else itertools.pairwise(parts)
     formulas = [_compared(sign, left, right, place) for left, right in pairs]
     return formulas[0] if len(formulas) == 1 else Joined("and", tuple(formulas))
+
+
+def check_alternatives(count: int, place: str) -> None:
+    """Raise PropertyError for an ``or`` of too many parts, before they are read."""
+    if count > MOST_ALTERNATIVES:
+        raise PropertyError(f"expected at most {MOST_ALTERNATIVES} alternatives at {place}; got {count}")
 
 
 def _compared(sign: str, left: Linear, right: Linear, place: str) -> Formula:

@@ -13,11 +13,13 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from veriflow.errors import PropertyError, StorageError
 from veriflow.files.whole_files import read_bytes
 from veriflow.queries.constraints import Disjunction, Formula, Joined
 from veriflow.queries.specification import Declared, Row, Specification, specification
+from veriflow.wording import shortened
 
 from . import linear_terms as linear
 from .linear_terms import Linear
@@ -63,6 +65,7 @@ def parse_vnnlib(text: str, name: str = "") -> Specification:
     if not terms:
         raise PropertyError("expected a VNN-LIB property; got a text without assertions")
     if _head(terms[0]) == "vnnlib-version":
+        _check_version(terms[0])
         return _version_two(text, name)
     inputs, outputs = _declared(terms)
     reader = _Assertions(inputs, outputs)
@@ -83,6 +86,13 @@ def alternatives(assertions: Sequence[Formula]) -> tuple[Row, Disjunction]:
     common = itertools.chain(*(part[0] for part in parts if len(part) == 1))
     others = tuple(assertion for assertion, part in zip(assertions, parts, strict=True) if len(part) != 1)
     return tuple(dict.fromkeys(common)), Joined("and", others).disjuncts()
+
+
+def _check_version(term: Term) -> None:
+    """The parser of version 2.0 takes others too and prints warnings."""
+    if not isinstance(term, Group) or [part.text for part in term.parts[1:]] != ["<2.0>"]:
+        got = " ".join(part.text for part in term.parts[1:]) if isinstance(term, Group) else term.text
+        raise PropertyError(f"expected the version <2.0> at {term.place}; got {shortened(got)!r}")
 
 
 def _version_two(text: str, name: str) -> Specification:
@@ -121,7 +131,7 @@ def _declared(terms: Sequence[Term]) -> tuple[int, int]:
         if match is None:
             raise PropertyError(f"expected a constant X_i or Y_i to be declared at {name.place}; got {name.text!r}")
         if [part.text for part in sorts] != ["Real"]:
-            got = " ".join(part.text for part in sorts) or "nothing"
+            got = shortened(" ".join(part.text for part in sorts)) or "nothing"
             raise PropertyError(f"expected the sort Real for {name.text} at {name.place}; got {got}")
         kind, index = match[1], int(match[2])
         if index in found[kind]:
@@ -161,8 +171,10 @@ class _Assertions:
         head, *arguments = term.parts
         if head.text in ("and", "or"):
             _check_count(term, 1)
-            parts = tuple(self.formula(part, is_negated) for part in arguments)
-            return Joined("and" if (head.text == "and") != is_negated else "or", parts)
+            junction: Literal["and", "or"] = "and" if (head.text == "and") != is_negated else "or"
+            if junction == "or":
+                linear.check_alternatives(len(arguments), term.place)
+            return Joined(junction, tuple(self.formula(part, is_negated) for part in arguments))
         if head.text == "not":
             _check_count(term, 1, 1)
             return self.formula(arguments[0], not is_negated)

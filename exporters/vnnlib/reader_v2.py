@@ -23,8 +23,8 @@ from .linear_terms import Linear
 from .reader import alternatives
 
 _TYPES = ("Real", "real", "float32", "float64")
-_FAILURES = (vnnlib.VNNLibException, UnicodeDecodeError, OverflowError)
-"""What the parser raises; the latter two where it meets other letters than plain ones, and numbers beyond its own."""
+_FAILURES = (vnnlib.VNNLibException, UnicodeDecodeError, OverflowError, IndexError)
+"""What the parser raises; the latter three where it meets other letters than plain ones, and numbers beyond its own."""
 
 _LONG_INDEX = re.compile(r"[\[,]\s*([0-9]{10,})")
 _REAL = re.compile(r"(\(declare-(?:input|output)\s+\w+\s+)Real\b")
@@ -67,7 +67,7 @@ def _parsed(text: str) -> vnnlib.Query:
     try:
         return vnnlib.parse_query_string(text)
     except _FAILURES as error:
-        refusal = _refusal(str(error))
+        refusal = "a number beyond its range" if isinstance(error, IndexError) else _refusal(str(error))
     try:
         return vnnlib.parse_query_string(_REAL.sub(r"\1real", text))
     except _FAILURES:
@@ -153,6 +153,8 @@ class _Reader:
     def formula(self, node: vnnlib.BoolExpr) -> Formula:
         if isinstance(node, vnnlib.And | vnnlib.Or):
             junction: Literal["and", "or"] = "and" if isinstance(node, vnnlib.And) else "or"
+            if junction == "or":
+                linear.check_alternatives(len(node.args), _place(node))
             return Joined(junction, tuple(map(self.formula, node.args)))
         for kind, sign in _SIGNS.items():
             if isinstance(node, kind):

@@ -20,6 +20,9 @@ Ends = tuple[Fraction | None, ...]
 MOST_NUMBERS = 1_000_000
 """Most inputs, and most outputs, of all networks of a specification together."""
 
+MOST_ENDS = 2**24
+"""Most ends of all boxes of a specification together."""
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -162,6 +165,10 @@ def specification(
     if not boxes:
         nothing = (Fraction(0),) * inputs
         return Specification(tuple(networks), (Case(nothing, nothing, ()),), f"{text} ({crossed})".strip(), name)
+    if 2 * inputs * len(boxes) > MOST_ENDS:
+        raise PropertyError(
+            f"expected boxes with at most {MOST_ENDS} ends together; got {len(boxes)} boxes of {inputs} inputs"
+        )
     cases: dict[tuple[Ends, Ends], dict[Row, None]] = {}
     for own, found in boxes.items():
         lower, upper = list(shared.lower), list(shared.upper)

@@ -12,6 +12,7 @@ from veriflow.numerics.arrays import Vector
 from . import choices
 from .endings import ended, misplaced, normalised, paired, removed_of
 from .importer import EndingKind, Importer, Operation, Removed, Tensor
+from .products import matrix_product
 
 
 def _floats(operation: Operation, attribute: str, count: int, default: float | None = None) -> Vector:
@@ -42,13 +43,16 @@ def scaler(importer: Importer, operation: Operation) -> Tensor:
 
 
 def normalizer(importer: Importer, operation: Operation) -> Tensor:
-    """Normalizer of probabilities by their sum; of data it is not piecewise affine."""
+    """Normalizer and LpNormalization of probabilities by their sum; of data they are not piecewise affine."""
     tensor, norm = operation.tensor(), operation.attributes.get("norm", "MAX")
+    if operation.operator == "LpNormalization":
+        norm = f"L{operation.attributes.get('p', 2)}"
+    last = len(tensor.shape) - 1
     if tensor.removed is None:
         raise operation.refused(
             "operators that are piecewise affine", f"a division of each row by its {norm} norm, which is not"
         )
-    if norm != "L1":
+    if norm != "L1" or operation.axis(operation.attributes.get("axis", -1), last + 1) != last:
         raise misplaced(operation, tensor.removed)
     return normalised(importer, tensor)
 
@@ -79,22 +83,12 @@ def linear_regressor(importer: Importer, operation: Operation) -> Tensor:
 
 def _linear(importer: Importer, operation: Operation, part: str, rows: int) -> Tensor:
     tensor = operation.tensor()
-    shape = tensor.shape if len(tensor.shape) == 2 else (1, tensor.entries.size)
-    if shape[0] != 1:
-        return _each_row(importer, operation, part, rows)
-    weight = _floats(operation, "coefficients", rows * shape[1]).reshape(rows, shape[1])
-    return importer.affine(part, tensor, np.array(weight), _floats(operation, "intercepts", rows, 0.0), (1, rows))
-
-
-def _each_row(importer: Importer, operation: Operation, part: str, rows: int) -> Tensor:
-    """The linear map of each row of a batch."""
-    tensor = operation.tensor()
-    parts = []
-    for row in range(tensor.shape[0]):
-        one = tensor.chosen(tensor.entries[row : row + 1])
-        single = replace(operation, arguments=(one,))
-        parts.append(_linear(importer, single, f"{part or 'row'} {row}", rows))
-    return choices.concat(importer, replace(operation, arguments=tuple(parts), attributes={"axis": 0}))
+    if len(tensor.shape) != 2:
+        tensor = tensor.chosen(tensor.entries.reshape(1, -1))
+    count = tensor.shape[1]
+    weight = _floats(operation, "coefficients", rows * count).reshape(rows, count)
+    matrix, shape = matrix_product(importer, tensor, weight.T, first=True)
+    return importer.affine(part, tensor, matrix, _floats(operation, "intercepts", rows, 0.0), shape)
 
 
 def linear_classifier(importer: Importer, operation: Operation) -> tuple[Tensor, Tensor]:

@@ -79,7 +79,7 @@ def argmax(importer: Importer, operation: Operation) -> Tensor:
         groups = _groups(tensor.removed)[tensor.entries]
         if (groups != groups.take([0], axis)).any():
             raise operation.refused(f"entries of one {tensor.removed.kind} to choose from", "those of several")
-        tensor = _logits(tensor)
+        tensor = logits_of(tensor)
     return ended(Removed(EndingKind.ARGMAX, operation.name, tensor, axis, last), shape)
 
 
@@ -92,10 +92,30 @@ def _groups(removed: Removed) -> Entries:
     return np.broadcast_to(places.min(axis=removed.axis, keepdims=True), shape).reshape(-1)
 
 
-def _logits(tensor: Tensor) -> Tensor:
+def logits_of(tensor: Tensor) -> Tensor:
     """The logit of each entry behind a Sigmoid, Softmax or LogSoftmax."""
     logits = removed_of(tensor).logits
     return logits.chosen(logits.entries.reshape(-1)[tensor.entries])
+
+
+def with_own_logits(importer: Importer, tensor: Tensor) -> Tensor:
+    """An output as all of an ending of logits of its own, in their order; as it is where it is no such ending's.
+
+    All of an ending in another order is one of logits in that order; entries of a Softmax of two are Sigmoids.
+    """
+    removed = tensor.removed
+    if removed is None or removed.kind in (EndingKind.ARGMAX, *PassingKind) or _is_whole(tensor):
+        return tensor
+    if tensor.entries.size == removed.logits.entries.size and np.unique(tensor.entries).size == tensor.entries.size:
+        if removed.axis is None:
+            return ended(Removed(removed.kind, removed.node, logits_of(tensor)), tensor.shape)
+        groups, size = _groups(removed)[tensor.entries], removed.logits.shape[removed.axis]
+        for axis, length in enumerate(tensor.shape):
+            if length == size and (groups == groups.take([0], axis)).all():
+                return ended(Removed(removed.kind, removed.node, logits_of(tensor), axis), tensor.shape)
+    if removed.kind is EndingKind.SOFTMAX and removed.logits.shape[removed.axis or 0] == 2:
+        return ended(Removed(EndingKind.SIGMOID, removed.node, _sigmoid_logits(importer, tensor)), tensor.shape)
+    return tensor
 
 
 def complement(importer: Importer, operation: Operation) -> Tensor:
@@ -110,7 +130,7 @@ def complement(importer: Importer, operation: Operation) -> Tensor:
         or np.broadcast_shapes(one.shape, tensor.shape) != (tensor.shape)
     ):
         raise misplaced(operation, removed)
-    logits = importer.combine("", [(_logits(tensor), -1.0)], 0.0)
+    logits = importer.combine("", [(logits_of(tensor), -1.0)], 0.0)
     source = removed if _is_whole(tensor) else None
     return ended(replace(removed, node=operation.name, logits=logits, source=source), tensor.shape)
 
@@ -119,11 +139,11 @@ def _sigmoid_logits(importer: Importer, tensor: Tensor) -> Tensor:
     """The logit of each entry behind a Sigmoid, or behind a Softmax of two, which is σ of their difference."""
     removed = removed_of(tensor)
     if removed.kind is EndingKind.SIGMOID:
-        return _logits(tensor)
+        return logits_of(tensor)
     if removed.kind is not EndingKind.SOFTMAX or removed.logits.shape[removed.axis or 0] != 2:
         raise misplaced(importer.operation, removed)
     other = np.flip(np.arange(removed.logits.entries.size).reshape(removed.logits.shape), removed.axis).reshape(-1)
-    own, others = (_logits(tensor.chosen(places)) for places in (tensor.entries, other[tensor.entries]))
+    own, others = (logits_of(tensor.chosen(places)) for places in (tensor.entries, other[tensor.entries]))
     return importer.combine("difference", [(own, 1.0), (others, -1.0)], 0.0)
 
 
@@ -148,7 +168,7 @@ def joined(importer: Importer, operation: Operation) -> Tensor:
     if len(parts) == 2 and all(_is_whole(tensor) and tensor.shape[axis] == 1 for tensor in tensors):
         for positive in (0, 1):
             if parts[1 - positive].source is parts[positive]:
-                return paired(importer, _logits(tensors[positive]), axis, positive)
+                return paired(importer, logits_of(tensors[positive]), axis, positive)
     logits = tuple(_sigmoid_logits(importer, tensor) for tensor in tensors)
     together = choices.concat(importer, replace(operation, arguments=logits))
     return ended(Removed(EndingKind.SIGMOID, operation.name, together), together.shape)
@@ -206,7 +226,7 @@ def normalised(importer: Importer, tensor: Tensor) -> Tensor:
     if removed.kind is EndingKind.SOFTMAX and rows:
         return tensor
     if removed.kind is EndingKind.SIGMOID and tensor.shape[last] == 2:
-        logits = _logits(tensor)
+        logits = logits_of(tensor)
         first, second = logits.entries[..., 0], logits.entries[..., 1]
         pairs = zip(first.reshape(-1).tolist(), second.reshape(-1).tolist(), strict=True)
         if all(_opposite(importer, logits.name, i, j) for i, j in pairs):
@@ -235,13 +255,13 @@ def _opposite(importer: Importer, name: str, i: int, j: int) -> bool:
 
 
 def threshold(importer: Importer, operation: Operation) -> Tensor:
-    """Greater, and Binarizer, of one Sigmoid and 1/2: whether the logit is above 0, an ArgMax of 0 and it."""
+    """Greater, and Binarizer, of Sigmoids and 1/2: whether each logit is above 0, an ArgMax of 0 and it."""
     tensor = operation.tensor()
     removed = removed_of(tensor)
     half = operation.attributes.get("threshold", 0.0) if operation.operator == "Binarizer" else operation.numbers(1)
-    if removed.kind is not EndingKind.SIGMOID or tensor.entries.size != 1 or np.size(half) != 1 or np.any(half != 0.5):
+    if removed.kind is not EndingKind.SIGMOID or np.size(half) != 1 or np.any(half != 0.5):
         raise misplaced(operation, removed)
-    logit = _logits(tensor).chosen(_logits(tensor).entries.reshape(1, 1))
+    logit = logits_of(tensor).chosen(logits_of(tensor).entries.reshape(-1, 1))
     logits = removed_of(paired(importer, logit, 1, 1)).logits
     return ended(Removed(EndingKind.ARGMAX, operation.name, logits, 1), tensor.shape)
 

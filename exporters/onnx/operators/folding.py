@@ -47,12 +47,17 @@ def _range(inputs: Sequence[Constant]) -> int:
 
 
 def _gathered(inputs: Sequence[Constant]) -> int:
-    return inputs[0].size * max(1, inputs[1].size)
+    """The most along any axis."""
+    data, indices = inputs
+    return data.size // max(1, min(data.shape, default=1)) * max(1, indices.size)
 
 
 def _multiplied(inputs: Sequence[Constant]) -> int:
-    rows, columns = inputs[0].size // max(1, inputs[0].shape[-1]), inputs[1].size // max(1, inputs[1].shape[-2:][0])
-    return int(rows * columns)
+    """MatMul; products of whole numbers, which are slow, count as well."""
+    inner = max(1, inputs[0].shape[-1])
+    rows, columns = inputs[0].size // inner, inputs[1].size // max(1, inputs[1].shape[-2:][0])
+    steps = 1 if inputs[0].dtype.kind == "f" else 1 + inner // _PRODUCTS
+    return int(rows * columns * steps)
 
 
 _SIZES: Mapping[str, Callable[[Sequence[Constant]], int]] = dict.fromkeys(_AS_INPUTS.split(), _broadcast) | {
@@ -64,6 +69,9 @@ _SIZES: Mapping[str, Callable[[Sequence[Constant]], int]] = dict.fromkeys(_AS_IN
     "Tile": _tiled,
 }
 """How many entries the results of an operator have at most."""
+
+_PRODUCTS = 128
+"""Products of whole numbers that take as long as an entry of a result."""
 
 _FAILURES = (
     ArithmeticError,
@@ -93,7 +101,7 @@ def folded(importer: Importer, node: onnx.NodeProto, opset: int, inputs: Mapping
     if size is None:
         raise importer.operation.refused(f"constants that go through {', '.join(sorted(_SIZES))}", node.op_type)
     try:
-        importer.charge(1 + size(arguments))
+        importer.charge_folded(1 + size(arguments))
         ends = [
             [helper.make_value_info(name, onnx.TypeProto()) for name in names] for names in (constants, node.output)
         ]
@@ -113,7 +121,7 @@ def _dequantized(importer: Importer, arguments: Sequence[Constant]) -> Constant:
     axis = importer.operation.attributes.get("axis", 1)
     block = importer.operation.attributes.get("block_size", 0)
     values, scale = arguments[:2]
-    importer.charge(1 + values.size)
+    importer.charge_folded(1 + values.size)
 
     def along(numbers: Constant) -> Constant:
         if block:
@@ -134,7 +142,7 @@ def _dequantized(importer: Importer, arguments: Sequence[Constant]) -> Constant:
 
 def _dense(importer: Importer, tensor: onnx.SparseTensorProto) -> Constant:
     """A sparse constant, which the reference evaluator does not turn into an array."""
-    importer.charge(1 + math.prod(tensor.dims))
+    importer.charge_folded(1 + math.prod(tensor.dims))
     values, places = numpy_helper.to_array(tensor.values), numpy_helper.to_array(tensor.indices)
     result = np.zeros(tuple(tensor.dims), dtype=values.dtype)
     try:

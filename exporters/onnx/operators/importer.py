@@ -29,6 +29,9 @@ Entries = NDArray[np.int64]
 MOST_ENTRIES = 2**27
 """Entries of all weights and tensors of a network together, beyond which a file is refused: one gigabyte of float64."""
 
+MOST_FOLDED, MOST_FOLDS = 2**23, 4
+"""Entries of constants that are computed: so many, and so many times those that the file holds."""
+
 LARGEST_TENSOR = 2**24
 """Entries of one tensor that depends on the input."""
 
@@ -223,6 +226,7 @@ class Importer:
         taken: names that new vectors may not have.
         operation: the one that is being translated, which messages name and whose output names what is added.
         room: how many more entries may be built.
+        folded_room: how many more entries of constants may be computed.
     """
 
     sizes: dict[str, int]
@@ -230,6 +234,7 @@ class Importer:
     operation: Operation
     nodes: list[Node] = field(default_factory=list)
     room: int = MOST_ENTRIES
+    folded_room: int = MOST_FOLDED
 
     def charge(self, *counts: int) -> None:
         """Account for entries about to be built, the product of the counts.
@@ -243,6 +248,18 @@ class Importer:
         if count > self.room:
             raise self.operation.refused(f"{MOST_ENTRIES} entries at most in the network up to here", f"{count} more")
         self.room -= count
+
+    def charge_folded(self, count: int) -> None:
+        """Account for entries of constants about to be computed.
+
+        Raises:
+            GraphError: more than there is room for.
+        """
+        if count > self.folded_room:
+            raise self.operation.refused(
+                "constants that are not much larger than those of the file", f"{count} entries"
+            )
+        self.folded_room -= count
 
     def size_of(self, *counts: int) -> None:
         """`charge` for the entries of one tensor.

@@ -19,7 +19,7 @@ from .importer import Entries, Importer, Operation, Shape, Tensor
 def matmul(importer: Importer, operation: Operation) -> Tensor:
     """MatMul with a constant on either side, batched as numpy's ``@`` is."""
     tensor, weight, first = _operands(operation)
-    matrix, shape = _product(importer, tensor, weight, first=first)
+    matrix, shape = matrix_product(importer, tensor, weight, first=first)
     return importer.affine("", tensor, matrix, 0.0, shape)
 
 
@@ -31,7 +31,7 @@ def gemm(importer: Importer, operation: Operation) -> Tensor:
     turned = [operation.flag(name) for name in ("transA", "transB")]
     if turned[int(not first)]:
         tensor = tensor.chosen(tensor.entries.T)
-    matrix, shape = _product(importer, tensor, weight.T if turned[int(first)] else weight, first=first)
+    matrix, shape = matrix_product(importer, tensor, weight.T if turned[int(first)] else weight, first=first)
     alpha, beta = operation.number("alpha", 1.0), operation.number("beta", 1.0)
     added = operation.argument(2)
     if added is not None and importer.shape_of(added.shape, shape) != shape:
@@ -55,7 +55,7 @@ def _operands(operation: Operation) -> tuple[Tensor, Vector, bool]:
     return operation.tensor(int(not first)), operation.numbers(int(first)), first
 
 
-def _product(importer: Importer, tensor: Tensor, weight: Vector, *, first: bool) -> tuple[Matrix, Shape]:
+def matrix_product(importer: Importer, tensor: Tensor, weight: Vector, *, first: bool) -> tuple[Matrix, Shape]:
     """The matrix of ``tensor @ weight``, or ``weight @ tensor`` where the tensor is not first, and the result's shape."""
     operation = importer.operation
     positions = np.arange(tensor.entries.size).reshape(tensor.shape)

@@ -406,6 +406,10 @@ def single(declaration="(declare-input X Real [2,2])", rest=""):
         (single("(declare-input X Real [2,2]) (declare-hidden H Real [3] \"h\")", Y_AT_MOST_1), "hidden nodes of network 'N'"),
         (single(rest="(assert (<= X[0,1] 1.0))"), "constraints on outputs"),
         (single(rest="(assert " + "(and " * 200), "at most 100 open parentheses"),
+        (single(rest=Y_AT_MOST_1.replace("1.0", "9" * 400 + ".0")), "got a number beyond its range"),
+        (single(rest=Y_AT_MOST_1).replace("<2.0>", "<2.1>"), "expected the version <2.0> at line 1, column 1; got '<2.1>'"),
+        (single(rest=Y_AT_MOST_1).replace("2.0>", "9" * 400 + ".0>"), "expected the version <2.0> .* got '<9999.*…'"),
+        (single(rest=Y_AT_MOST_1).replace("<2.0>", ""), "expected the version <2.0> at line 1, column 1; got ''"),
     ],
 )  # fmt: skip
 def test_other_texts_of_version_two_are_refused(text, message):
