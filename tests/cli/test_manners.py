@@ -97,10 +97,11 @@ def test_verbose_says_what_is_done_and_only_where_it_is_asked_for(folder, asked)
     assert silent.stderr == ""
     lines = loud.stderr.splitlines()
     assert any(
-        re.fullmatch(r"veriflow\.storage: read .*flow\.safetensors.*: USFlow\(2 features, .*", line) for line in lines
+        re.fullmatch(r"veriflow\.flows\.storage: read .*flow\.safetensors.*: USFlow\(2 features, .*", line)
+        for line in lines
     )
-    assert any(re.fullmatch(r"exporters\.\w+: read .*net\.onnx.*: .*Graph\(2 → .*", line) for line in lines)
-    assert any(re.fullmatch(r"verify\.engines: bab: holds, .*", line) for line in lines)
+    assert any(re.fullmatch(r"exporters\.onnx\.\w+: read .*net\.onnx.*: .*Graph\(2 → .*", line) for line in lines)
+    assert any(re.fullmatch(r"verify\.engines\.registry: bab: holds, .*", line) for line in lines)
     assert run("-v", "verify", *question, "-v").stderr.count("verify.engines.registry: bab: holds") == 1
     assert run("verify", *question).stderr == ""
 

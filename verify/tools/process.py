@@ -30,7 +30,7 @@ MEMORY_LIMIT = 8.0
 OUTPUT_LIMIT = 2**24
 """Bytes of standard output, and of standard error, that a process may print."""
 
-_GUARD = Path(__file__).with_name("tool_guard.py")
+_GUARD = Path(__file__).with_name("guard.py")
 _GRACE = 1.0  # seconds between asking to end and killing
 _TICK = 0.05  # seconds between looks at the clock
 _OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "out of memory", "Cannot allocate memory", "can't allocate memory")

@@ -147,7 +147,7 @@ def test_one_whole_version_of_a_folder_stands_there_at_every_moment(tmp_path: Pa
 
 WRITING = """
 import sys, time
-from veriflow import files
+from veriflow.files import whole_files as files
 def wait(*_):
     print("writing", flush=True)
     time.sleep(600)

@@ -180,7 +180,7 @@ def test_a_program_as_it_is_has_no_solution_for_highs_but_that_is_no_proof():
     model = milp_model(query, bounds, query.violation[0], -1e-6)
     assert solve_milp(model, (model.slack, -1.0), time_limit=60).solution is not None
     as_it_is = BalancedModel(model, np.ones(len(model.lower)))
-    with patch.object(sys.modules["verify.engines.milp"], "balanced", return_value=as_it_is):
+    with patch.object(sys.modules["verify.programs.solve"], "balanced", return_value=as_it_is):
         answer = solve_milp(model, (model.slack, -1.0), time_limit=60)
     assert (answer.status, answer.solution) == ("stopped", None)
 

@@ -191,7 +191,7 @@ def test_without_time_an_output_range_replays_one_point(monkeypatch):
         runs.append(witness)
         return with_runs(query, witness)
 
-    monkeypatch.setattr(sys.modules["verify.output_range"], "with_runs", counted)
+    monkeypatch.setattr(sys.modules["verify.measures.output_range"], "with_runs", counted)
     found = output_range(flow, net, flow.level_set(0.5), y[0], timeout=NO_TIME)
     assert found.low.attained == found.high.attained
     assert found.low.witness == found.high.witness
