@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from ..errors import VeriflowError
 from .siblings import refuse_hidden_packages
 
 _P = ParamSpec("_P")
@@ -29,12 +30,14 @@ class LazyImports:
 
     `Flow` is imported when somebody asks the module for it, ``module.Flow`` or ``from module import Flow``, and is in
     ``dir(module)`` before. Inside the module it is there once a function under ``@imports.on_call`` was called. The
-    packages ``beside`` this one are not imported while a file of the user hides one of them.
+    packages ``beside`` this one are not imported while a file of the user hides one of them. Where a package is missing
+    that comes with an ``extra`` of veriflow alone, a VeriflowError says how to get it.
     """
 
-    def __init__(self, module: str, beside: Sequence[str] = ()) -> None:
+    def __init__(self, module: str, beside: Sequence[str] = (), extra: str | None = None) -> None:
         self._module = sys.modules[module]
         self._beside = beside
+        self._extra = extra
         self._pending: dict[str, _Pending] = {}
 
     def __enter__(self) -> LazyImports:
@@ -84,7 +87,15 @@ class LazyImports:
     def _load(self, name: str, *rest: Any) -> Any:  # noqa: ANN401 - any module
         if name in self._beside:
             refuse_hidden_packages(*self._beside)
-        return self._import(name, *rest)
+        try:
+            return self._import(name, *rest)
+        except ModuleNotFoundError as error:
+            if self._extra is None:
+                raise
+            raise VeriflowError(
+                f"expected the package {str(error.name).partition('.')[0]!r}, which this needs; got none "
+                f"(pip install 'veriflow-toolkit[{self._extra}]')"
+            ) from error
 
 
 class _Pending:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
@@ -20,7 +20,7 @@ from ..wording import perhaps, shortened
 from .cells import Column, coded, finite_numbers
 from .dependences import linear_dependences
 from .files import check_names, listed, read_raw
-from .text import Dialect, row_of_names
+from .text import Dialect, is_missing, row_of_names, rows_of_cells
 
 _log = logging.getLogger(__name__)
 
@@ -162,14 +162,13 @@ def write_table(path: str | Path, values: NDArray[np.floating[Any]], features: S
     if array.ndim != 2 or array.shape[1] != len(features):
         raise DataError(f"expected values of shape [rows, {len(features)}]; got {list(array.shape)}")
     check_names(features)
-    frame = pd.DataFrame(array, columns=list(features))
     stream = io.BytesIO()
     match target.suffix.lower():
         case ".csv":
-            stream.write(row_of_names(features).encode())
-            frame.to_csv(stream, index=False, header=False, lineterminator="\n")
+            stream.write((row_of_names(features) + rows_of_cells(array.tolist())).encode())
         case ".parquet":
-            pyarrow.parquet.write_table(pyarrow.Table.from_pandas(frame, preserve_index=False), stream)
+            columns = [pa.array(column, from_pandas=True) for column in array.T]  # NaN is a null
+            pyarrow.parquet.write_table(pa.table(columns, names=list(features)), stream)
         case ".npz":
             np.savez(stream, X=array, features=np.array(features, dtype=np.str_))
         case ".npy":
@@ -181,8 +180,7 @@ def write_table(path: str | Path, values: NDArray[np.floating[Any]], features: S
 
 def _label_texts(column: Column, first_row: int) -> NDArray[np.str_]:
     distinct, places = coded(column)
-    missing = pd.Series(distinct, dtype=object).isna()
-    texts = ["" if none else _class_text(cell) for cell, none in zip(distinct, missing, strict=True)]
+    texts = ["" if is_missing(cell) else _class_text(cell) for cell in distinct]
     unlabelled = np.flatnonzero(np.array([text == "" for text in texts], dtype=np.bool_)[places])
     if unlabelled.size:
         raise DataError(f"expected a label in every row; got none in row {first_row + unlabelled[0]}")

@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import math
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -165,6 +166,18 @@ def row_of_names(names: Sequence[str]) -> str:
     line = io.StringIO()
     csv.writer(line, quoting=csv.QUOTE_ALL if doubtful else csv.QUOTE_MINIMAL, lineterminator="\n").writerow(names)
     return line.getvalue()
+
+
+def rows_of_cells(rows: Iterable[Sequence[float | str]]) -> str:
+    """The lines below it: every number in the fewest digits that give it back, NaN as an empty cell."""
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows(["" if is_missing(cell) else cell for cell in row] for row in rows)
+    return lines.getvalue()
+
+
+def is_missing(cell: object) -> bool:
+    """Whether there is nothing in a cell: None or NaN."""
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
 def is_value(cell: str) -> bool:

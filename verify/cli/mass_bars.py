@@ -7,17 +7,20 @@ import math
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Group
 from rich.text import Text
 
 from veriflow.errors import StorageError
 from veriflow.files.whole_files import write_atomically
+from veriflow.runtime.lazy_imports import LazyImports
 
 from .. import Certificate
 from .output import console
+
+with LazyImports(__name__, extra="plots") as imports:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PROVED, OPEN, REFUTED = "#2f855a", "#cbd5e0", "#c53030"
 CELLS = 60
@@ -35,17 +38,20 @@ def mass_bar(certificate: Certificate) -> Group:
     return Group(bar, legend)
 
 
+@imports.on_call
 def checked_picture(path: Path) -> Path:
-    """The path of a picture.
+    """The path of a picture that can be drawn.
 
     Raises:
         StorageError: a suffix of another kind of file.
+        VeriflowError: no matplotlib.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise StorageError(f"expected a picture's name with one of {', '.join(SUFFIXES)}; got {str(path)!r}")
     return path
 
 
+@imports.on_call
 def write_mass_plot(certificate: Certificate, path: Path) -> None:
     """The bar as a picture, in the format that the suffix names.
 

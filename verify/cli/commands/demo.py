@@ -21,7 +21,7 @@ from veriflow.training.options import TrainingOptions
 from ..options import SeedOption
 from ..output import Document, JsonOption, console, facts, grid, show
 
-with LazyImports(__name__) as imports:
+with LazyImports(__name__, extra="demo") as imports:
     import torch
 
     from exporters import graph_to_onnx, read_onnx

@@ -7,13 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 
 from exporters import write_bundle
 from veriflow.files.whole_files import write_atomically
 from veriflow.regions.ball import Ball
 from veriflow.tables.table import write_table
+from veriflow.tables.text import row_of_names, rows_of_cells
 
 from ..findings import proportion_entry
 from ..output import Document
@@ -33,9 +32,8 @@ def write_tables(folder: Path, data: Data) -> None:
     """The rows that each flow is trained on, and all held-out rows with their class."""
     for name, rows in data.train.items():
         write_table(folder / f"{name}.csv", rows, data.features)
-    table = pd.DataFrame(np.concatenate(list(data.held_out.values())), columns=list(data.features))
-    table["class"] = [name for name, rows in data.held_out.items() for _ in rows]
-    write_atomically(folder / HELD_OUT, table.to_csv(index=False, lineterminator="\n"))
+    labelled = [[*row, name] for name, rows in data.held_out.items() for row in rows.tolist()]
+    write_atomically(folder / HELD_OUT, row_of_names([*data.features, "class"]) + rows_of_cells(labelled))
 
 
 def write_queries(folder: Path, rows: Sequence[DemoRow], timeout: float) -> None:
