@@ -24,7 +24,7 @@ for command in {[[str(word) for word in command] for command in commands]}:
     try:
         app(command, prog_name="veriflow")
     except SystemExit as end:
-        sys.stderr.write(f"{{end.code}}\\n")
+        sys.stderr.write(f"{{end.code or 0}}\\n")
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return result.stderr.splitlines()
@@ -32,10 +32,10 @@ for command in {[[str(word) for word in command] for command in commands]}:
 
 def test_questions_and_tables_need_none_of_them(asked, folder, tmp_path):
     flow, tables = folder / "flow.safetensors", [tmp_path / "rows.csv", tmp_path / "rows.parquet"]
-    commands = [["certify", *asked("y[0] <= 9"), "--timeout", 1]]
+    commands = [["certify", *asked("y[1] <= 2")]]
     for table in tables:
         commands += [["sample", flow, "-n", 9, "-o", table], ["score", flow, table]]
-    assert run_without(["matplotlib", "sklearn", "pandas"], *commands) in (["0"] * 5, ["3"] + ["0"] * 4)
+    assert run_without(["matplotlib", "sklearn", "pandas"], *commands) == ["0"] * 5
 
 
 def test_pictures_and_the_demo_are_refused_before_they_begin(asked, tmp_path):
