@@ -13,12 +13,10 @@ from torch import Tensor
 from ..errors import DataError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from .table import Table
 
-Rows: TypeAlias = "Tensor | npt.ArrayLike | pd.DataFrame | Table"
-"""A tensor, an array or nested sequences of numbers, or a table with named columns."""
+Rows: TypeAlias = "Tensor | npt.ArrayLike | Table"
+"""A tensor, an array, nested sequences of numbers, or a table with named columns, such as a DataFrame (which is array-like)."""
 
 
 def as_tensor(rows: Rows, features: Sequence[str]) -> Tensor:
