@@ -1,10 +1,10 @@
-# make demo | test | lint: each makes .venv first, if it is not there, with the versions in constraints.txt.
+# make demo | test | lint | coverage: each makes .venv first, if it is not there, with the versions in constraints.txt.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test nightly lint benchmarks clean
+.PHONY: demo test nightly coverage lint benchmarks clean
 
 demo: $(READY)
 	$(BIN)/veriflow demo
@@ -14,6 +14,12 @@ test: $(READY)
 
 nightly: $(READY)
 	$(BIN)/pytest -n 2 -m ""
+
+coverage: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -31,4 +37,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf .venv demo-output build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv demo-output build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*
