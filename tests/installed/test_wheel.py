@@ -38,7 +38,11 @@ def test_it_holds_what_is_promised(wheel):
     typed = {f"{package}/py.typed" for package in ("veriflow", "exporters", "verify")}
     assert names >= {*scripts, *typed, "verify/cli/demo/page.html"}
     assert any(name.endswith("/LICENSE") for name in names)
-    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"veriflow", "exporters", "verify"}
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {
+        "veriflow",
+        "exporters",
+        "verify",
+    }
 
 
 def test_it_answers_far_from_the_checkout(python, tmp_path):

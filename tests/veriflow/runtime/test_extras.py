@@ -57,4 +57,6 @@ def test_the_demo_says_what_it_needs(tmp_path, package):
 
 
 def told(package: str, extra: str) -> str:
-    return f"error: expected the package {package!r}, which this needs; got none (pip install 'veriflow-toolkit[{extra}]')"
+    return (
+        f"error: expected the package {package!r}, which this needs; got none (pip install 'veriflow-toolkit[{extra}]')"
+    )

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-
 from exporters import write_bundle
 from veriflow.files.whole_files import write_atomically
 from veriflow.regions.ball import Ball
