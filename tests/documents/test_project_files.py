@@ -26,7 +26,10 @@ def test_the_hooks_before_a_commit_are_those_of_make_lint():
 def test_every_dependency_has_a_version_that_was_run():
     named = [*PROJECT["dependencies"], *(d for extra in PROJECT["optional-dependencies"].values() for d in extra)]
     names = {re.match(r"[\w-]+", dependency)[0].lower() for dependency in named} - {PROJECT["name"]}
-    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    pinned = {
+        line.partition("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+    }
     assert names - pinned == set()
 
 
