@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 from veriflow.errors import DataError
 from veriflow.tables.table import read_table, write_table
-from veriflow.tables.text import MOST_COLUMNS, MOST_TEXT, Dialect
+from veriflow.tables.text import MOST_COLUMNS, MOST_TEXT, Dialect, rows_of_cells
 
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
@@ -105,6 +106,12 @@ TEXTS = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=4).flatmap
         ),
     )
 )
+
+
+@settings(deadline=None)
+@given(values=hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 3))))
+def test_rows_are_written_as_pandas_writes_them(values):
+    assert rows_of_cells(values.tolist()) == pd.DataFrame(values).to_csv(index=False, header=False, lineterminator="\n")
 
 
 @in_one_folder
