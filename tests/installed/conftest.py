@@ -32,7 +32,7 @@ def python(wheel: Path) -> Path:
     environment = wheel.parent / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     found = environment / "bin" / "python"
-    pip("--python", found, "install", "--no-deps", "--no-index", wheel)
+    pip("--python", found, "install", "--ignore-installed", "--no-deps", "--no-index", wheel)
     (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
     return found

@@ -3,8 +3,12 @@
 import math
 
 import numpy as np
+import onnxruntime
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import weights
+
+from veriflow.piecewise.evaluate import evaluate
 
 ML = "ai.onnx.ml"
 TABLES = ("probabilities", "scores", "y", "z")
@@ -247,3 +251,31 @@ READ = {
         (),
     ),
 }
+
+
+def by_onnxruntime(model, names, inputs, points):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    dtype = np.float32 if "float" in session.get_inputs()[0].type else np.float64
+    rows = []
+    for point in points:
+        feeds = {port.name: point[port.slice].reshape(port.shape).astype(dtype) for port in inputs}
+        row = []
+        for result in session.run(names, feeds):
+            maps = isinstance(result, list)
+            row += [v for d in result for v in d.values()] if maps else np.asarray(result).reshape(-1).tolist()
+        rows.append(row)
+    return rows
+
+
+def by_graph(network, ending, points):
+    values = evaluate(network, torch.from_numpy(points))[network.output].numpy()
+    if ending is None:
+        return values.tolist()
+    if ending.kind == "argmax":
+        return [[(ending.labels or range(ending.logits))[best]] for best in values.argmax(axis=1)]
+    with np.errstate(over="ignore"):
+        return (
+            torch.softmax(torch.from_numpy(values), 1).tolist()
+            if ending.kind == "softmax"
+            else (1 / (1 + np.exp(-values))).tolist()
+        )

@@ -2,44 +2,25 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-import torch
-from classical_models import FLOAT, OFFSET, READ, ROWS, SCALE, classical, linear_classifier, ml, std
+from classical_models import (
+    FLOAT,
+    OFFSET,
+    READ,
+    ROWS,
+    SCALE,
+    by_graph,
+    by_onnxruntime,
+    classical,
+    linear_classifier,
+    ml,
+    std,
+)
 from onnx import helper
 from onnx_models import points_for
 
 from exporters import OnnxNetwork, read_logits, read_network, read_onnx
 from veriflow.errors import GraphError
-from veriflow.piecewise.evaluate import evaluate
-
-
-def by_onnxruntime(model, names, inputs, points):
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    dtype = np.float32 if "float" in session.get_inputs()[0].type else np.float64
-    rows = []
-    for point in points:
-        feeds = {port.name: point[port.slice].reshape(port.shape).astype(dtype) for port in inputs}
-        row = []
-        for result in session.run(names, feeds):
-            maps = isinstance(result, list)
-            row += [v for d in result for v in d.values()] if maps else np.asarray(result).reshape(-1).tolist()
-        rows.append(row)
-    return rows
-
-
-def by_graph(network, ending, points):
-    values = evaluate(network, torch.from_numpy(points))[network.output].numpy()
-    if ending is None:
-        return values.tolist()
-    if ending.kind == "argmax":
-        return [[(ending.labels or range(ending.logits))[best]] for best in values.argmax(axis=1)]
-    with np.errstate(over="ignore"):
-        return (
-            torch.softmax(torch.from_numpy(values), 1).tolist()
-            if ending.kind == "softmax"
-            else (1 / (1 + np.exp(-values))).tolist()
-        )
 
 
 @pytest.mark.parametrize("name", READ)
