@@ -15,7 +15,7 @@ except ModuleNotFoundError as error:
 with LazyImports(__name__):
     from veriflow.queries.logits import LogitEnding
 
-    from .bundle.tools import DEFAULT_FORMS, FORMS, TOOLS, forms_for
+    from .bundle.tools import BUNDLE_TOOLS, DEFAULT_FORMS, FORMS, TOOLS, forms_for
     from .bundle.write import write_bundle
     from .forms.paired_chain import paired_chain
     from .forms.portable_form import PortableForm, portable_form
@@ -25,7 +25,8 @@ with LazyImports(__name__):
     from .milp.model import MilpModel, milp_model
     from .onnx.operators.importer import EndingKind
     from .onnx.own_file import FileRun, OnnxFile
-    from .onnx.reader import Ending, Logits, OnnxNetwork, Port, read_logits, read_network, read_onnx
+    from .onnx.ports import Ending, Port
+    from .onnx.reader import Logits, OnnxNetwork, read_logits, read_network, read_onnx
     from .onnx.session import run_onnx
     from .onnx.writer import graph_to_onnx
     from .query_file import query_from_bytes, query_to_bytes
@@ -35,6 +36,7 @@ with LazyImports(__name__):
     from .vnnlib.writer import to_vnnlib1, to_vnnlib2
 
 __all__ = [
+    "BUNDLE_TOOLS",
     "DEFAULT_FORMS",
     "FORMS",
     "TOOLS",

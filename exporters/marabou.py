@@ -116,7 +116,7 @@ def to_marabou(query: Query, disjunct: tuple[Constraint, ...], bounds: Bounds | 
 
 
 def _below(number: float, deviation: float) -> float:
-    """What is not above the number where it is off by so much, in floats."""
+    """A float at most the number minus the deviation; the number itself where the deviation is zero."""
     return math.nextafter(number - 2 * deviation, -math.inf) if deviation else number
 
 

@@ -1,8 +1,8 @@
-"""Which files of a bundle a tool reads, and the command that runs it on them."""
+"""Outside tools: which files they read, the commands that run them on these, and the README of a bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from veriflow.errors import QueryError
@@ -41,81 +41,88 @@ FORMS: Mapping[str, tuple[str, str]] = {
 """Form → its file in a bundle, and what it is. There is one K, from zero, for each disjunct of the violation."""
 
 
+Words = list[str]
+"""A command: a program and its arguments."""
+
+
 @dataclass(frozen=True)
-class ToolFiles:
-    """What a tool reads.
+class Tool:
+    """An outside tool: what it reads and how it is called.
 
     Attributes:
-        forms: of `FORMS`.
-        command: from the query's files and the time limit in seconds to its command lines.
+        forms: what it reads, of `FORMS`.
+        arguments: of its command, with ``{form}`` for the file of a form, ``{s}`` and ``{ms}`` for the time limit in seconds
+            and milliseconds; empty where its documentation has no command for a bundle's files.
+        called: its program as the README of a bundle calls it; the tool's name where this is empty.
+        programs: file names of the program that `verify` looks for; none where it must be told the path.
+        adapter: by which of `verify`'s adapters it is run; none where `verify` does not run it.
         note: what its answers mean, where that is not plain.
     """
 
     forms: tuple[str, ...]
-    command: Callable[[Mapping[str, str], int], Iterable[str]]
+    arguments: str = ""
+    called: str = ""
+    programs: tuple[str, ...] = ()
+    adapter: str = ""
     note: str = ""
 
+    def commands(self, program: str, files: Mapping[str, str], seconds: int) -> list[Words]:
+        """The commands that run a program on files: one, or one for each file of a form that has a file for each disjunct."""
+        paths = {form: [files[key] for key in files if form in (key, key.rpartition(".")[0])] for form in self.forms}
+        rows = [dict(zip(paths, row, strict=True)) for row in zip(*paths.values(), strict=True)]
+        words = self.arguments.split()
+        return [[program, *(word.format(**row, s=seconds, ms=1000 * seconds) for word in words)] for row in rows]
 
-def _each(files: Mapping[str, str], form: str) -> list[str]:
-    return [path for key, path in files.items() if key.rpartition(".")[0] == form]
 
+_LEAST = "violated where the least objective of any of them is at most 0"
+_VNNLIB2 = "verify {vnnlib2} --network N={onnx} --timeout {s}"
 
-TOOLS: Mapping[str, ToolFiles] = {
-    "marabou": ToolFiles(
+TOOLS: Mapping[str, Tool] = {
+    "marabou": Tool(
         ("marabou",),
-        lambda files, s: [
-            f"Marabou --input-query {path} --timeout={s} --no-merge-ws-layers" for path in _each(files, "marabou")
-        ],
+        "--input-query {marabou} --timeout={s} --no-merge-ws-layers",
+        "Marabou",
+        ("Marabou", "marabou"),
+        "marabou",
         "violated where any of them is sat (merging layers, Marabou 2.0.0 is wrong on networks with skips)",
     ),
-    "abcrown": ToolFiles(
-        ("onnx", "vnnlib"),
-        lambda f, s: [f"python abcrown.py --onnx_path {f['onnx']} --vnnlib_path {f['vnnlib']} --timeout {s}"],
+    "abcrown": Tool(("onnx", "vnnlib"), "--onnx_path {onnx} --vnnlib_path {vnnlib} --timeout {s}", "python abcrown.py"),
+    "nnenum": Tool(("chain", "vnnlib"), "{chain} {vnnlib} {s}", "python3 -m nnenum.nnenum"),
+    "vibecheck": Tool(("onnx", "vnnlib2"), _VNNLIB2, programs=("vibecheck",), adapter="vibecheck"),
+    "neuralsat": Tool(("onnx", "vnnlib"), "--net {onnx} --spec {vnnlib} --timeout {s}", "python3 main.py"),
+    "pyrat": Tool(("chain", "vnnlib"), "--model_path {chain} --property_path {vnnlib} --timeout {s}"),
+    "vnnlib2": Tool(
+        ("onnx", "vnnlib2"), _VNNLIB2, "TOOL", (), "vnnlib2", "any solver with the command line of VNN-LIB 2.0"
     ),
-    "nnenum": ToolFiles(("chain", "vnnlib"), lambda f, s: [f"python3 -m nnenum.nnenum {f['chain']} {f['vnnlib']} {s}"]),
-    "vibecheck": ToolFiles(
-        ("onnx", "vnnlib2"), lambda f, s: [f"vibecheck verify {f['vnnlib2']} --network N={f['onnx']} --timeout {s}"]
-    ),
-    "neuralsat": ToolFiles(
-        ("onnx", "vnnlib"), lambda f, s: [f"python3 main.py --net {f['onnx']} --spec {f['vnnlib']} --timeout {s}"]
-    ),
-    "pyrat": ToolFiles(
-        ("chain", "vnnlib"),
-        lambda f, s: [f"pyrat --model_path {f['chain']} --property_path {f['vnnlib']} --timeout {s}"],
-    ),
-    "vnnlib2": ToolFiles(
-        ("onnx", "vnnlib2"),
-        lambda f, s: [f"TOOL verify {f['vnnlib2']} --network N={f['onnx']} --timeout {s}"],
-        "any solver with the command line of VNN-LIB 2.0",
-    ),
-    "z3": ToolFiles(("smtlib",), lambda f, s: [f"z3 -T:{s} {f['smtlib']}"]),
-    "cvc5": ToolFiles(("smtlib",), lambda f, s: [f"cvc5 --tlimit={1000 * s} {f['smtlib']}"]),
-    "gurobi": ToolFiles(
-        ("mps",),
-        lambda f, s: [f"gurobi_cl TimeLimit={s} {path}" for path in _each(f, "mps")],
-        "violated where the least objective of any of them is at most 0",
-    ),
-    "highs": ToolFiles(
-        ("mps",),
-        lambda f, s: [f"highs --time_limit {s} {path}" for path in _each(f, "mps")],
-        "violated where the least objective of any of them is at most 0",
-    ),
+    "vnncomp": Tool(("chain", "vnnlib"), adapter="vnncomp"),
+    "smt": Tool(("smtlib",), adapter="smt"),
+    "z3": Tool(("smtlib",), "-T:{s} {smtlib}", programs=("z3",), adapter="smt"),
+    "cvc5": Tool(("smtlib",), "--tlimit={ms} {smtlib}", programs=("cvc5",), adapter="smt"),
+    "yices-smt2": Tool(("smtlib",), programs=("yices-smt2",), adapter="smt"),
+    "opensmt": Tool(("smtlib",), programs=("opensmt",), adapter="smt"),
+    "mathsat": Tool(("smtlib",), programs=("mathsat",), adapter="smt"),
+    "gurobi": Tool(("mps",), "TimeLimit={s} {mps}", "gurobi_cl", ("python3", "python"), "gurobi", _LEAST),
+    "highs": Tool(("mps",), "--time_limit {s} {mps}", note=_LEAST),
 }
-"""Tools by name; their command lines are those of their documentation."""
+"""Outside tools by name; their command lines are those of their documentation."""
+
+BUNDLE_TOOLS = tuple(name for name, tool in TOOLS.items() if tool.arguments)
+"""Names of the tools that a bundle is written for."""
 
 
 def forms_for(tools: Iterable[str]) -> tuple[str, ...]:
     """The forms that these tools read, in the order of `FORMS`.
 
     Raises:
-        QueryError: a tool that is not in `TOOLS`, or none.
+        QueryError: a tool that is not among `BUNDLE_TOOLS`, or none.
     """
     names = list(tools)
     for name in names:
-        if name not in TOOLS:
-            raise QueryError(f"expected tools among {', '.join(TOOLS)}; got {name!r}{perhaps(name, TOOLS)}")
+        if name not in BUNDLE_TOOLS:
+            known = ", ".join(BUNDLE_TOOLS)
+            raise QueryError(f"expected tools among {known}; got {name!r}{perhaps(name, BUNDLE_TOOLS)}")
     if not names:
-        raise QueryError(f"expected tools among {', '.join(TOOLS)}; got none")
+        raise QueryError(f"expected tools among {', '.join(BUNDLE_TOOLS)}; got none")
     wanted = {form for name in names for form in TOOLS[name].forms}
     return tuple(form for form in FORMS if form in wanted)
 
@@ -137,9 +144,12 @@ def readme(forms: Iterable[str], files: Mapping[str, Mapping[str, str]], seconds
         )
     sections = []
     for name, tool in TOOLS.items():
-        if set(tool.forms) <= held:
-            lines = [line for paths in files.values() for line in tool.command(paths, seconds)]
-            sections.append("\n".join([f"{name}{f': {tool.note}' if tool.note else ''}", *(f"  {x}" for x in lines)]))
+        if tool.arguments and set(tool.forms) <= held:
+            commands = [
+                words for paths in files.values() for words in tool.commands(tool.called or name, paths, seconds)
+            ]
+            lines = [f"  {' '.join(words)}" for words in commands]
+            sections.append("\n".join([f"{name}{f': {tool.note}' if tool.note else ''}", *lines]))
     return "\n\n".join([_HEAD, "\n".join(rows), _NOTES, *sections]) + "\n"
 
 

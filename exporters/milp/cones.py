@@ -1,4 +1,4 @@
-"""Norm-2 cones in linear programs: an outline by tangents, each of them exact in floats, that can be tightened anywhere.
+"""Norm-2 cones in linear programs: outer approximations by tangent planes, each exact in floats, refined where needed.
 
 The cone ‖z‖₂ ≤ n is the same as Σ sᵢ ≤ n with shares sᵢ n ≥ zᵢ², and each of these is the intersection of the halfspaces
 sᵢ ≥ 2 a zᵢ − a² n over all slopes a, since (zᵢ − a n)² ≥ 0: Vielma, Dunning, Huchette, Lubin, *Extended formulations in
@@ -18,7 +18,7 @@ GRID = 2.0**-14
 """Slopes are multiples of it: their squares are exact, and none is so small that HiGHS takes it for zero (1e-9)."""
 
 MISS = 1e-8
-"""A tangent that a solution misses by more is added, relative to norms above one; HiGHS meets rows up to 1e-9."""
+"""A tangent that a solution violates by more is added, relative to norms above one; HiGHS meets rows up to 1e-9."""
 
 BESIDE = np.array([-0.5, -0.25, 0.0, 0.25, 0.5])
 """Where tangents are added, in units of the distance in slopes to the nearest one that is there: fewer rounds are needed."""
@@ -32,15 +32,15 @@ class Cone:
     shares: Indices
     norm: int
 
-    def outline(self, columns: int) -> sparse.coo_array:
+    def first_tangents(self, columns: int) -> sparse.coo_array:
         """A few tangents for each input, about the sizes that inputs of a norm have."""
         dim = len(self.inputs)
         slopes = _on_grid(np.array([0.5, 1.0, 2.0, dim**0.5]) / dim**0.5)
         slopes = np.unique(np.concatenate([slopes, -slopes]))
         return self._tangents(np.arange(dim).repeat(len(slopes)), np.tile(slopes, dim), columns)
 
-    def missed(self, solution: Vector) -> sparse.coo_array:
-        """Tangents at a solution's inputs that the solution misses, and beside them; none where it is in the cone."""
+    def violated_tangents(self, solution: Vector) -> sparse.coo_array:
+        """Tangents at and near a solution's inputs, for those that the solution violates; none where it lies in the cone."""
         z, norm = solution[self.inputs], max(float(solution[self.norm]), 1e-300)
         slopes = _on_grid(z / norm)
         misses = slopes * (2 * z - slopes * norm) - solution[self.shares]

@@ -1,4 +1,4 @@
-"""A query as a mixed-integer linear program: big-M ReLUs from proven bounds, the region in its native form or outlined."""
+"""A query as a mixed-integer linear program: big-M ReLUs from proven bounds, native regions, L2 balls by tangents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MilpModel:
         slack: column of the violation's least slack: how far all constraints of the disjunct are met.
         norm: column that is at least the norm of the input's first part, the latent one of a query on a flow (the
             infinity norm for a box), to be minimised.
-        cones: what keeps inputs in L2 balls; rows only outline them, so that the program is a relaxation.
+        cones: the L2 balls of inputs; rows hold only some of their tangents, so that the program is a relaxation.
     """
 
     matrix: sparse.csr_array
@@ -50,12 +50,12 @@ class MilpModel:
 
     def tightened(self, solution: Vector) -> MilpModel | None:
         """The program with tangents at a solution that lies outside of a cone, or None where it lies in all of them."""
-        missed = [cone.missed(solution) for cone in self.cones]
+        missed = [cone.violated_tangents(solution) for cone in self.cones]
         return self._below_zero(missed) if any(rows.shape[0] for rows in missed) else None
 
-    def outlined(self) -> MilpModel:
+    def with_first_tangents(self) -> MilpModel:
         """The program with the first tangents of its cones."""
-        return self._below_zero([cone.outline(len(self.lower)) for cone in self.cones])
+        return self._below_zero([cone.first_tangents(len(self.lower)) for cone in self.cones])
 
     def drawn_in(self, solution: Vector) -> Vector:
         """The solution with an input that is outside of an L2 ball moved onto its sphere."""
@@ -129,13 +129,13 @@ def _all(columns: Indices, values: Vector | float = 1.0) -> Triples:
 def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], least_slack: float) -> MilpModel:
     """The program whose solutions are the inputs of the region that meet one disjunct up to ``least_slack``.
 
-    ``bounds`` must hold over the region (`veriflow.piecewise.symbolic_bounds`); where those of the input are narrower
+    ``bounds`` must hold over the region (`symbolic_bounds`); where those of the input are narrower
     than the region, the program is about that part of it. Units that the bounds show to be stable need no binary. A
-    strict constraint is taken as met with slack zero: telling the two apart is the exact replay's duty. An L2 ball is
-    outlined from outside, see `MilpModel.tightened`.
+    strict constraint is taken as met with slack zero: telling the two apart is the exact replay's duty. An L2 ball
+    is relaxed to some of its tangents, see `MilpModel.tightened`.
 
     Raises:
-        QueryError: an L2 shell, which no outline from outside leaves out the inside of.
+        QueryError: an L2 shell, whose inside no tangents can exclude.
     """
     builder = _Builder()
     inputs, norm = _add_region(builder, query, bounds)
@@ -159,11 +159,11 @@ def milp_model(query: Query, bounds: Bounds, disjunct: tuple[Constraint, ...], l
         norm,
         tuple(builder.cones),
     )
-    return model.outlined()
+    return model.with_first_tangents()
 
 
 def _largest_slack(disjunct: tuple[Constraint, ...], size: Vector) -> float:
-    """More than the least slack can be where outputs are of at most this size; HiGHS has no use for infinity."""
+    """An upper bound on the least slack for outputs of at most this size: finite, as HiGHS needs it."""
     sums = [abs(float(row.bound)) + sum(abs(float(c)) * size[i] for i, c in row.coefficients) for row in disjunct]
     return 2.0 * min(sums, default=1.0)
 

@@ -1,4 +1,4 @@
-"""Which outputs of an ONNX file are read, what they need, and the keys of those that are maps."""
+"""Which outputs of an ONNX file are read, the nodes that they depend on, and the keys of those that are maps."""
 
 from __future__ import annotations
 

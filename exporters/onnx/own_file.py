@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,11 +26,8 @@ from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.evaluate import nearest_floats
 
 from .operators.importer import EndingKind
+from .ports import Ending, Port
 from .session import ELEMENT_TYPES, REFUSALS, open_session
-
-if TYPE_CHECKING:
-    from .reader import Ending, Port
-
 
 _SATURATED = 1e3
 """The logit that a probability of 0 or 1 stands for: beyond every threshold, as those of float64 are below 746."""

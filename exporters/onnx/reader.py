@@ -11,14 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from veriflow.errors import GraphError
 from veriflow.piecewise.graph import Graph
 from veriflow.piecewise.simplify import join_shifts
-from veriflow.queries.logits import Ending as EndingName
-from veriflow.queries.logits import LogitEnding
+from veriflow.queries.logits import EndingName, LogitEnding
 
 from .batch import first_row
 from .classes import class_names, logits_in_row, naming_outputs, namings
@@ -32,13 +30,13 @@ from .operators.importer import (
     Importer,
     Operation,
     Removed,
-    Shape,
     Tensor,
     Value,
 )
 from .operators.table import translate
 from .outputs import map_labels, needed_nodes, wanted_outputs
 from .own_file import OnnxFile
+from .ports import Ending, Port
 from .source import Source, check_batches, constant_tensors, input_shape, load_model, standard_opset
 
 _log = logging.getLogger(__name__)
@@ -49,60 +47,12 @@ MOST_NODES = 10_000
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
 
-@dataclass(frozen=True, eq=False)
-class Ending:
-    """The last operation of an output, which is not piecewise affine and was taken off.
-
-    The port's slice of the graph's output holds the operation's input, the logits, in the order of ``shape``.
-
-    Attributes:
-        kind: Sigmoid, Softmax, LogSoftmax or ArgMax.
-        shape: of the logits.
-        axis: along which the operation runs, None for Sigmoid, which works entry by entry.
-        prefers_last: whether ArgMax takes the last of several largest entries, not the first.
-        entries: the output, in its own shape, as positions in the operation's flat result; that result has the shape
-            of the logits, for ArgMax without the axis.
-        labels: for ArgMax, what the file has in place of the numbers 0, 1, …; empty where it has those.
-    """
-
-    kind: EndingKind
-    shape: Shape
-    axis: int | None
-    prefers_last: bool
-    entries: NDArray[np.int64]
-    labels: tuple[int | str, ...] = ()
-
-
 _NAMES: dict[EndingKind, EndingName] = {
     EndingKind.SIGMOID: "sigmoid",
     EndingKind.SOFTMAX: "softmax",
     EndingKind.LOG_SOFTMAX: "log-softmax",
     EndingKind.ARGMAX: "argmax",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Port:
-    """One input or output of the file, and where it lies in the graph's flat input or output.
-
-    Attributes:
-        name: as in the file.
-        shape: as in the file, with an open batch taken as 1.
-        start: its first entry in the flat vector.
-        size: number of its entries there: those of ``shape``, or of ``ending.shape``.
-        ending: what was taken off an output, if anything; outputs of one ending share its logits.
-    """
-
-    name: str
-    shape: Shape
-    start: int
-    size: int
-    ending: Ending | None = None
-
-    @property
-    def slice(self) -> slice:
-        """Its entries in the flat vector."""
-        return slice(self.start, self.start + self.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,20 +243,18 @@ class _Reading:
         name = wanted[0] if len(wanted) == 1 else "outputs"
         self.outputs = Operation("Output", name, opset, (), (), name, 1, {})
         held = sum(math.prod(tensor.dims) for tensor in constant_tensors(body))
-        room = MOST_FOLDED + MOST_FOLDS * held
-        self.importer = Importer({self.start: top}, taken | {self.start}, self.outputs, folded_room=room)
+        self.importer = Importer({self.start: top}, taken | {self.start}, folded_room=MOST_FOLDED + MOST_FOLDS * held)
         nodes = needed_nodes(self.body, self.wanted)
         if len(nodes) > MOST_NODES:
             raise GraphError(f"expected outputs that take at most {MOST_NODES} nodes; got {len(nodes)}")
         for node in nodes:
             self._add(node)
-        self.importer.operation = self.outputs
 
     def give_own_logits(self) -> None:
         """Make an output that is alone all of an ending's, where it can be."""
         tensor = self._value(self.wanted[0], "the outputs")
         if len(self.wanted) == 1 and isinstance(tensor, Tensor):
-            self.values[self.wanted[0]] = with_own_logits(self.importer, tensor)
+            self.values[self.wanted[0]] = with_own_logits(self.importer, self.outputs, tensor)
 
     def classes(self) -> tuple[str, ...]:
         """What the file calls the classes that the outputs stand for, by labels anywhere in it."""
@@ -342,7 +290,7 @@ class _Reading:
             if start == top:
                 tensors.append(tensor)
                 top += tensor.entries.size
-        graph = join_shifts(self.importer.graph(self.start, tensors))
+        graph = join_shifts(self.importer.graph(self.outputs, self.start, tensors))
         return OnnxNetwork(graph, tuple(self.inputs), tuple(ports))
 
     def _value(self, name: str, reader: str) -> Value:
@@ -371,9 +319,8 @@ class _Reading:
         if any(isinstance(value, Tensor) for value in arguments):
             results = translate(self.importer, operation)
         else:
-            self.importer.operation = operation
             constants = {read: value for read, value in zip(node.input, arguments, strict=True) if read}
-            results = folded(self.importer, node, self.opset, constants)
+            results = folded(self.importer, operation, node, constants)
         self.values.update(zip(node.output, results, strict=False))
 
 

@@ -1,4 +1,4 @@
-"""An ONNX model as it is read, checked before anything is made of it, with its external data and the shapes of its inputs."""
+"""Loads and checks an ONNX model: its constants, its external data and the shapes of its inputs."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _complete_types(body: onnx.GraphProto) -> None:
 
 
 def check_batches(inputs: Sequence[onnx.ValueInfoProto]) -> None:
-    """Refuse inputs of fixed size beside a batch, which are constants that an export did not keep."""
+    """Refuse inputs of fixed size beside a batch: they are constants whose values the export has lost."""
     opened = [value for value in inputs if _sizes(value)[:1] == [0]]
     rows = [_sizes(value)[1:] for value in opened]
     fixed = [value.name for value in inputs if value not in opened and _sizes(value) in [[1, *row] for row in rows]]

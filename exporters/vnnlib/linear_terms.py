@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from veriflow.errors import PropertyError
-from veriflow.queries.constraints import Atom, Constraint, Formula, Joined
+from veriflow.queries import constraints
+from veriflow.queries.constraints import Check, Disjunction, Expression, Formula, Joined
+from veriflow.queries.rationals import has_digits, is_decimal, read_decimal
+from veriflow.queries.specification import Row
 
 MOST_DIGITS = 1000
 """Most digits in the numerator and in the denominator of a number, written or computed."""
@@ -18,39 +19,23 @@ MOST_BITS = 2**24
 """Most bits in all numbers of all terms of a text together, 32 at least for each number."""
 
 MOST_COMPARED, MOST_DISTINCT = 1000, 5
-"""Most terms of one comparison, and of those that are to differ from each other: each pair doubles the alternatives."""
+"""Most terms of one comparison, and of one ``distinct``, where each pair of terms doubles the number of disjuncts."""
 
 MOST_ALTERNATIVES = 2**14
 """Most parts of one ``or``, equal ones among them."""
 
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
-_LARGEST = 10**MOST_DIGITS
 
-
-@dataclass(frozen=True)
-class Linear:
-    """``Σ coefficients[i]·v_i + constant``; no coefficient is zero."""
-
-    coefficients: Mapping[int, Fraction]
-    constant: Fraction = Fraction(0)
-
-    def times(self, factor: Fraction, place: str) -> Linear:
-        """The term times a number."""
-        coefficients = {i: _bounded(c * factor, place) for i, c in self.coefficients.items() if factor}
-        return Linear(coefficients, _bounded(self.constant * factor, place))
-
-
-class Room:
-    """What the terms of one text may still take, those within others too: what reading them costs grows with it."""
+class Budget:
+    """How many bits the numbers in all terms of a text, nested ones included, may still have; it limits the cost of reading."""
 
     def __init__(self) -> None:
         self.bits = MOST_BITS
 
-    def kept(self, term: Linear, place: str) -> Linear:
-        """The term, taken from the room.
+    def charged(self, term: Expression, place: str) -> Expression:
+        """The term, its bits taken from the budget.
 
         Raises:
-            PropertyError: no room for it.
+            PropertyError: more bits than are left.
         """
         for value in (term.constant, *term.coefficients.values()):
             self.bits -= max(32, value.numerator.bit_length() + value.denominator.bit_length())
@@ -61,77 +46,68 @@ class Room:
         return term
 
 
-def variable(index: int) -> Linear:
+def variable(index: int) -> Expression:
     """One variable."""
-    return Linear({index: Fraction(1)})
+    return Expression({index: Fraction(1)})
 
 
-def is_number(text: str) -> bool:
-    """Whether the text is a decimal, perhaps with an exponent."""
-    return _NUMBER.fullmatch(text) is not None
-
-
-def number(text: str, place: str) -> Linear:
+def number(text: str, place: str) -> Expression:
     """The decimal as the exact rational that it is written as.
 
     Raises:
         PropertyError: no decimal, or one of more than 1,000 digits.
     """
-    if not is_number(text):
+    if not is_decimal(text):
         raise PropertyError(f"expected a number at {place}; got {text!r}")
-    exponent = text.lower().partition("e")[2] or "0"
-    if len(text) > MOST_DIGITS or abs(int(exponent)) > MOST_DIGITS:
+    value = read_decimal(text, MOST_DIGITS)
+    if value is None:
         raise _too_long(place)
-    return Linear({}, _bounded(Fraction(text), place))
+    return Expression({}, value)
 
 
-def total(parts: Iterable[Linear], place: str) -> Linear:
+def total(parts: Iterable[Expression], place: str) -> Expression:
     """The sum of terms."""
-    coefficients: dict[int, Fraction] = {}
-    constant = Fraction(0)
-    for part in parts:
-        constant = _bounded(constant + part.constant, place)
-        for index, coefficient in part.coefficients.items():
-            coefficients[index] = _bounded(coefficients.get(index, Fraction(0)) + coefficient, place)
-    return Linear({i: c for i, c in coefficients.items() if c}, constant)
+    return constraints.total(parts, _limited(place))
 
 
-def difference(first: Linear, rest: Sequence[Linear], place: str) -> Linear:
+def difference(first: Expression, rest: Sequence[Expression], place: str) -> Expression:
     """``first − rest[0] − rest[1] − …``, and ``−first`` where there is no rest."""
-    minus = Fraction(-1)
-    return total([first, *(part.times(minus, place) for part in rest)], place) if rest else first.times(minus, place)
+    return total([first, *(-part for part in rest)], place) if rest else -first
 
 
-def product(parts: Iterable[Linear], place: str) -> Linear:
+def product(parts: Iterable[Expression], place: str) -> Expression:
     """The product of terms, at most one of which may hold a variable.
 
     Raises:
         PropertyError: two that do.
     """
-    result = Linear({}, Fraction(1))
+    body, factor, checked = Expression({}, Fraction(1)), Fraction(1), _limited(place)
     for part in parts:
-        if part.coefficients and result.coefficients:
+        if not part.coefficients:
+            factor = checked(factor * part.constant)
+        elif body.coefficients and factor:
             raise PropertyError(f"expected linear terms at {place}; got a product of variables")
-        body, factor = (part, result) if part.coefficients else (result, part)
-        result = body.times(factor.constant, place)
-    return result
+        else:
+            body = part
+    return body.times(factor, checked)
 
 
-def quotient(first: Linear, rest: Sequence[Linear], place: str) -> Linear:
+def quotient(first: Expression, rest: Sequence[Expression], place: str) -> Expression:
     """``first / rest[0] / rest[1] / …`` with numbers as divisors.
 
     Raises:
         PropertyError: a divisor that holds a variable or is zero.
     """
+    factor, checked = Fraction(1), _limited(place)
     for divisor in rest:
         if divisor.coefficients or not divisor.constant:
             got = "one with a variable" if divisor.coefficients else "zero"
             raise PropertyError(f"expected divisors that are numbers other than zero at {place}; got {got}")
-        first = first.times(1 / divisor.constant, place)
-    return first
+        factor = checked(factor / divisor.constant)
+    return first.times(factor, checked)
 
 
-def comparison(sign: str, parts: Sequence[Linear], place: str) -> Formula:
+def comparison(sign: str, parts: Sequence[Expression], place: str) -> Formula:
     """``a sign b``, or ``a sign b sign c …`` pair by pair as in SMT-LIB; ``=`` and ``distinct`` become two inequalities."""
     most = MOST_DISTINCT if sign == "distinct" else MOST_COMPARED
     if len(parts) > most:
@@ -147,20 +123,37 @@ def check_alternatives(count: int, place: str) -> None:
         raise PropertyError(f"expected at most {MOST_ALTERNATIVES} alternatives at {place}; got {count}")
 
 
-def _compared(sign: str, left: Linear, right: Linear, place: str) -> Formula:
+def _compared(sign: str, left: Expression, right: Expression, place: str) -> Formula:
     if sign == "=":
         return Joined("and", (_compared("<=", left, right, place), _compared(">=", left, right, place)))
     if sign == "distinct":
         return Joined("or", (_compared("<", left, right, place), _compared(">", left, right, place)))
     large, small = (left, right) if sign in (">=", ">") else (right, left)
     gap = difference(large, [small], place)
-    return Atom(Constraint(tuple(sorted(gap.coefficients.items())), -gap.constant, sign in ("<", ">")))
+    return gap > 0 if sign in ("<", ">") else gap >= 0
 
 
-def _bounded(value: Fraction, place: str) -> Fraction:
-    if max(abs(value.numerator), value.denominator) >= _LARGEST:
-        raise _too_long(place)
-    return value
+def alternatives(assertions: Sequence[Formula]) -> tuple[Row, Disjunction]:
+    """The disjunctive normal form of assertions: the constraints common to all disjuncts, and the rest of each disjunct.
+
+    Raises:
+        PropertyError: more than 4,096 alternatives.
+    """
+    parts = [assertion.disjuncts() for assertion in assertions]
+    common = itertools.chain(*(part[0] for part in parts if len(part) == 1))
+    others = tuple(assertion for assertion, part in zip(assertions, parts, strict=True) if len(part) != 1)
+    return tuple(dict.fromkeys(common)), Joined("and", others).disjuncts()
+
+
+def _limited(place: str) -> Check:
+    """Refuses numbers of too many digits."""
+
+    def checked(value: Fraction) -> Fraction:
+        if not has_digits(value, MOST_DIGITS):
+            raise _too_long(place)
+        return value
+
+    return checked
 
 
 def _too_long(place: str) -> PropertyError:

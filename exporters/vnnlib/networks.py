@@ -1,7 +1,7 @@
 """VNN-LIB 2.0 beyond the portable form: L1 balls as linear constraints on the input, and flow and network as two networks.
 
-Both need readers of the theories LIN and MINET of the standard (https://www.vnnlib.org); what all readers take is in
-`vnnlib_spec`.
+Both need readers of the theories LIN and MINET of the standard (https://www.vnnlib.org); what all readers take is
+written by `writer`.
 """
 
 from __future__ import annotations

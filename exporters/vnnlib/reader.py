@@ -1,14 +1,13 @@
 """VNN-LIB files, versions 1.0 and 2.0, as specifications.
 
 Version 1.0 is SMT-LIB over the constants X_0, X_1, … and Y_0, Y_1, …, as the verification competitions write it
-(https://www.vnnlib.org). Version 2.0 begins with ``(vnnlib-version <2.0>)`` and is read by `vnnlib2_reader`. All top-level
+(https://www.vnnlib.org). Version 2.0 begins with ``(vnnlib-version <2.0>)`` and is read by `reader_v2`. All top-level
 assertions are one conjunction. Numbers are kept as written; what cannot be read exactly is refused.
 """
 
 from __future__ import annotations
 
 import io
-import itertools
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -17,12 +16,12 @@ from typing import Literal
 
 from veriflow.errors import PropertyError, StorageError
 from veriflow.files.whole_files import read_bytes
-from veriflow.queries.constraints import Disjunction, Formula, Joined
-from veriflow.queries.specification import Declared, Row, Specification, specification
+from veriflow.queries.constraints import Expression, Formula, Joined
+from veriflow.queries.rationals import is_decimal
+from veriflow.queries.specification import DeclaredNetwork, Specification, specification
 from veriflow.wording import shortened
 
 from . import linear_terms as linear
-from .linear_terms import Linear
 from .s_expressions import Group, Term, Word, read_terms
 
 _log = logging.getLogger(__name__)
@@ -72,20 +71,8 @@ def parse_vnnlib(text: str, name: str = "") -> Specification:
     assertions = [reader.formula(term) for term in map(_asserted, terms) if term is not None]
     if not assertions:
         raise PropertyError("expected a VNN-LIB property; got a text without assertions")
-    common, rows = alternatives(assertions)
-    return specification([Declared(inputs, outputs)], rows, _names(inputs), name, common)
-
-
-def alternatives(assertions: Sequence[Formula]) -> tuple[Row, Disjunction]:
-    """Constraints that every alternative of some assertions meets, and what each of the alternatives meets beside these.
-
-    Raises:
-        PropertyError: more than 4,096 alternatives.
-    """
-    parts = [assertion.disjuncts() for assertion in assertions]
-    common = itertools.chain(*(part[0] for part in parts if len(part) == 1))
-    others = tuple(assertion for assertion, part in zip(assertions, parts, strict=True) if len(part) != 1)
-    return tuple(dict.fromkeys(common)), Joined("and", others).disjuncts()
+    common, rows = linear.alternatives(assertions)
+    return specification([DeclaredNetwork(inputs, outputs)], rows, _names(inputs), name, common)
 
 
 def _check_version(term: Term) -> None:
@@ -163,7 +150,7 @@ class _Assertions:
 
     def __init__(self, inputs: int, outputs: int) -> None:
         self.inputs, self.outputs = inputs, outputs
-        self.room = linear.Room()
+        self.budget = linear.Budget()
 
     def formula(self, term: Term, is_negated: bool = False) -> Formula:
         if not isinstance(term, Group) or not term.parts:
@@ -184,12 +171,12 @@ class _Assertions:
             return ~formula if is_negated else formula
         raise PropertyError(f"expected a comparison, and, or, not at {term.place}; got {head.text!r}")
 
-    def linear(self, term: Term) -> Linear:
-        return self.room.kept(self._linear(term), term.place)
+    def linear(self, term: Term) -> Expression:
+        return self.budget.charged(self._linear(term), term.place)
 
-    def _linear(self, term: Term) -> Linear:
+    def _linear(self, term: Term) -> Expression:
         if isinstance(term, Word):
-            return linear.number(term.text, term.place) if linear.is_number(term.text) else self._variable(term)
+            return linear.number(term.text, term.place) if is_decimal(term.text) else self._variable(term)
         head, *arguments = term.parts or (Word("", term.line, term.column),)
         if head.text not in _OPERATORS:
             raise PropertyError(f"expected a number, a constant or + - * / at {term.place}; got {head.text!r}")
@@ -201,7 +188,7 @@ class _Assertions:
             return linear.product([first, *rest], term.place)
         return (linear.difference if head.text == "-" else linear.quotient)(first, rest, term.place)
 
-    def _variable(self, word: Word) -> Linear:
+    def _variable(self, word: Word) -> Expression:
         match = _VARIABLE.fullmatch(word.text)
         if match is None or int(match[2]) >= (self.inputs if match[1] == "X" else self.outputs):
             raise PropertyError(f"expected a number or a declared constant at {word.place}; got {word.text!r}")

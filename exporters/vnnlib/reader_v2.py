@@ -15,12 +15,10 @@ from typing import Literal
 import vnnlib
 
 from veriflow.errors import PropertyError
-from veriflow.queries.constraints import Formula, Joined
-from veriflow.queries.specification import MOST_NUMBERS, Declared, Specification, Tensor, specification
+from veriflow.queries.constraints import Expression, Formula, Joined
+from veriflow.queries.specification import MOST_NUMBERS, DeclaredNetwork, Specification, Tensor, specification
 
 from . import linear_terms as linear
-from .linear_terms import Linear
-from .reader import alternatives
 
 _TYPES = ("Real", "real", "float32", "float64")
 _FAILURES = (vnnlib.VNNLibException, UnicodeDecodeError, OverflowError, IndexError)
@@ -51,11 +49,11 @@ def parse_vnnlib2(text: str, name: str = "") -> Specification:
             and what `veriflow.queries.specification.specification` refuses.
     """
     query = _parsed(text)
-    declared: list[Declared] = []
+    declared: list[DeclaredNetwork] = []
     for network in query.networks:
         declared.append(_declared(network, declared))
     reader = _Reader(query.networks)
-    common, rows = alternatives([reader.formula(assertion.expr) for assertion in query.assertions])
+    common, rows = linear.alternatives([reader.formula(assertion.expr) for assertion in query.assertions])
     return specification(declared, rows, reader.name, name, common)
 
 
@@ -84,7 +82,7 @@ def _refusal(message: str) -> str:
         return re.sub(r"^Parse error: ", "a ", message)
 
 
-def _declared(network: vnnlib.Network, earlier: list[Declared]) -> Declared:
+def _declared(network: vnnlib.Network, earlier: list[DeclaredNetwork]) -> DeclaredNetwork:
     if network.hidden:
         raise PropertyError(f"expected constraints on inputs and outputs; got hidden nodes of network {network.name!r}")
     if len(network.inputs) != 1 or len(network.outputs) != 1:
@@ -96,7 +94,7 @@ def _declared(network: vnnlib.Network, earlier: list[Declared]) -> Declared:
     tensors = (_tensor(network.inputs[0]), _tensor(network.outputs[0]))
     other = network.equal_to or network.isometric_to
     if not other:
-        return Declared(inputs, outputs, None, network.name, tensors)
+        return DeclaredNetwork(inputs, outputs, None, network.name, tensors)
     places = [place for place, known in enumerate(earlier) if known.name == other]
     if not places:
         raise PropertyError(f"expected {network.name!r} to be like a network declared before; got {other!r}")
@@ -106,7 +104,7 @@ def _declared(network: vnnlib.Network, earlier: list[Declared]) -> Declared:
             f"expected {network.name!r} to have {like.inputs} inputs and {like.outputs} outputs, as {other!r} has; "
             f"got {inputs} and {outputs}"
         )
-    return Declared(inputs, outputs, places[0] if network.equal_to else None, network.name, tensors)
+    return DeclaredNetwork(inputs, outputs, places[0] if network.equal_to else None, network.name, tensors)
 
 
 def _tensor(definition: _Definition) -> Tensor:
@@ -136,7 +134,7 @@ class _Reader:
         tensors += [n.outputs[0] for n in networks]
         sizes = [math.prod(tensor.shape) for tensor in tensors]
         starts = [0, *accumulate(sizes)]
-        self.room = linear.Room()
+        self.budget = linear.Budget()
         self.tensors = {t.name: (start, t.shape) for t, start in zip(tensors, starts, strict=False)}
 
     def name(self, place: int) -> str:
@@ -161,10 +159,10 @@ class _Reader:
                 return linear.comparison(sign, [self.linear(node.lhs), self.linear(node.rhs)], _place(node))
         raise PropertyError(f"expected comparisons, and, or; got {node}")
 
-    def linear(self, node: vnnlib.ArithExpr) -> Linear:
-        return self.room.kept(self._linear(node), _place(node))
+    def linear(self, node: vnnlib.ArithExpr) -> Expression:
+        return self.budget.charged(self._linear(node), _place(node))
 
-    def _linear(self, node: vnnlib.ArithExpr) -> Linear:
+    def _linear(self, node: vnnlib.ArithExpr) -> Expression:
         if isinstance(node, vnnlib.Var):
             return linear.variable(self._number(node))
         if isinstance(node, vnnlib.Literal):

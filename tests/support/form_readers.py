@@ -14,7 +14,6 @@ import highspy
 from veriflow.errors import SolverError, VeriflowError
 from verify import Outcome, external_tool, verify
 from verify.cli.question import ask_without_flow
-from verify.tools.marabou import SOUND
 from verify.tools.process import run_tool
 from verify.tools.tool import Words
 
@@ -99,7 +98,7 @@ def _marabou() -> dict[tuple[str, str], Reader]:
     program = _program("marabou")
     if program is None:
         return {}
-    options = ["--verbosity=0", *SOUND]
+    options = ["--verbosity=0", "--no-merge-ws-layers"]
     found: dict[tuple[str, str], Reader] = {
         (form, "Marabou"): lambda f, s, n=network: _word_of([program, f[n], f["vnnlib"], *options], s)
         for form, network in ONNX_FORMS.items()

@@ -20,7 +20,8 @@ FACES = {
         rounded_witness run_onnx same_decision save_flow specification_queries to_marabou to_smtlib to_vnnlib1
         to_vnnlib2 trimmed_for_proof trimmed_level_set verdict_at verdict_curve verify verify_all verify_with
         violation_bounds violation_probability violations_in_data write_bundle y""",
-    exporters: """DEFAULT_FORMS Ending EndingKind FORMS FileRun LogitEnding Logits MilpModel OnnxFile OnnxNetwork Port
+    exporters: """BUNDLE_TOOLS DEFAULT_FORMS Ending EndingKind FORMS FileRun LogitEnding Logits MilpModel OnnxFile OnnxNetwork
+        Port
         PortableForm TOOLS forms_for graph_to_onnx highs_model input_symbols linear_form milp_model milp_text paired_chain
         parse_vnnlib
         portable_form query_formula query_from_bytes query_to_bytes read_logits read_network read_onnx read_vnnlib

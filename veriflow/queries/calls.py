@@ -1,4 +1,4 @@
-"""Calls as text, such as ``fair(sex, [0, 1], allow=[age: 5])``: written and read, without any meaning yet.
+"""Calls as text, such as ``fair(sex, [0, 1], allow=[age: 5])``: written and parsed; what they mean is decided elsewhere.
 
 ::
 

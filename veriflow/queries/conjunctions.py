@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 
 from ..numerics.arrays import Vector
-from ..piecewise.bounds.alpha_crown import Conjunctions
-from .constraints import Constraint
-from .query import Query
+from ..piecewise.bounds.conjunctions import Conjunctions
+from .constraints import Constraint, Disjunction
 
 
 def constraint_rows(constraints: Sequence[Constraint], outputs: int) -> tuple[Vector, Vector]:
@@ -22,14 +23,34 @@ def constraint_rows(constraints: Sequence[Constraint], outputs: int) -> tuple[Ve
     return rows, np.array([float(constraint.bound) for constraint in constraints])
 
 
-def distinct_constraints(query: Query) -> tuple[Constraint, ...]:
-    """The constraints of all disjuncts, each once."""
-    return tuple(dict.fromkeys(constraint for row in query.violation for constraint in row))
+@dataclass(frozen=True)
+class ViolationArrays:
+    """A violation as arrays, each made when it is first asked for.
 
+    Attributes:
+        violation: disjuncts over a graph's outputs.
+        outputs: how many outputs the graph has.
+    """
 
-@lru_cache(maxsize=16)
-def conjunctions(query: Query) -> Conjunctions:
-    """The violation's disjuncts as arrays, over its `distinct_constraints`."""
-    places = {constraint: place for place, constraint in enumerate(distinct_constraints(query))}
-    rows, bounds = constraint_rows(list(places), query.graph.output_size)
-    return Conjunctions(rows, bounds, tuple(tuple(places[c] for c in row) for row in query.violation))
+    violation: Disjunction
+    outputs: int
+
+    @cached_property
+    def conjunctions(self) -> Conjunctions:
+        """The disjuncts, over rows of the constraints of all disjuncts, each once."""
+        constraints, groups = self._indexed
+        rows, bounds = constraint_rows(constraints, self.outputs)
+        return Conjunctions(rows, bounds, groups)
+
+    @cached_property
+    def missed(self) -> Vector:
+        """By how much each row of `conjunctions` is missed at equality: the least normal number where it is strict."""
+        least = np.finfo(np.float64).tiny
+        return np.array([least if constraint.strict else 0.0 for constraint in self._indexed[0]])
+
+    @cached_property
+    def _indexed(self) -> tuple[tuple[Constraint, ...], tuple[tuple[int, ...], ...]]:
+        """The constraints of all disjuncts (one that always holds, if there are none), and the places of each disjunct's."""
+        places: dict[Constraint, int] = {}
+        groups = tuple(tuple(places.setdefault(c, len(places)) for c in row) for row in self.violation)
+        return tuple(places) or (Constraint((), Fraction(-1)),), groups

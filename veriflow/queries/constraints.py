@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
 from ..errors import PropertyError
-from .query import is_huge
+from .rationals import exact, rational_text
 
 MOST_DISJUNCTS = 4096
+
+Values = Sequence[Fraction] | Mapping[int, Fraction]
+"""Exact numbers by index."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,22 @@ class Constraint:
         """The constraint that holds exactly where this one fails."""
         return Constraint(tuple((i, -c) for i, c in self.coefficients), -self.bound, not self.strict)
 
-    def slack(self, outputs: Mapping[int, Fraction] | list[Fraction]) -> Fraction:
-        """``Σ coefficients·y − bound``: not negative where the constraint holds (positive, where it is strict)."""
-        return sum((c * outputs[i] for i, c in self.coefficients), -self.bound)
+    def renumbered(self, numbers: Sequence[int] | Mapping[int, int]) -> Constraint:
+        """The constraint with output i called ``numbers[i]``."""
+        renamed = total(Expression({numbers[i]: c}) for i, c in self.coefficients)
+        return replace(self, coefficients=tuple(renamed.coefficients.items()))
 
-    def holds(self, outputs: list[Fraction]) -> bool:
+    def slack(self, outputs: Values) -> Fraction:
+        """``Σ coefficients·y − bound``: not negative where the constraint holds (positive, where it is strict)."""
+        return _least(self.coefficients, -self.bound, outputs, outputs)
+
+    def holds(self, outputs: Values) -> bool:
         """Whether the constraint holds at exact outputs."""
         return self.holds_within(outputs, outputs)
 
-    def holds_within(self, lower: list[Fraction], upper: list[Fraction]) -> bool:
+    def holds_within(self, lower: Values, upper: Values) -> bool:
         """Whether the constraint holds at all outputs between exact ends."""
-        least = sum((c * (lower if c > 0 else upper)[i] for i, c in self.coefficients), -self.bound)
+        least = _least(self.coefficients, -self.bound, lower, upper)
         return least > 0 if self.strict else least >= 0
 
     def __str__(self) -> str:
@@ -50,12 +57,9 @@ def _term_text(coefficient: Fraction, name: str) -> str:
     return f"{sign} {name}" if abs(coefficient) == 1 else f"{sign} {rational_text(abs(coefficient))}*{name}"
 
 
-def rational_text(value: Fraction) -> str:
-    """The shortest text that `exact` or the grammar reads as the same number."""
-    if is_huge(value):
-        return str(value)
-    short = f"{float(value):.12g}"
-    return short if Fraction(short) == value else str(value)
+def _least(terms: Iterable[tuple[int, Fraction]], constant: Fraction, lower: Values, upper: Values) -> Fraction:
+    """The least of ``Σ c·y[i] + constant`` over all y between exact ends."""
+    return sum((c * (lower if c > 0 else upper)[i] for i, c in terms), constant)
 
 
 class Formula:
@@ -136,23 +140,42 @@ class Joined(Formula):
 Disjunction = tuple[tuple[Constraint, ...], ...]
 """Disjuncts, each a conjunction of constraints."""
 
+Check = Callable[[Fraction], Fraction]
+"""Gives a number back as it is, or raises an error where it is out of some range."""
+
+
+def _as_it_is(value: Fraction) -> Fraction:
+    return value
+
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """A linear expression over outputs: ``Σ coefficients[i]·y[i] + constant``."""
+    """A linear expression over numbered variables, such as outputs: ``Σ coefficients[i]·y[i] + constant``.
+
+    No coefficient is zero.
+    """
 
     coefficients: Mapping[int, Fraction]
     constant: Fraction = Fraction(0)
 
+    def times(self, factor: Fraction, checked: Check = _as_it_is) -> Expression:
+        """The expression times a number, each product passed through ``checked``."""
+        coefficients = {i: checked(c * factor) for i, c in self.coefficients.items() if factor}
+        return Expression(coefficients, checked(self.constant * factor))
+
+    def least(self, lower: Values, upper: Values) -> Fraction:
+        """The least value over all y between exact ends."""
+        return _least(self.coefficients.items(), self.constant, lower, upper)
+
+    def at_least(self, bound: Fraction, *, strict: bool = False) -> Constraint:
+        """The constraint ``expression ≥ bound``, or ``> bound``."""
+        return Constraint(tuple(self.coefficients.items()), bound - self.constant, strict)
+
     def __add__(self, other: Expression | float | Fraction) -> Expression:
-        right = as_expression(other)
-        names = {**self.coefficients, **right.coefficients}
-        merged = {i: self.coefficients.get(i, Fraction(0)) + right.coefficients.get(i, Fraction(0)) for i in names}
-        return Expression({i: c for i, c in sorted(merged.items()) if c}, self.constant + right.constant)
+        return total((self, as_expression(other)))
 
     def __mul__(self, factor: float | Fraction) -> Expression:
-        number = exact(factor)
-        return Expression({i: c * number for i, c in self.coefficients.items() if number}, self.constant * number)
+        return self.times(exact(factor))
 
     def __truediv__(self, divisor: float | Fraction) -> Expression:
         if not exact(divisor):
@@ -186,8 +209,7 @@ class Expression:
         return self * other
 
     def __ge__(self, other: Expression | float | Fraction) -> Formula:
-        difference = self - other
-        return Atom(Constraint(tuple(difference.coefficients.items()), -difference.constant))
+        return Atom((self - other).at_least(Fraction(0)))
 
     def __le__(self, other: Expression | float | Fraction) -> Formula:
         return -self >= -as_expression(other)
@@ -199,23 +221,20 @@ class Expression:
         return ~(self >= other)
 
 
+def total(parts: Iterable[Expression], checked: Check = _as_it_is) -> Expression:
+    """The sum of expressions, its variables in order, each sum of two numbers passed through ``checked``."""
+    coefficients: dict[int, Fraction] = {}
+    constant = Fraction(0)
+    for part in parts:
+        constant = checked(constant + part.constant)
+        for i, c in part.coefficients.items():
+            coefficients[i] = checked(coefficients.get(i, Fraction(0)) + c)
+    return Expression({i: c for i, c in sorted(coefficients.items()) if c}, constant)
+
+
 def as_expression(value: Expression | float | Fraction) -> Expression:
     """A number as a constant expression; an expression as it is."""
     return value if isinstance(value, Expression) else Expression({}, exact(value))
-
-
-def exact(value: float | Fraction) -> Fraction:
-    """The number as an exact rational.
-
-    Raises:
-        PropertyError: NaN, infinity, or not a number.
-    """
-    if isinstance(value, float) and not math.isfinite(value):
-        raise PropertyError(f"expected a finite number; got {value}")
-    try:
-        return Fraction(value) if isinstance(value, (int, Fraction)) else Fraction(float(value))
-    except (TypeError, ValueError, OverflowError):
-        raise PropertyError(f"expected a number; got {value!r}") from None
 
 
 class Outputs:

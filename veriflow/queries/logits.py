@@ -17,16 +17,16 @@ from ..piecewise.graph import Graph
 from .constraints import Atom, Constraint, Disjunction, Formula, Joined
 from .properties import Property
 from .relations import Relation
-from .specification import Case, Declared, Row, Specification
+from .specification import Case, DeclaredNetwork, Row, Specification
 
-Ending = Literal["sigmoid", "softmax", "log-softmax", "argmax"]
+EndingName = Literal["sigmoid", "softmax", "log-softmax", "argmax"]
 """What stands after the logits: elementwise sigmoid; softmax or its logarithm; the number of the first largest logit."""
 
 
 class LogitEnding(NamedTuple):
     """What stands after a network's logits, how many logits there are, and what an argmax has in place of 0, 1, …."""
 
-    kind: Ending
+    kind: EndingName
     logits: int
     labels: tuple[int | str, ...] = ()
 
@@ -35,19 +35,19 @@ WEAKENED = "thresholds on logits rounded in the 15th digit, so that more inputs 
 
 
 def specification_on_logits(
-    spec: Specification, endings: Sequence[LogitEnding | tuple[Ending, int] | None]
+    spec: Specification, endings: Sequence[LogitEnding | tuple[EndingName, int] | None]
 ) -> Specification:
-    """The specification for networks whose ending was taken off, satisfied by their logits where it was by their outputs.
+    """The specification of networks without their endings: logits satisfy it where the outputs satisfy the given one.
 
-    A threshold such as y > 0.9 of a sigmoid is an irrational number for the logit. It is replaced by a rational one
-    below, so that no violation is lost; the text then says so.
+    A threshold such as y > 0.9 after a sigmoid is an irrational threshold on the logit. A rational number below it takes
+    its place, so that no violation is lost; the text then says so.
 
     Args:
         spec: about the networks' outputs.
         endings: for each network the ending and the number of logits; None where nothing was taken off.
 
     Raises:
-        PropertyError: endings that do not fit the specification; what `moved_to_logits` refuses.
+        PropertyError: endings that do not fit the specification; what `violation_on_logits` refuses.
     """
     if len(endings) != len(spec.networks):
         raise PropertyError(f"expected {len(spec.networks)} endings; got {len(endings)}")
@@ -59,7 +59,7 @@ def specification_on_logits(
             networks[place] = _with_logits(network, kind, logits)
             before, outputs = cases, range(start, start + network.outputs)
             cases = [
-                replace(case, violation=moved_to_logits(case.violation, kind, outputs, logits, labels))
+                replace(case, violation=violation_on_logits(case.violation, kind, outputs, logits, labels))
                 for case in cases
             ]
             text += _note(before, cases, kind)
@@ -70,13 +70,11 @@ def specification_on_logits(
     return Specification(tuple(networks), tuple(met), text, spec.name)
 
 
-def asked_of_logits(
-    network: Graph, ending: LogitEnding, prop: Property | Relation
-) -> tuple[Graph, Property | Relation]:
-    """A network whose ending was taken off, and the property that its outputs have where the network has the given one.
+def without_ending(network: Graph, ending: LogitEnding, prop: Property | Relation) -> tuple[Graph, Property | Relation]:
+    """A network without its ending, and the property of its outputs that holds where the given one holds with the ending.
 
-    A property of classes is asked of the logits themselves: two of them, 0 and l, where the network gives σ(l) alone. A
-    property of outputs is moved before the ending (`property_on_logits`).
+    A property of classes is asked of the logits themselves; a network that gives σ(l) alone gets the two logits 0 and l. A
+    property of outputs becomes one of logits by `property_on_logits`.
 
     Raises:
         PropertyError: a relation of outputs, or of several sigmoids.
@@ -93,7 +91,7 @@ def asked_of_logits(
 
 
 def decision_graph(network: Graph, ending: LogitEnding | None) -> Graph:
-    """The logits with which a network decides: for one sigmoid σ(l) the two 0 and l, of which it is the softmax."""
+    """The network's logits, one for each class: 0 and l for a single sigmoid σ(l), as softmax(0, l) = (1 − σ(l), σ(l))."""
     if ending is None or ending.kind != "sigmoid" or ending.logits != 1:
         return network
     name = fresh("logits", network.sizes)
@@ -101,30 +99,30 @@ def decision_graph(network: Graph, ending: LogitEnding | None) -> Graph:
     return replace(pair, source=None if network.source is None else network.source.as_pair())
 
 
-def property_on_logits(prop: Property, ending: Ending, logits: int, labels: Sequence[int | str] = ()) -> Property:
-    """The property of a network whose ending was taken off, held by its logits where it was by its outputs.
+def property_on_logits(prop: Property, ending: EndingName, logits: int, labels: Sequence[int | str] = ()) -> Property:
+    """The property of a network without its ending that logits have where the outputs have the given one.
 
     Raises, when it is asked about a network:
-        PropertyError: what `moved_to_logits` refuses.
+        PropertyError: what `violation_on_logits` refuses.
     """
     given = 1 if ending == "argmax" else logits
 
     def formula(outputs: int) -> Formula:
         del outputs
-        violation = moved_to_logits(prop.violation(given), ending, range(given), logits, labels)
+        violation = violation_on_logits(prop.violation(given), ending, range(given), logits, labels)
         return ~Joined("or", tuple(Joined("and", tuple(map(Atom, row))) for row in violation))
 
     return Property(f"{prop.text} (before the last {ending})", formula)
 
 
-def _with_logits(network: Declared, kind: Ending, logits: int) -> Declared:
+def _with_logits(network: DeclaredNetwork, kind: EndingName, logits: int) -> DeclaredNetwork:
     given = 1 if kind == "argmax" else logits
     if network.outputs != given:
         raise PropertyError(f"expected {given} outputs, as the network's {kind} gives; got {network.outputs} declared")
     return replace(network, outputs=logits)
 
 
-def _note(before: Sequence[Case], after: Sequence[Case], kind: Ending) -> str:
+def _note(before: Sequence[Case], after: Sequence[Case], kind: EndingName) -> str:
     if kind not in ("sigmoid", "softmax"):
         return ""
     bounds = {constraint.bound for case in after for row in case.violation for constraint in row}
@@ -132,14 +130,14 @@ def _note(before: Sequence[Case], after: Sequence[Case], kind: Ending) -> str:
     return f" ({WEAKENED})" if bounds - known - {Fraction(0)} else ""
 
 
-def moved_to_logits(
-    violation: Disjunction, ending: Ending, outputs: range, logits: int, labels: Sequence[int | str] = ()
+def violation_on_logits(
+    violation: Disjunction, ending: EndingName, outputs: range, logits: int, labels: Sequence[int | str] = ()
 ) -> Disjunction:
-    """A violation over variables among which are a network's outputs, with its logits in their place.
+    """A violation over a network's outputs and other variables, with the network's logits in place of its outputs.
 
-    Moved are: comparisons of two outputs; for a sigmoid, and for a softmax of two, an output against a number; for a
-    log-softmax every linear form whose coefficients sum to zero; for an argmax every comparison with numbers. Numbers of
-    variables after the outputs grow where there are more logits than outputs.
+    These constraints have a counterpart on logits: comparisons of two outputs; for a sigmoid, and for a softmax of two, an
+    output against a number; for a log-softmax every linear form whose coefficients sum to zero; for an argmax every
+    comparison with numbers. Variables after the outputs get higher numbers where there are more logits than outputs.
 
     Args:
         violation: over all variables.
@@ -157,7 +155,7 @@ def moved_to_logits(
     return tuple(dict.fromkeys(rows))
 
 
-def _moved_row(row: Row, ending: Ending, outputs: range, logits: int, labels: Sequence[int | str]) -> Iterator[Row]:
+def _moved_row(row: Row, ending: EndingName, outputs: range, logits: int, labels: Sequence[int | str]) -> Iterator[Row]:
     added = logits - len(outputs)
     own = [c for c in row if any(i in outputs for i, _ in c.coefficients)]
     rest = tuple(
@@ -191,7 +189,7 @@ def _larger(first: int, second: int, *, strict: bool) -> Constraint:
     return Constraint(tuple(terms), Fraction(0), strict)
 
 
-def _moved(constraint: Constraint, ending: Ending, outputs: range) -> Row | None:
+def _moved(constraint: Constraint, ending: EndingName, outputs: range) -> Row | None:
     """The constraint on logits: empty where outputs always meet it, None where they never do."""
     terms = constraint.coefficients
     if ending == "log-softmax" and sum(c for _, c in terms) == 0:
@@ -215,9 +213,9 @@ def _threshold(place: int, others: Sequence[int], sign: int, threshold: Fraction
 
 
 def _logit_below(threshold: Fraction, sign: int) -> Fraction:
-    """A rational number at most sign · log(t / (1 − t)), and exactly that for t = 1/2.
+    """A rational lower bound on v = sign · log(t / (1 − t)), exact for t = 1/2.
 
-    The float is off by less than 2⁻⁵⁰ of one more than its size: one rounding of the ratio, one of the logarithm.
+    The float is off by less than 2⁻⁵⁰ (1 + |v|): one rounding of the ratio, one of the logarithm.
     """
     odds = threshold / (1 - threshold)
     if odds == 1:

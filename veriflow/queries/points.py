@@ -19,7 +19,7 @@ from .query import Application, Query, Setting
 
 
 class Points:
-    """A graph under construction: x, further points computed from it, and free numbers that the region bounds."""
+    """Builds a graph of x, of further points computed from x, and of free numbers in given boxes and balls."""
 
     def __init__(self, setting: Setting) -> None:
         if isinstance(setting.region, Product):
@@ -28,15 +28,15 @@ class Points:
         self.parts: list[Ball | Box] = [setting.region]
         self.maps: list[tuple[str, Vector, list[tuple[slice, Matrix]], Vector]] = []
 
-    def free(self, part: Ball | Box) -> slice:
-        """Places for free numbers among the coordinates of the input."""
+    def add_free_numbers(self, part: Ball | Box) -> slice:
+        """Add free numbers that lie in a ball or box; returns their places among the input's coordinates."""
         start = sum(known.dim for known in self.parts)
         self.parts.append(part)
         return slice(start, start + part.dim)
 
     def perturb(self, name: str, ball: Ball, scales: Vector) -> slice:
-        """A point ``x + scales ∘ δ`` with δ in the ball."""
-        place = self.free(ball)
+        """Add a point ``x + scales ∘ δ`` with δ in the ball; returns the places of δ."""
+        place = self.add_free_numbers(ball)
         self.maps.append(
             (name, np.ones(ball.dim), [(place, sparse.csr_array(sparse.diags_array(scales)))], np.zeros(ball.dim))
         )
@@ -50,7 +50,7 @@ class Points:
         columns: Sequence[int] = (),
         by: slice | None = None,
     ) -> None:
-        """A point like x, with one feature set to a number or to a free one, and others moved by free numbers."""
+        """Add the point x with one feature set to a number or a free number, and other features shifted by free numbers."""
         size = self.setting.network.input_size
         kept, shift, reads = np.ones(size), np.zeros(size), []
         if by is not None:

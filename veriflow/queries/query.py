@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,15 +12,12 @@ from ..piecewise.graph import Graph, with_maps_before_relus
 from ..regions.ball import Ball
 from ..regions.product import Product, Region
 from ..wording import shortened
+from .conjunctions import ViolationArrays
+from .constraints import Disjunction
+from .rationals import is_huge
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a query needs no torch
     from ..flows.flow import Flow
-    from .constraints import Disjunction
-
-
-def is_huge(value: Fraction) -> bool:
-    """Whether a number is larger than about 1e300: engines compute with floats, which end at about 1.8e308."""
-    return value.numerator.bit_length() - value.denominator.bit_length() > 997
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,21 +34,22 @@ class Query:
     """A graph, an input region and a violation.
 
     Attributes:
-        graph: to the outputs that the violation speaks of, from the region's space: the latent z, with a flow, and then
-            numbers that may be chosen freely, such as a perturbation of the data point; or the data itself. Where a ReLU
-            reads the input or another ReLU, it gets a copy to read.
-        region: where inputs may lie, its ends float32 numbers (for a box perhaps around exact ones); a product whose
-            first part is about z, where more than z is chosen.
+        graph: from the region's space to the outputs that the violation constrains. With a flow its input is the latent z,
+            perhaps followed by free numbers such as a perturbation of the data point; without a flow it is the data. A ReLU
+            that reads the input or another ReLU gets a copy to read.
+        region: the set of inputs; its ends are float32 numbers (for a box perhaps around exact ones). With free numbers it
+            is a product whose first part is the region of z.
         violation: disjuncts over the graph's outputs.
         text: the property in words.
         data: name of the graph's tensor that holds the data point; the input itself where there is no flow.
         flow: the flow in the graph, for densities and masses in reports.
         latent: name of the tensor that holds the latent point; None where the input begins with it.
         network_outputs: how many of the graph's outputs are the network's own, the first ones; None for all. The others
-            are there for the violation to speak of, such as data points or a latent norm.
+            are further quantities that the violation constrains, such as data points or a latent norm.
         others: names of the tensors that hold further data points, such as a perturbed one.
         output_names: what to call each of the network's outputs in reports; y[0], y[1], … where there are none.
         applications: the networks under test, each wherever it is applied.
+        arrays: the violation as arrays; made here, and shared by queries that differ in their region alone.
     """
 
     graph: Graph
@@ -65,9 +63,12 @@ class Query:
     others: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     applications: tuple[Application, ...] = ()
+    arrays: ViolationArrays = field(default=ViolationArrays((), 0), repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "graph", with_maps_before_relus(self.graph))
+        if self.arrays.violation is not self.violation or self.arrays.outputs != self.graph.output_size:
+            object.__setattr__(self, "arrays", ViolationArrays(self.violation, self.graph.output_size))
         if self.region.dim != self.graph.input_size:
             raise QueryError(
                 f"expected a region of {self.graph.input_size} dimensions, as the graph takes; got {self.region.dim}"

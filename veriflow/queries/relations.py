@@ -32,10 +32,11 @@ from ..regions.ball import Ball
 from ..regions.box import Box
 from ..wording import perhaps, shortened
 from .calls import number_text, write_call
-from .constraints import Disjunction, Expression, Formula, Joined, exact, rational_text, y
+from .constraints import Disjunction, Expression, Formula, Joined, y
 from .points import Points
 from .properties import never_confident
 from .query import Application, Query, Setting
+from .rationals import exact, rational_text
 
 MOST_VALUES, MOST_CASES = 256, 32_768
 """Most values of a feature to compare, and most disjuncts of the violation."""
@@ -140,12 +141,12 @@ def fair(
         if place in columns or len(set(columns)) < len(columns):
             raise PropertyError(f"expected other features than {feature!r} to be allowed to change, once each")
         points = Points(setting)
-        steps = points.free(Box(*np.transpose(list(moves.values())))) if moves else None
+        steps = points.add_free_numbers(Box(*np.transpose(list(moves.values())))) if moves else None
         label = _feature_name(setting, place)
         if values is None:
             assert within is not None  # noqa: S101 - checked above
             low, high = map(_ends, _range(within))
-            level = points.free(Box(low, high))
+            level = points.add_free_numbers(Box(low, high))
             named = ["x", f"x with another {label}"]
             points.change(named[1], place, level, columns, steps)
             pairs = [(0, 1)]
@@ -204,7 +205,7 @@ def monotone(
         score = _expression(output, size)
         points = Points(setting)
         most = float(_scales(setting, "deviation")[place]) if by is None else by
-        rise = points.free(Box(np.zeros(1), np.array([most])))
+        rise = points.add_free_numbers(Box(np.zeros(1), np.array([most])))
         points.change("x'", None, None, [place], rise)
         fall = _shifted(score, 0) - _shifted(score, size)
         return points.query(text, ["x", "x'"], ((fall if increasing else -fall) > exact(tolerance)).disjuncts())

@@ -1,13 +1,12 @@
 """Queries of a specification: on the networks alone, and restricted to a level set of a flow.
 
-Constraints on inputs, on data and on latent norms are constraints on further outputs of the graph.
+A query constrains outputs alone: inputs, data and latent norms that are constrained become further outputs of its graph.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -27,15 +26,15 @@ from .specification import Case, Row, Specification
 if TYPE_CHECKING:
     from ..flows.flow import Flow
 
-Restriction = Literal["latent-to-data", "data-to-latent"]
-"""Which way a query goes: from a latent ball to data in a box, or from a box of data to latents in a ball."""
+Direction = Literal["latent-to-data", "data-to-latent"]
+"""Whether a query searches the latent ball for data in a box, or a box of data for latents in the ball."""
 
 
 def specification_queries(networks: Sequence[Graph], spec: Specification) -> tuple[Query, ...]:
-    """One query for each case of a specification; it is satisfied where one of them is violated.
+    """One query for each case of a specification, which is satisfied where one of the queries is violated.
 
-    Inputs that every alternative of a case says to be equal, as the inputs of two networks often are, become one input
-    of the query.
+    Inputs that are equal in every disjunct of a case, as the inputs of two networks often are, become one input of the
+    query.
 
     Args:
         networks: one for each network that the specification declares.
@@ -73,7 +72,7 @@ def _case_text(spec: Specification, number: int) -> str:
 
 
 def _shared(case: Case, spec: Specification) -> tuple[Case, list[int]] | None:
-    """The case with equal inputs made one, and the new place of each old input; None where no input is left."""
+    """The case with equal inputs merged, and the new place of each old input; None where no input satisfies it."""
     common = set.intersection(*(set(row) for row in case.violation)) if case.violation else set()
     first = list(range(spec.inputs))
     for i, j in _equal_pairs(common, spec.inputs):
@@ -93,7 +92,7 @@ def _shared(case: Case, spec: Specification) -> tuple[Case, list[int]] | None:
 
 
 def _ends(case: Case) -> tuple[list[Fraction], list[Fraction]]:
-    """The ends of a box that has been checked to have all of them."""
+    """Lower and upper ends of a box that is bounded on all sides."""
     return [end for end in case.lower if end is not None], [end for end in case.upper if end is not None]
 
 
@@ -110,15 +109,10 @@ def _equal_pairs(constraints: Iterable[Constraint], inputs: int) -> list[tuple[i
 
 
 def _renumbered(violation: Disjunction, numbers: Sequence[int] | Mapping[int, int]) -> Disjunction:
-    """The violation with variable i called ``numbers[i]``; what is then always true is left out, what never is as well."""
+    """The violation with variable i called ``numbers[i]``, without constraints that always hold and rows that never do."""
     rows: dict[Row, None] = {}
     for row in violation:
-        renamed = []
-        for constraint in row:
-            terms: dict[int, Fraction] = {}
-            for i, c in constraint.coefficients:
-                terms[numbers[i]] = terms.get(numbers[i], Fraction(0)) + c
-            renamed.append(replace(constraint, coefficients=tuple(sorted((i, c) for i, c in terms.items() if c))))
+        renamed = [constraint.renumbered(numbers) for constraint in row]
         if all(constraint.coefficients or constraint.holds([]) for constraint in renamed):
             rows[tuple(constraint for constraint in renamed if constraint.coefficients)] = None
     return tuple(rows)
@@ -167,26 +161,26 @@ def _ending(graph: Graph, tensor: str) -> Graph:
 
 
 def restricted_queries(
-    flow: Flow, ball: Ball, network: Graph, spec: Specification, direction: Restriction | str = "latent-to-data"
+    flow: Flow, ball: Ball, network: Graph, spec: Specification, direction: Direction | str = "latent-to-data"
 ) -> tuple[Query, ...]:
-    """The specification on the data that a ball or shell of the flow's latent space holds; satisfied where a query is violated.
+    """The specification on the data points of a ball or shell of latents; it is satisfied where one of the queries is violated.
 
-    "latent-to-data" asks for a latent in the ball whose data point φ(z) lies in one of the specification's boxes and
-    violates it: one query over the ball. "data-to-latent" asks for a data point in the box that violates and whose latent
-    φ⁻¹(x) lies in the ball: one query for each box, over the box. Each direction folds its own map and rounds it to float32
-    once, so that the two are the same question only up to that rounding.
+    "latent-to-data": is there a latent z in the ball whose data point φ(z) lies in a box of the specification and
+    satisfies its constraints? One query, over the ball. "data-to-latent": is there a data point x in a box that satisfies
+    its constraints, with the latent φ⁻¹(x) in the ball? One query for each box, over the box. φ and φ⁻¹ are rounded to
+    float32 separately, so that the two ask the same only up to that rounding.
 
     Inputs that the specification does not bound are bounded by the ball; for "data-to-latent" all must have bounds.
 
-    A box side of no width, such as X_2 = 0, has no mass under the flow; "latent-to-data" then meets it exactly or never,
-    and "data-to-latent" is the direction to ask in.
+    A box side of no width, such as X_2 = 0, has no mass under the flow: ask "data-to-latent", since floats of
+    "latent-to-data" hardly ever meet such a side exactly.
 
     Raises:
         QueryError: another direction, a specification of several networks, one of other numbers of inputs or outputs than
             the network, a network that does not take the flow's data, an L2 ball for "data-to-latent", which is not linear.
         PropertyError: an input without a bound, for "data-to-latent".
     """
-    if direction not in (known := get_args(Restriction)):
+    if direction not in (known := get_args(Direction)):
         raise QueryError(f"expected the direction {' or '.join(known)}; got {direction!r}{perhaps(direction, known)}")
     if len(spec.networks) != 1:
         raise QueryError(f"expected a property of one network, to restrict to a flow; got {len(spec.networks)}")

@@ -1,6 +1,6 @@
-"""What a property file asks, whatever its format: is there an input in a box such that constraints hold of inputs and outputs?
+"""What a property file asks, whatever its format: is there an input in a box at which constraints on inputs and outputs hold?
 
-Every number is an exact rational. Variables are counted in one row: the inputs of all networks in the order of their
+Every number is an exact rational. Variables are numbered from 0: first the inputs of all networks in the order of their
 declaration, then the outputs of all networks.
 """
 
@@ -34,7 +34,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredNetwork:
     """A network as a property file declares it.
 
     Attributes:
@@ -59,8 +59,8 @@ class Case:
     Attributes:
         lower: exact lower end of each input; None where it has none.
         upper: exact upper end of each input; None where it has none.
-        violation: disjuncts over inputs and outputs; what the box says already is not said again. None of them where what
-            is asked contradicts itself.
+        violation: disjuncts over inputs and outputs, without what the box says already; none where the file contradicts
+            itself.
     """
 
     lower: Ends
@@ -70,7 +70,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Specification:
-    """The question of a property file: satisfied ("sat", the property is violated) where one of the cases is.
+    """The question of a property file, satisfied ("sat", the property is violated) where one of its cases is satisfied.
 
     Attributes:
         networks: as declared, at least one.
@@ -79,7 +79,7 @@ class Specification:
         name: from the place of an input to its name in the file, for errors; it may differ likewise.
     """
 
-    networks: tuple[Declared, ...]
+    networks: tuple[DeclaredNetwork, ...]
     cases: tuple[Case, ...]
     text: str = field(default="", compare=False)
     name: Callable[[int], str] = field(default="input {}".format, compare=False, repr=False)
@@ -120,7 +120,7 @@ class Specification:
 
 
 def specification(
-    networks: Sequence[Declared],
+    networks: Sequence[DeclaredNetwork],
     rows: Iterable[Row],
     name: Callable[[int], str],
     text: str = "",
@@ -128,16 +128,16 @@ def specification(
 ) -> Specification:
     """The specification of a formula in disjunctive normal form: rows with equal input boxes make one case.
 
-    Bounds of single inputs become the box, intersected where there are several; a strict one stays in the row as well. A
-    row whose bounds cross is met by no input and is left out. Where this leaves no row at all, nothing satisfies the
-    specification: it has one case without disjuncts, and its text says why.
+    Bounds of single inputs are intersected and become the box; a strict bound stays in the row as well. A row whose bounds
+    cross is satisfied by no input and left out. If no row is left, nothing satisfies the specification: it has one case
+    without disjuncts, and its text says why.
 
     Args:
         networks: as declared.
         rows: conjunctions over inputs and outputs.
         name: from the place of a variable to its name in the file, for errors.
         text: a name for reports.
-        common: what every row says beside its own constraints.
+        common: constraints that belong to every row.
 
     Raises:
         PropertyError: a row that says nothing about outputs, more inputs or outputs than `MOST_NUMBERS`.
@@ -146,13 +146,13 @@ def specification(
     if max(inputs, outputs) > MOST_NUMBERS:
         raise PropertyError(f"expected at most {MOST_NUMBERS} inputs and outputs; got {inputs} and {outputs}")
     shared = _Bounds([None] * inputs, [None] * inputs)
-    kept = tuple(constraint for constraint in common if shared.leave(constraint))
+    kept = tuple(constraint for constraint in common if shared.tighten(constraint))
     first = shared.crossing(range(inputs))
     boxes: dict[tuple[tuple[int, Fraction | None, Fraction | None], ...], dict[Row, None]] = {}
     crossed = "it is never true"
     for row in rows:
         bounds = _Bounds(list(shared.lower), list(shared.upper), list(shared.strict))
-        rest = tuple(dict.fromkeys((*kept, *(constraint for constraint in row if bounds.leave(constraint)))))
+        rest = tuple(dict.fromkeys((*kept, *(constraint for constraint in row if bounds.tighten(constraint)))))
         if not any(i >= inputs for constraint in rest for i, _ in constraint.coefficients):
             raise PropertyError("expected constraints on outputs in every alternative; got one on inputs alone")
         place = first if first is not None else bounds.crossing(sorted(bounds.changed))
@@ -185,15 +185,15 @@ def _short(value: Fraction | None) -> str:
 
 @dataclass
 class _Bounds:
-    """The bounds of single inputs in one row, and the inputs whose bounds it changed itself."""
+    """The bounds of single inputs in one row, and the inputs whose bounds this row has tightened."""
 
     lower: list[Fraction | None]
     upper: list[Fraction | None]
     strict: list[tuple[int, Constraint]] = field(default_factory=list)
     changed: set[int] = field(default_factory=set)
 
-    def leave(self, constraint: Constraint) -> bool:
-        """Take the constraint in if it bounds an input; whether it must stay in the row."""
+    def tighten(self, constraint: Constraint) -> bool:
+        """Tighten a bound if the constraint is about a single input; whether the row still needs the constraint."""
         if len(constraint.coefficients) != 1 or constraint.coefficients[0][0] >= len(self.lower):
             return True
         ((place, coefficient),) = constraint.coefficients
@@ -208,7 +208,7 @@ class _Bounds:
         return constraint.strict
 
     def crossing(self, places: Sequence[int]) -> int | None:
-        """One of these inputs, or of those with strict bounds, that no number can be; or None."""
+        """One of these inputs, or of those with strict bounds, whose bounds exclude every number; None if there is none."""
         for place in places:
             low, high = self.lower[place], self.upper[place]
             if low is not None and high is not None and low > high:

@@ -12,7 +12,6 @@ from veriflow.numerics.arrays import Indices, Vector
 from veriflow.piecewise.bounds.alpha_crown import exclude
 from veriflow.piecewise.bounds.crown import backward_rows, symbolic_bounds
 from veriflow.piecewise.bounds.tensor_bounds import Bounds, LinearBounds, Regions
-from veriflow.queries.conjunctions import conjunctions
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
 from veriflow.regions.product import Product, Region, pieces
@@ -142,7 +141,7 @@ def open_disjuncts(query: Query, regions: Regions, bounds: Bounds) -> tuple[Vect
     Returns the most that the least slack of each disjunct can be ``[..., disjuncts]``, which is open where that is not below
     zero; the pass over all distinct constraints; and which of these are asked for in open disjuncts ``[..., n]``.
     """
-    output, found = query.graph.output, conjunctions(query)
+    output, found = query.graph.output, query.arrays.conjunctions
     ended = backward_rows(query.graph, regions, bounds, output, -found.rows)
     slacks = -ended.lower - found.bounds
     slacks = slacks + 1e-12 * (np.abs(found.bounds) + bounds.magnitude(output) @ np.abs(found.rows).T)
@@ -293,7 +292,7 @@ def open_part(query: Query) -> tuple[Bounds | None, list[int]]:
     if not places.size:
         return None, []
     if region.dim > FEW_DIMENSIONS:
-        found = exclude(query.graph, region, conjunctions(query).chosen(places))
+        found = exclude(query.graph, region, query.arrays.conjunctions.chosen(places))
         return None if found.excluded.all() else found.bounds, places[~found.excluded].tolist()
     _, query = narrowed(query)
     boxes = OpenBoxes.whole(query, region)

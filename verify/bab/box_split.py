@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from exporters import milp_model
 from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
-from veriflow.queries.conjunctions import conjunctions
 from veriflow.queries.constraints import Constraint
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
@@ -153,7 +152,7 @@ def search_radially(
 
 def _batch(query: Query) -> int:
     """How many boxes to bound at once."""
-    return max(1, min(BATCH, MOST_ROWS // max(1, len(conjunctions(query).bounds))))
+    return max(1, min(BATCH, MOST_ROWS // max(1, len(query.arrays.conjunctions.bounds))))
 
 
 def _is_worth(is_open: NDArray[np.bool_], boxes: int) -> NDArray[np.bool_]:

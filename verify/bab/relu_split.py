@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.bounds.alpha_crown import exclude
 from veriflow.piecewise.bounds.tensor_bounds import LinearBounds
-from veriflow.queries.conjunctions import conjunctions
 from veriflow.queries.query import Query
 from veriflow.regions.product import Region
 
@@ -65,7 +64,7 @@ def search_splits(
     _, places = nearest_first(query)
     if not places.size:
         return state
-    root = exclude(query.graph, query.region, conjunctions(query).chosen(places))
+    root = exclude(query.graph, query.region, query.arrays.conjunctions.chosen(places))
     if root.excluded.all():
         return state
     refinement = Refinement(query.graph, query.region, root)

@@ -16,7 +16,7 @@ from veriflow.flows.flow import USFlow
 from veriflow.flows.storage import load_flow
 from veriflow.piecewise.graph import Graph
 from veriflow.queries.calls import call_name
-from veriflow.queries.logits import asked_of_logits, decision_graph, specification_on_logits
+from veriflow.queries.logits import decision_graph, specification_on_logits, without_ending
 from veriflow.queries.query import Query, flow_query
 from veriflow.queries.restriction import restricted_queries, specification_queries
 from veriflow.queries.specification import Specification
@@ -79,7 +79,7 @@ def ask(
     if not from_file:
         prop = parse_property(property_text, partial(_other_network, property_text), classes)
         if ending is not None:
-            network, prop = asked_of_logits(network, ending, prop)
+            network, prop = without_ending(network, ending, prop)
         queries = tuple(flow_query(flow, network, ball, prop) for ball in balls)
         return Question(flow, level_set, queries, queries[0], trimmed)
     spec = specification_on_logits(read_vnnlib(property_text), [ending])

@@ -18,7 +18,7 @@ from veriflow.runtime.deadline import OutOfTime, until
 from veriflow.runtime.threads import one_thread
 from veriflow.wording import perhaps
 
-from ..tools.registry import KINDS, external_tool
+from ..tools.registry import ADAPTERS, external_tool
 from ..tools.tool import ExternalTool
 from ..witness.onnx_replay import confirmed
 from ..witness.verdict import LATE, Outcome, Verdict
@@ -158,15 +158,15 @@ def engine(name: str) -> EngineInfo:
 
 
 def solver(name: str) -> EngineInfo | ExternalTool:
-    """An engine by its name in `ENGINES`, or an outside tool by ``KIND`` or ``KIND:PATH``, see `KINDS`.
+    """An engine by its name in `ENGINES`, or an outside tool by ``KIND`` or ``KIND:PATH``, see `ADAPTERS`.
 
     Raises:
         SolverError: an unknown name, or a solver that is not installed.
     """
     if name in ENGINES:
         return engine(name)
-    if name.partition(":")[0] not in KINDS:
-        known = dict.fromkeys((*ENGINES, *KINDS))
+    if name.partition(":")[0] not in ADAPTERS:
+        known = dict.fromkeys((*ENGINES, *ADAPTERS))
         raise SolverError(f"expected a solver among {', '.join(known)}; got {name!r}{perhaps(name, known)}")
     return external_tool(name)
 

@@ -20,7 +20,7 @@ from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.evaluate import enclose_exact, evaluate
 from veriflow.piecewise.graph import Graph
 from veriflow.queries.conjunctions import constraint_rows
-from veriflow.queries.constraints import Constraint, Expression
+from veriflow.queries.constraints import Expression
 from veriflow.queries.properties import formula_property
 from veriflow.queries.query import Query, flow_query
 from veriflow.regions.ball import Ball
@@ -158,11 +158,11 @@ def _first(query: Query, score: Expression, known: Witness) -> RangeEnd:
 
 
 def _scale(query: Query, score: Expression, bounds: Bounds) -> float:
-    return slack_scale((_above(score, Fraction(0)),), bounds, query.graph.output)
+    return slack_scale((score.at_least(Fraction(0)),), bounds, query.graph.output)
 
 
 def _searched(query: Query, score: Expression, witness: Witness, deadline: float) -> tuple[RangeEnd, bool]:
-    rows, _ = constraint_rows([_above(score, Fraction(0))], query.graph.output_size)
+    rows, _ = constraint_rows([score.at_least(Fraction(0))], query.graph.output_size)
     whole = symbolic_bounds(query.graph, query.region)
     scale = _scale(query, score, whole)
     least = linear_lower_bounds(query.graph, query.region, whole, query.graph.output, -rows)
@@ -188,13 +188,9 @@ def _searched(query: Query, score: Expression, witness: Witness, deadline: float
     return RangeEnd(max(proved, float(attained)), float(attained), witness), answer.status != "stopped"
 
 
-def _above(score: Expression, bound: Fraction) -> Constraint:
-    return Constraint(tuple(score.coefficients.items()), bound - score.constant)
-
-
 def _asked(query: Query, score: Expression, bound: Fraction) -> Query:
     """The question whether the score may be as large as ``bound``."""
-    return replace(query, violation=((_above(score, bound),),))
+    return replace(query, violation=((score.at_least(bound),),))
 
 
 def _better(
@@ -224,4 +220,4 @@ def _best(query: Query, score: Expression, points: torch.Tensor, scale: float) -
 
 def _score_at(query: Query, score: Expression, point: list[Fraction] | tuple[Fraction, ...]) -> Fraction:
     low, high = (values[query.graph.output] for values in enclose_exact(query.graph, list(point)))
-    return sum((c * (low if c > 0 else high)[i] for i, c in score.coefficients.items()), score.constant)
+    return score.least(low, high)

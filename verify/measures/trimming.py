@@ -11,7 +11,6 @@ import torch
 from veriflow.density.ball_mass import ball_mass
 from veriflow.errors import QueryError
 from veriflow.piecewise.bounds.alpha_crown import exclude
-from veriflow.queries.conjunctions import conjunctions
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
 from veriflow.runtime.threads import one_thread
@@ -63,7 +62,7 @@ def trimmed_for_proof(query: Query, *, timeout: float) -> Query:
 
 def _largest_proved(query: Query, ball: Ball, most: float) -> float:
     """About the largest radius that bounds prove, up to the given one, by bisection of its logarithm."""
-    violation = conjunctions(query)
+    violation = query.arrays.conjunctions
     low, high = math.log(most) - REACH, math.log(most)
     for _ in range(HALVINGS):
         middle = (low + high) / 2

@@ -28,7 +28,6 @@ from veriflow.errors import SolverError
 from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.bounds.crown import backward_rows
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
-from veriflow.queries.conjunctions import conjunctions
 from veriflow.queries.query import Query
 from veriflow.regions.box import Box
 from veriflow.regions.float32 import float32_above
@@ -203,7 +202,7 @@ class _Search:
         A margin above what float64 loses of coefficients and bounds lets strict comparisons hold as well. Differences of
         masses are taken with what these may be off by, in relation to the box.
         """
-        output, found = self.query.graph.output, conjunctions(self.query)
+        output, found = self.query.graph.output, self.query.arrays.conjunctions
         count = len(found.rows)
         within = RegionBoxes(boxes.lower, boxes.upper, self.region)
         both = backward_rows(self.query.graph, within, bounds, output, np.vstack([found.rows, -found.rows]))

@@ -25,6 +25,12 @@ class Gurobi(ExternalTool):
     description = "boxes, balls, shells, as MPS, up to its licence's size"
     install = "pip install gurobipy, here or for the Python in gurobi:PYTHON"
 
+    @classmethod
+    def fits(cls, program: Path) -> bool:
+        """Whether it is a Python that has gurobipy."""
+        run = run_tool([program, "-I", "-c", "import gurobipy"], timeout=60)
+        return not run.failure and run.code == 0
+
     def version(self) -> str:
         """That of gurobipy, or "unknown"."""
         run = run_tool([self.program, "-I", WORKER, "--version"], timeout=60)

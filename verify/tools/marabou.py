@@ -5,7 +5,6 @@ They are read and solved faster than ONNX and VNN-LIB, and hold L1 balls and pro
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 
@@ -15,9 +14,6 @@ from veriflow.queries.query import Query
 
 from .process import ToolRun
 from .tool import Claim, ExternalTool, Words, complete, exact_number, no_violation, unreadable
-
-SOUND = ("--no-merge-ws-layers",)
-"""Without it Marabou 2.0.0 joins affine layers wrongly behind a skip connection, and says `sat` and `unsat` wrongly."""
 
 _INPUT = re.compile(r"^\s*x(\d+)\s*=\s*(\S+)\s*$", re.MULTILINE)
 _ANSWER = re.compile(r"^(sat|unsat|unknown|timeout|error)\b", re.MULTILINE | re.IGNORECASE)
@@ -33,13 +29,12 @@ class Marabou(ExternalTool):
     def encode(self, query: Query, folder: Path, timeout: float) -> list[Words]:
         """One input query for each disjunct."""
         bounds = symbolic_bounds(query.graph, query.region)
-        commands: list[Words] = []
+        files = {}
         for k, disjunct in enumerate(query.violation):
             path = folder / f"query.{k}.ipq"
             path.write_text(to_marabou(query, disjunct, bounds))
-            seconds = max(1, math.floor(timeout))
-            commands.append([self.program, "--input-query", path, f"--timeout={seconds}", "--verbosity=0", *SOUND])
-        return commands
+            files[f"marabou.{k}"] = path
+        return [[*command, "--verbosity=0"] for command in self.documented_commands("marabou", files, timeout)]
 
     def parse(self, run: ToolRun, query: Query, folder: Path) -> Claim:
         """The first line that is an answer; an input is printed with six digits after the point."""

@@ -10,25 +10,20 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from exporters import TOOLS
 from veriflow.errors import SolverError
 from veriflow.queries.query import Query
 from veriflow.wording import perhaps
 
 from .gurobi import Gurobi
 from .marabou import Marabou
-from .process import run_tool
 from .smtlib import SmtLibTool
 from .tool import ExternalTool
 from .vnnlib import VnnCompTool, VnnLib2Tool
 
 FOLDERS_VARIABLE = "VERIFLOW_TOOLS"
-
-SMT_PROGRAMS = ("z3", "cvc5", "yices-smt2", "opensmt", "mathsat")
-"""Programs that `found_tools` looks for; any other goes by its path."""
 
 
 class Vibecheck(VnnLib2Tool):
@@ -42,34 +37,15 @@ class Vibecheck(VnnLib2Tool):
         return None
 
 
-@dataclass(frozen=True)
-class ToolKind:
-    """What the part of a name before the colon stands for.
-
-    Attributes:
-        adapter: the adapter.
-        programs: file names to look for where no path is given; none where a path is needed.
-        fits: whether a program that was found is the right one.
-    """
-
-    adapter: type[ExternalTool]
-    programs: tuple[str, ...] = ()
-    fits: Callable[[Path], bool] = lambda _: True
-
-
-def _has_gurobi(python: Path) -> bool:
-    run = run_tool([python, "-I", "-c", "import gurobipy"], timeout=60)
-    return not run.failure and run.code == 0
-
-
-KINDS: dict[str, ToolKind] = {
-    "marabou": ToolKind(Marabou, ("Marabou", "marabou")),
-    "vibecheck": ToolKind(Vibecheck, ("vibecheck",)),
-    "gurobi": ToolKind(Gurobi, ("python3", "python"), _has_gurobi),
-    "smt": ToolKind(SmtLibTool),
-    "vnnlib2": ToolKind(VnnLib2Tool),
-    "vnncomp": ToolKind(VnnCompTool),
+ADAPTERS: dict[str, type[ExternalTool]] = {
+    "marabou": Marabou,
+    "vibecheck": Vibecheck,
+    "gurobi": Gurobi,
+    "smt": SmtLibTool,
+    "vnnlib2": VnnLib2Tool,
+    "vnncomp": VnnCompTool,
 }
+"""How tools are run, by what stands before the colon of their names; `exporters.TOOLS` says which tools there are."""
 
 
 def external_tool(name: str) -> ExternalTool:
@@ -78,38 +54,46 @@ def external_tool(name: str) -> ExternalTool:
     Raises:
         SolverError: an unknown kind, a program that is not there or that cannot be run.
     """
-    kind_name, _, path = name.partition(":")
-    kind = KINDS.get(kind_name)
-    if kind is None:
-        raise SolverError(f"expected an outside tool among {', '.join(KINDS)}; got {name!r}{perhaps(kind_name, KINDS)}")
-    if not path and not kind.programs:
-        raise SolverError(f"expected a path after {kind_name!r}, such as {kind_name}:/path/to/it; got none")
-    program = _given(name, path, kind) if path else next(iter(_found(kind)), None)
+    kind, _, path = name.partition(":")
+    adapter = ADAPTERS.get(kind)
+    if adapter is None:
+        raise SolverError(
+            f"expected an outside tool among {', '.join(ADAPTERS)}; got {name!r}{perhaps(kind, ADAPTERS)}"
+        )
+    if not path and is_by_path(kind):
+        raise SolverError(f"expected a path after {kind!r}, such as {kind}:/path/to/it; got none")
+    program = _given(name, path, adapter) if path else _found(kind)
     if program is None:
         raise SolverError(
             f"expected a program for {name!r} in {FOLDERS_VARIABLE}, beside Python or on PATH; it is not installed "
-            f"({kind.adapter.install})"
+            f"({adapter.install})"
         )
-    return kind.adapter(name, program)
+    return adapter(name, program)
+
+
+def is_by_path(kind: str) -> bool:
+    """Whether tools of a kind are named with the path of their program."""
+    return not TOOLS[kind].programs
 
 
 def found_tools() -> list[tuple[str, type[ExternalTool], ExternalTool | None]]:
     """Every tool that has a name of its own, with its adapter, and with its program where that is found."""
     rows: list[tuple[str, type[ExternalTool], ExternalTool | None]] = []
-    for name, kind in KINDS.items():
-        if kind.programs:
-            program = next(iter(_found(kind)), None)
-            rows.append((name, kind.adapter, None if program is None else kind.adapter(name, program)))
-    for program_name in SMT_PROGRAMS:
-        for program in _on_folders(program_name)[:1]:
-            name = f"smt:{program}" if program_name == "cvc5" else f"smt:{program_name}"  # smt:cvc5 is an engine
-            rows.append((name, SmtLibTool, SmtLibTool(name, program)))
+    for name, adapter in ADAPTERS.items():
+        if not is_by_path(name):
+            program = _found(name)
+            rows.append((name, adapter, None if program is None else adapter(name, program)))
+    for name, tool in TOOLS.items():
+        if tool.adapter and tool.adapter != name and (program := _found(name)) is not None:
+            place = program if name == "cvc5" else name  # smt:cvc5 is an engine
+            full = f"{tool.adapter}:{place}"
+            rows.append((full, ADAPTERS[tool.adapter], ADAPTERS[tool.adapter](full, program)))
     return rows
 
 
-def _given(name: str, path: str, kind: ToolKind) -> Path:
+def _given(name: str, path: str, adapter: type[ExternalTool]) -> Path:
     place = Path(path).expanduser()
-    if kind.adapter is VnnCompTool:
+    if adapter is VnnCompTool:
         for script in ("prepare_instance.sh", "run_instance.sh"):
             if not (place / script).is_file():
                 raise SolverError(f"expected a folder with {script} for {name!r}; got none there")
@@ -120,9 +104,10 @@ def _given(name: str, path: str, kind: ToolKind) -> Path:
     return program
 
 
-def _found(kind: ToolKind) -> list[Path]:
-    programs = [program for name in kind.programs for program in _on_folders(name)]
-    return [program for program in dict.fromkeys(programs) if kind.fits(program)]
+def _found(name: str) -> Path | None:
+    """The first program of a tool of `exporters.TOOLS` that is the right one."""
+    programs = [program for file in TOOLS[name].programs for program in _on_folders(file)]
+    return next((program for program in dict.fromkeys(programs) if ADAPTERS[TOOLS[name].adapter].fits(program)), None)
 
 
 def _on_folders(name: str) -> list[Path]:

@@ -7,17 +7,19 @@ with the reason, so that other tools go on.
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from exporters import TOOLS
 from veriflow.queries.query import Query
 
 from ..witness.verdict import Outcome, Verdict
@@ -80,6 +82,16 @@ class ExternalTool(ABC):
     def refusal(self, query: Query, timeout: float, stop: threading.Event | None) -> str | None:
         """Why it cannot take the query, to follow its name; None where it can, or does not say so within the time."""
         return None
+
+    @classmethod
+    def fits(cls, program: Path) -> bool:
+        """Whether a program of the right name is the right one."""
+        return True
+
+    def documented_commands(self, tool: str, files: Mapping[str, Path], timeout: float) -> list[Words]:
+        """The commands that run its program on files by form, those of `exporters.TOOLS` under that name."""
+        paths = {form: str(path) for form, path in files.items()}
+        return [[*words] for words in TOOLS[tool].commands(str(self.program), paths, max(1, math.floor(timeout)))]
 
     @abstractmethod
     def encode(self, query: Query, folder: Path, timeout: float) -> list[Words]:

@@ -59,8 +59,7 @@ class VnnLib2Tool(ExternalTool):
         network, text = folder / "query.onnx", folder / "query.vnnlib"
         network.write_bytes(graph_to_onnx(form.graph))
         text.write_text(to_vnnlib2(form, query.text))
-        seconds = str(max(1, math.floor(timeout)))
-        return [[self.program, "verify", text, "--network", f"N={network}", "--timeout", seconds]]
+        return self.documented_commands("vnnlib2", {"onnx": network, "vnnlib2": text}, timeout)
 
     def parse(self, run: ToolRun, query: Query, folder: Path) -> Claim:
         """The first line that is not empty, and the assignment after it."""

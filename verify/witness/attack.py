@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from veriflow.piecewise.evaluate import evaluate
-from veriflow.queries.conjunctions import conjunctions, distinct_constraints
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
 from veriflow.runtime.deadline import check_deadline
@@ -31,11 +29,7 @@ def disjunct_slacks(query: Query, outputs: Tensor) -> Tensor:
 
     A strict comparison that is met with equality is missed by the least normal number.
     """
-    rows, limits, members, is_member = _arrays(query)
-    slacks = outputs.double() @ rows - limits[0] - limits[1]
-    if members.shape[-1] == 1 and bool(is_member.all()):
-        return slacks[..., members[:, 0]]
-    return slacks[..., members].masked_fill(~is_member, math.inf).amin(-1)
+    return _member_slacks(query, outputs).amin(-1)
 
 
 def violation_slack(query: Query, outputs: Tensor) -> Tensor:
@@ -45,14 +39,26 @@ def violation_slack(query: Query, outputs: Tensor) -> Tensor:
     return disjunct_slacks(query, outputs).amax(-1)
 
 
-@lru_cache(maxsize=16)
-def _arrays(query: Query) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Columns of coefficients; bounds, and what strict constraints miss at equality; the disjuncts' places among them."""
-    found = conjunctions(query)
-    least = torch.finfo(torch.float64).tiny
-    missed = [least if constraint.strict else 0.0 for constraint in distinct_constraints(query)]
-    limits = torch.tensor([found.bounds.tolist(), missed], dtype=torch.float64)
-    return torch.from_numpy(found.rows.T), limits, torch.from_numpy(found.members), torch.from_numpy(found.is_member)
+def steepest_ascent(query: Query, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """`violation_slack` ``[n]`` and a subgradient of it with respect to outputs ``[n, k]``.
+
+    A subgradient is the row of one constraint: the first that is least in the first disjunct that is best.
+    """
+    if not query.violation:
+        return violation_slack(query, outputs), torch.zeros_like(outputs, dtype=torch.float64)
+    least, members = _member_slacks(query, outputs).min(-1)
+    slack, disjunct = least.max(-1)
+    found = query.arrays.conjunctions
+    member = members.gather(-1, disjunct[:, None])[:, 0]
+    return slack, torch.from_numpy(found.rows)[torch.from_numpy(found.members)[disjunct, member]]
+
+
+def _member_slacks(query: Query, outputs: Tensor) -> Tensor:
+    """The slack of each constraint of each disjunct ``[..., disjuncts, longest]``; infinity beyond a disjunct's last one."""
+    found = query.arrays.conjunctions
+    slacks = outputs.double() @ torch.from_numpy(found.rows.T) - torch.from_numpy(found.bounds)
+    members = (slacks - torch.from_numpy(query.arrays.missed))[..., torch.from_numpy(found.members)]
+    return members if found.is_full else members.masked_fill(~torch.from_numpy(found.is_member), math.inf)
 
 
 def find_violation(query: Query, *, starts: int = 128, seed: int = 0, cut: int = STEPS) -> Witness | None:
@@ -140,14 +146,15 @@ def climb(query: Query, points: Tensor, steps: int = STEPS, cut: int | None = No
     for step in range(last + 1):
         check_deadline()
         points = points.detach().requires_grad_()
-        slack = violation_slack(query, evaluate(query.graph, points)[query.graph.output])
-        better = slack.detach() > best_slack
-        best[better], best_slack[better] = points.detach()[better], slack.detach()[better]
+        outputs = evaluate(query.graph, points)[query.graph.output]
+        slack, uphill = steepest_ascent(query, outputs.detach())
+        better = slack > best_slack
+        best[better], best_slack[better] = points.detach()[better], slack[better]
         if bool((best_slack > 0).any()) or step == last:
             break
-        (gradient,) = torch.autograd.grad(slack.sum(), points)
-        uphill = gradient * width
-        length = torch.linalg.vector_norm(uphill, dim=-1, keepdim=True).clamp_min(1e-300)
+        (gradient,) = torch.autograd.grad(outputs, points, uphill.to(outputs.dtype))
+        step_direction = gradient * width
+        length = torch.linalg.vector_norm(step_direction, dim=-1, keepdim=True).clamp_min(1e-300)
         stride = (0.25 * (1 - step / steps) + 1e-6) * width
-        points = project(query.region, points.detach() + stride * uphill / length)
+        points = project(query.region, points.detach() + stride * step_direction / length)
     return best

@@ -1,4 +1,4 @@
-"""ONNX comparisons and the branches that Where takes by them, as far as the branches meet where the comparison changes."""
+"""ONNX comparisons, and Where between two branches that are equal where its comparison changes: a continuous function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy import sparse
 from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.graph import Affine
 
-from .elementwise import Slopes, extreme, sloped
+from .elementwise import Slopes, largest_operand, sloped
 from .endings import ended
 from .importer import Constant, Importer, Operation, PassingKind, Removed, Shape, Tensor, Value
 
@@ -20,7 +20,7 @@ from .importer import Constant, Importer, Operation, PassingKind, Removed, Shape
 def comparison(importer: Importer, operation: Operation) -> Tensor:
     """Greater, GreaterOrEqual, Less and LessOrEqual: with branches that meet, a tie may take either."""
     sides = operation.value(0), operation.value(1)
-    shape = importer.shape_of(sides[0].shape, sides[1].shape)
+    shape = importer.broadcast_shape(operation, sides[0].shape, sides[1].shape)
     if operation.operator.startswith("Less"):
         sides = sides[::-1]
     tensor = operation.tensor(int(not isinstance(operation.value(0), Tensor)))
@@ -45,7 +45,7 @@ def is_nan(importer: Importer, operation: Operation) -> Constant:
 def where(importer: Importer, operation: Operation) -> Value:
     """Where: the larger or the smaller of both sides of the comparison, or a slope on each side of zero."""
     condition, on, off = (operation.value(k) for k in range(3))
-    shape = importer.shape_of(condition.shape, on.shape, off.shape)
+    shape = importer.broadcast_shape(operation, condition.shape, on.shape, off.shape)
     if not isinstance(condition, Tensor):
         return _selected(importer, operation, np.broadcast_to(condition, shape))
     removed = condition.removed
@@ -56,15 +56,16 @@ def where(importer: Importer, operation: Operation) -> Value:
     ):
         raise operation.refused("a comparison as the condition and affine branches", ", ".join(operation.names))
     greater, less = _sides(condition, removed.sides)
-    for operator, first, second in (("Max", greater, less), ("Min", less, greater)):
+    for sign, first, second in ((1.0, greater, less), (-1.0, less, greater)):
         if _same(on, first, shape) and _same(off, second, shape):
             names = ("the greater side", "the lesser side")
-            return extreme(importer, replace(operation, operator=operator, arguments=(first, second), names=names))
+            sides = replace(operation, arguments=(first, second), names=names)
+            return largest_operand(importer, sides, sign)
     for tensor, zero, upper, lower in ((greater, less, on, off), (less, greater, off, on)):
         if isinstance(tensor, Tensor) and isinstance(zero, np.ndarray) and not zero.any():
             above, below = (_slopes(importer, value, tensor, shape) for value in (upper, lower))
             if above is not None and below is not None:
-                return sloped(importer, tensor.broadcast(shape), above, below)
+                return sloped(importer, operation, tensor.broadcast(shape), above, below)
     raise operation.refused(
         "branches that meet where the condition changes, such as x > 0 with x and a multiple of x,",
         ", ".join(operation.names[1:]),
@@ -84,11 +85,11 @@ def _selected(importer: Importer, operation: Operation, mask: NDArray[np.bool_])
             total = total + np.where(kept, operation.numbers(place, finite=False), 0.0)
     if not np.isfinite(total).all():
         raise operation.refused("finite constants", "infinity")
-    return importer.combine("", terms, total) if terms else total
+    return importer.combine(operation, "", terms, total) if terms else total
 
 
 def _sides(condition: Tensor, sides: tuple[Value, ...]) -> Iterator[Value]:
-    """Both sides of a comparison, moved about as its result was since."""
+    """Both sides of a comparison, rearranged as its result was since."""
     whole, places = np.broadcast_shapes(*(side.shape for side in sides)), condition.entries
     for side in sides:
         if isinstance(side, Tensor):

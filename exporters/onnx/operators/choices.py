@@ -1,4 +1,4 @@
-"""ONNX operators that choose and arrange entries: they change the choice, not the graph."""
+"""ONNX operators that select and rearrange entries: they change a tensor's indices, not the graph."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def slices(importer: Importer, operation: Operation) -> Tensor:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         parts[axis] = slice(start, end, step)
     entries = tensor.entries[tuple(parts)]
-    importer.size_of(entries.size)
+    importer.reserve_tensor(operation, entries.size)
     return tensor.chosen(entries)
 
 
@@ -164,7 +164,7 @@ def split(importer: Importer, operation: Operation) -> tuple[Tensor, ...]:
         sizes = [each] * (parts - 1) + [length - each * (parts - 1)]
     if sum(sizes) != length or len(sizes) != operation.outputs or min(sizes) < 1:
         raise operation.refused(f"{operation.outputs} sizes that add up to {length}", sizes)
-    importer.size_of(tensor.entries.size)
+    importer.reserve_tensor(operation, tensor.entries.size)
     ends = np.cumsum(sizes)[:-1]
     return tuple(tensor.chosen(part) for part in np.split(tensor.entries, ends, axis))
 
@@ -176,7 +176,7 @@ def gather(importer: Importer, operation: Operation) -> Tensor:
     length = tensor.shape[axis]
     if indices.dtype.kind not in "iu" or not ((-length <= indices) & (indices < length)).all():
         raise operation.refused(f"whole indices from {-length} to {length - 1}", indices.reshape(-1)[:8].tolist())
-    importer.size_of(indices.size, tensor.entries.size // length)
+    importer.reserve_tensor(operation, indices.size, tensor.entries.size // length)
     return tensor.chosen(np.take(tensor.entries, indices.astype(np.int64) % length, axis))
 
 
@@ -192,14 +192,14 @@ def tile(importer: Importer, operation: Operation) -> Tensor:
     tensor, repeats = operation.tensor(), operation.integers("repeats", 1) or []
     if len(repeats) != len(tensor.shape) or min(repeats, default=1) < 1:
         raise operation.refused(f"{len(tensor.shape)} repeats of 1 or more", repeats)
-    importer.size_of(tensor.entries.size, *repeats)
+    importer.reserve_tensor(operation, tensor.entries.size, *repeats)
     return tensor.chosen(np.tile(tensor.entries, repeats))
 
 
 def expand(importer: Importer, operation: Operation) -> Tensor:
     """Expand."""
     tensor, wanted = operation.tensor(), operation.integers("shape", 1)
-    return tensor.broadcast(importer.shape_of(tensor.shape, tuple(wanted or ())))
+    return tensor.broadcast(importer.broadcast_shape(operation, tensor.shape, tuple(wanted or ())))
 
 
 def concat(importer: Importer, operation: Operation) -> Tensor:
@@ -211,7 +211,7 @@ def concat(importer: Importer, operation: Operation) -> Tensor:
     if len(rests) > 1 or any(len(value.shape) != rank for value in values):
         shapes = [value.shape for value in values]
         raise operation.refused("shapes that agree outside the axis", f"shapes {shapes} along axis {axis}")
-    importer.size_of(sum(math.prod(value.shape) for value in values))
+    importer.reserve_tensor(operation, sum(math.prod(value.shape) for value in values))
     tensors = [value for value in values if isinstance(value, Tensor)]
     names = list(dict.fromkeys(tensor.name for tensor in tensors))
     if len(names) == 1 and len(tensors) == len(values):
@@ -223,7 +223,7 @@ def concat(importer: Importer, operation: Operation) -> Tensor:
     numbers = [
         np.zeros(v.shape) if isinstance(v, Tensor) else operation.numbers(k) for k, v in enumerate(values)
     ]  # fmt: skip
-    return importer.combine("", terms, np.concatenate(numbers, axis))
+    return importer.combine(operation, "", terms, np.concatenate(numbers, axis))
 
 
 def pad(importer: Importer, operation: Operation) -> Tensor:
@@ -241,19 +241,21 @@ def pad(importer: Importer, operation: Operation) -> Tensor:
         widths[axis] = max(before, 0), max(after, 0)
         cut[axis] = slice(max(-before, 0), max(tensor.shape[axis] - max(-after, 0), 0))
     entries = tensor.entries[tuple(cut)]
-    importer.size_of(entries.size)
+    importer.reserve_tensor(operation, entries.size)
     longest = {"constant": math.inf, "edge": math.inf, "reflect": -1, "wrap": 0}[mode]
     for length, width in zip(entries.shape, widths, strict=True):
         if max(width) > max(length + longest, 0):
             raise operation.refused(f"pads that {mode} can fill", f"{pads} on shape {tensor.shape}")
-    importer.size_of(*(length + sum(width) for length, width in zip(entries.shape, widths, strict=True)))
+    importer.reserve_tensor(
+        operation, *(length + sum(width) for length, width in zip(entries.shape, widths, strict=True))
+    )
     if mode != "constant":
         return tensor.chosen(_padded(entries, widths, mode))
     filler = operation.number("value", 0.0)
     if operation.argument(2) is not None:
         filler = float(operation.numbers(2).reshape(-1)[0])
     padded = np.pad(entries, widths, constant_values=-1)
-    return importer.combine("", [(tensor.chosen(padded), 1.0)], np.where(padded < 0, filler, 0.0))
+    return importer.combine(operation, "", [(tensor.chosen(padded), 1.0)], np.where(padded < 0, filler, 0.0))
 
 
 def _padded(entries: NDArray[Any], widths: list[tuple[int, int]], mode: str) -> NDArray[Any]:

@@ -38,8 +38,8 @@ def scaler(importer: Importer, operation: Operation) -> Tensor:
     count = tensor.shape[-1]
     offset, scale = _floats(operation, "offset", count, 0.0), _floats(operation, "scale", count, 1.0)
     if offset.any():
-        tensor = importer.combine("centred", [(tensor, 1.0)], -offset)
-    return importer.combine("", [(tensor, np.broadcast_to(scale, tensor.shape))], 0.0)
+        tensor = importer.combine(operation, "centred", [(tensor, 1.0)], -offset)
+    return importer.combine(operation, "", [(tensor, np.broadcast_to(scale, tensor.shape))], 0.0)
 
 
 def normalizer(importer: Importer, operation: Operation) -> Tensor:
@@ -54,7 +54,7 @@ def normalizer(importer: Importer, operation: Operation) -> Tensor:
         )
     if norm != "L1" or operation.axis(operation.attributes.get("axis", -1), last + 1) != last:
         raise misplaced(operation, tensor.removed)
-    return normalised(importer, tensor)
+    return normalised(importer, operation, tensor)
 
 
 def imputer(importer: Importer, operation: Operation) -> Tensor:
@@ -87,8 +87,8 @@ def _linear(importer: Importer, operation: Operation, part: str, rows: int) -> T
         tensor = tensor.chosen(tensor.entries.reshape(1, -1))
     count = tensor.shape[1]
     weight = _floats(operation, "coefficients", rows * count).reshape(rows, count)
-    matrix, shape = matrix_product(importer, tensor, weight.T, first=True)
-    return importer.affine(part, tensor, matrix, _floats(operation, "intercepts", rows, 0.0), shape)
+    matrix, shape = matrix_product(importer, operation, tensor, weight.T, first=True)
+    return importer.affine(operation, part, tensor, matrix, _floats(operation, "intercepts", rows, 0.0), shape)
 
 
 def linear_classifier(importer: Importer, operation: Operation) -> tuple[Tensor, Tensor]:
@@ -120,7 +120,7 @@ def _pair(importer: Importer, operation: Operation, scores: Tensor, sigmoids: Te
     shift = _floats(operation, "intercepts", 2, 0.0)
     if (weight[0] != -weight[1]).any() or shift[0] != -shift[1]:
         return sigmoids
-    return paired(importer, scores.chosen(scores.entries[:, 1:]), 1, 1)
+    return paired(importer, operation, scores.chosen(scores.entries[:, 1:]), 1, 1)
 
 
 def label_encoder(importer: Importer, operation: Operation) -> Tensor:

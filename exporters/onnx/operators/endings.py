@@ -1,7 +1,7 @@
-"""A last Sigmoid, Softmax, LogSoftmax or ArgMax, which is taken off the network and kept as what it was.
+"""The last Sigmoid, Softmax, LogSoftmax or ArgMax of a network, which is recorded and left out of the graph.
 
-What classifiers write behind it is taken off with it: 1 − σ(l) is σ(−l), the pair 1 − σ(l), σ(l) is a Softmax of 0, l, an
-ArgMax of probabilities is one of logits, and the labels that it chooses from become the names of its numbers.
+What classifiers add after it is recorded with it: 1 − σ(l) is σ(−l), the pair (1 − σ(l), σ(l)) is the Softmax of (0, l), an
+ArgMax of probabilities is the ArgMax of their logits, and labels looked up by an ArgMax become the names of its numbers.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _PROBABILITIES = (EndingKind.SIGMOID, EndingKind.SOFTMAX)
 
 
 def ended(removed: Removed, shape: Shape) -> Tensor:
-    """The whole result of what was removed, of a shape."""
+    """The whole result of a removed operation, in a shape."""
     return Tensor(removed.logits.name, np.arange(math.prod(shape)).reshape(shape), removed)
 
 
 def removed_of(tensor: Tensor) -> Removed:
-    """What was removed before a tensor that only such operators get."""
+    """The removed operation whose result a tensor is."""
     if tensor.removed is None:
         raise TypeError("expected a tensor behind an ending; got another one")
     return tensor.removed
 
 
 def misplaced(operation: Operation, removed: Removed) -> GraphError:
-    """The error for an operator that may not follow what was removed."""
+    """The error for an operator that may not follow the removed operation."""
     place = _PLACES.get(removed.kind, "at the end of the network")
     return GraphError(
         f"expected {removed.kind} {place} alone; got {removed.kind} node {removed.node!r} before "
@@ -84,7 +84,7 @@ def argmax(importer: Importer, operation: Operation) -> Tensor:
 
 
 def _groups(removed: Removed) -> Entries:
-    """For each entry of the flat result, a number that those share which are in the order of their logits."""
+    """For each entry of the flat result the number of its group; within a group entries are ordered as their logits."""
     shape = removed.logits.shape
     if removed.axis is None:
         return np.zeros(math.prod(shape), dtype=np.int64)
@@ -98,7 +98,7 @@ def logits_of(tensor: Tensor) -> Tensor:
     return logits.chosen(logits.entries.reshape(-1)[tensor.entries])
 
 
-def with_own_logits(importer: Importer, tensor: Tensor) -> Tensor:
+def with_own_logits(importer: Importer, operation: Operation, tensor: Tensor) -> Tensor:
     """An output as all of an ending of logits of its own, in their order; as it is where it is no such ending's.
 
     All of an ending in another order is one of logits in that order; entries of a Softmax of two are Sigmoids.
@@ -114,7 +114,9 @@ def with_own_logits(importer: Importer, tensor: Tensor) -> Tensor:
             if length == size and (groups == groups.take([0], axis)).all():
                 return ended(Removed(removed.kind, removed.node, logits_of(tensor), axis), tensor.shape)
     if removed.kind is EndingKind.SOFTMAX and removed.logits.shape[removed.axis or 0] == 2:
-        return ended(Removed(EndingKind.SIGMOID, removed.node, _sigmoid_logits(importer, tensor)), tensor.shape)
+        return ended(
+            Removed(EndingKind.SIGMOID, removed.node, _sigmoid_logits(importer, operation, tensor)), tensor.shape
+        )
     return tensor
 
 
@@ -130,21 +132,21 @@ def complement(importer: Importer, operation: Operation) -> Tensor:
         or np.broadcast_shapes(one.shape, tensor.shape) != (tensor.shape)
     ):
         raise misplaced(operation, removed)
-    logits = importer.combine("", [(logits_of(tensor), -1.0)], 0.0)
+    logits = importer.combine(operation, "", [(logits_of(tensor), -1.0)], 0.0)
     source = removed if _is_whole(tensor) else None
     return ended(replace(removed, node=operation.name, logits=logits, source=source), tensor.shape)
 
 
-def _sigmoid_logits(importer: Importer, tensor: Tensor) -> Tensor:
+def _sigmoid_logits(importer: Importer, operation: Operation, tensor: Tensor) -> Tensor:
     """The logit of each entry behind a Sigmoid, or behind a Softmax of two, which is σ of their difference."""
     removed = removed_of(tensor)
     if removed.kind is EndingKind.SIGMOID:
         return logits_of(tensor)
     if removed.kind is not EndingKind.SOFTMAX or removed.logits.shape[removed.axis or 0] != 2:
-        raise misplaced(importer.operation, removed)
+        raise misplaced(operation, removed)
     other = np.flip(np.arange(removed.logits.entries.size).reshape(removed.logits.shape), removed.axis).reshape(-1)
     own, others = (logits_of(tensor.chosen(places)) for places in (tensor.entries, other[tensor.entries]))
-    return importer.combine("difference", [(own, 1.0), (others, -1.0)], 0.0)
+    return importer.combine(operation, "difference", [(own, 1.0), (others, -1.0)], 0.0)
 
 
 def _is_whole(tensor: Tensor) -> bool:
@@ -168,18 +170,18 @@ def joined(importer: Importer, operation: Operation) -> Tensor:
     if len(parts) == 2 and all(_is_whole(tensor) and tensor.shape[axis] == 1 for tensor in tensors):
         for positive in (0, 1):
             if parts[1 - positive].source is parts[positive]:
-                return paired(importer, logits_of(tensors[positive]), axis, positive)
-    logits = tuple(_sigmoid_logits(importer, tensor) for tensor in tensors)
+                return paired(importer, operation, logits_of(tensors[positive]), axis, positive)
+    logits = tuple(_sigmoid_logits(importer, operation, tensor) for tensor in tensors)
     together = choices.concat(importer, replace(operation, arguments=logits))
     return ended(Removed(EndingKind.SIGMOID, operation.name, together), together.shape)
 
 
-def paired(importer: Importer, logit: Tensor, axis: int, positive: int) -> Tensor:
+def paired(importer: Importer, operation: Operation, logit: Tensor, axis: int, positive: int) -> Tensor:
     """1 − σ(l) and σ(l), the latter at place ``positive`` of the axis, along which the logit has one entry."""
     empty = np.full(logit.shape, -1)
     places = [empty, logit.entries] if positive else [logit.entries, empty]
-    logits = importer.combine("logits", [(logit.chosen(np.concatenate(places, axis)), 1.0)], 0.0)
-    return ended(Removed(EndingKind.SOFTMAX, importer.operation.name, logits, axis), logits.shape)
+    logits = importer.combine(operation, "logits", [(logit.chosen(np.concatenate(places, axis)), 1.0)], 0.0)
+    return ended(Removed(EndingKind.SOFTMAX, operation.name, logits, axis), logits.shape)
 
 
 def magnitude(importer: Importer, operation: Operation) -> Tensor:
@@ -212,15 +214,15 @@ def share(importer: Importer, operation: Operation) -> Tensor:
     if (
         not _is_whole(tensor)
         or total.entries.size != sums
-        or importer.shape_of(tensor.shape, total.shape) != tensor.shape
+        or importer.broadcast_shape(operation, tensor.shape, total.shape) != tensor.shape
     ):
         raise operation.refused("all probabilities over the sums of their rows", f"{tensor.shape} over {total.shape}")
-    return normalised(importer, tensor)
+    return normalised(importer, operation, tensor)
 
 
-def normalised(importer: Importer, tensor: Tensor) -> Tensor:
+def normalised(importer: Importer, operation: Operation, tensor: Tensor) -> Tensor:
     """Probabilities along the last axis divided by their sum: a Softmax as it is, two Sigmoids of l and −l as one of 0, l."""
-    removed, operation = removed_of(tensor), importer.operation
+    removed = removed_of(tensor)
     last = len(tensor.shape) - 1
     rows = removed.axis == last and tensor.shape == removed.logits.shape and _is_whole(tensor)
     if removed.kind is EndingKind.SOFTMAX and rows:
@@ -230,7 +232,7 @@ def normalised(importer: Importer, tensor: Tensor) -> Tensor:
         first, second = logits.entries[..., 0], logits.entries[..., 1]
         pairs = zip(first.reshape(-1).tolist(), second.reshape(-1).tolist(), strict=True)
         if all(_opposite(importer, logits.name, i, j) for i, j in pairs):
-            return paired(importer, logits.chosen(logits.entries[..., 1:]), last, 1)
+            return paired(importer, operation, logits.chosen(logits.entries[..., 1:]), last, 1)
     raise operation.refused(
         "probabilities that add up to 1 before they are divided by their sum (or a label as the output)",
         f"those of {removed.kind} node {removed.node!r}",
@@ -262,7 +264,7 @@ def threshold(importer: Importer, operation: Operation) -> Tensor:
     if removed.kind is not EndingKind.SIGMOID or np.size(half) != 1 or np.any(half != 0.5):
         raise misplaced(operation, removed)
     logit = logits_of(tensor).chosen(logits_of(tensor).entries.reshape(-1, 1))
-    logits = removed_of(paired(importer, logit, 1, 1)).logits
+    logits = removed_of(paired(importer, operation, logit, 1, 1)).logits
     return ended(Removed(EndingKind.ARGMAX, operation.name, logits, 1), tensor.shape)
 
 

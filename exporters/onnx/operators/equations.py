@@ -49,11 +49,11 @@ def einsum(importer: Importer, operation: Operation) -> Tensor:
         later = set(output).union(*(other for other, _ in rest[k:]))
         alone = set(term) - set(labels) - later  # added up afterwards: a sum of constants could round
         kept = "".join(label for label in sizes if label in (set(labels + term) & later) | alone)
-        tensor = _contracted(importer, tensor, labels, numbers, term, kept, sizes)
+        tensor = _contracted(importer, operation, tensor, labels, numbers, term, kept, sizes)
         labels = kept
         if alone:
             kept = "".join(label for label in labels if label not in alone)
-            tensor, labels = _contracted(importer, tensor, labels, np.ones(()), "", kept, sizes), kept
+            tensor, labels = _contracted(importer, operation, tensor, labels, np.ones(()), "", kept, sizes), kept
     return tensor.chosen(tensor.entries.transpose([labels.index(label) for label in output]))
 
 
@@ -72,12 +72,19 @@ def _in_letters(equation: str, ranks: list[int]) -> str:
 
 
 def _contracted(
-    importer: Importer, tensor: Tensor, labels: str, numbers: Vector, term: str, kept: str, sizes: Mapping[str, int]
+    importer: Importer,
+    operation: Operation,
+    tensor: Tensor,
+    labels: str,
+    numbers: Vector,
+    term: str,
+    kept: str,
+    sizes: Mapping[str, int],
 ) -> Tensor:
     """Σ tensor[labels] · numbers[term] over the labels that are not kept, each of which the tensor has."""
     every = kept + "".join(dict.fromkeys(label for label in labels + term if label not in kept))
     full = tuple(sizes[label] for label in every)
-    importer.charge(*full)
+    importer.reserve(operation, *full)
     grids = dict(zip(every, np.ogrid[tuple(slice(size) for size in full)], strict=True))
     positions = np.arange(tensor.entries.size).reshape(tensor.shape)
     columns = np.broadcast_to(positions[tuple(grids[label] for label in labels)], full).reshape(-1)
@@ -87,5 +94,5 @@ def _contracted(
     starts = np.arange(rows + 1) * (data.size // rows)
     weight = sparse.csr_array((data, columns, starts), shape=(rows, tensor.entries.size))
     return importer.affine(
-        "", tensor, weight.toarray() if weight.nnz == math.prod(weight.shape) else weight, 0.0, shape
+        operation, "", tensor, weight.toarray() if weight.nnz == math.prod(weight.shape) else weight, 0.0, shape
     )

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from veriflow.errors import GraphError
 
-from .importer import Constant, Importer, Value
+from .importer import Constant, Importer, Operation, Value
 
 _AS_INPUTS = """Abs And ArgMax ArgMin Cast CastLike Ceil Clip Concat Constant CumSum Div Dropout Equal Erf Exp Flatten Floor
     Greater GreaterOrEqual Identity LeakyRelu Less LessOrEqual Log Max Min Mod Mul Neg Not Or PRelu Pow Reciprocal ReduceL1
@@ -85,7 +85,9 @@ _FAILURES = (
 )
 
 
-def folded(importer: Importer, node: onnx.NodeProto, opset: int, inputs: Mapping[str, Value | None]) -> list[Constant]:
+def folded(
+    importer: Importer, operation: Operation, node: onnx.NodeProto, inputs: Mapping[str, Value | None]
+) -> list[Constant]:
     """The outputs of a node whose inputs, by name, are constants.
 
     Raises:
@@ -94,34 +96,34 @@ def folded(importer: Importer, node: onnx.NodeProto, opset: int, inputs: Mapping
     constants = {name: value for name, value in inputs.items() if isinstance(value, np.ndarray)}
     arguments = [constants[name] for name in node.input if name]
     if node.attribute and node.attribute[0].type == onnx.AttributeProto.SPARSE_TENSOR:
-        return [_dense(importer, node.attribute[0].sparse_tensor)]
+        return [_dense(importer, operation, node.attribute[0].sparse_tensor)]
     if node.op_type == "DequantizeLinear":
-        return [_dequantized(importer, arguments)]
+        return [_dequantized(importer, operation, arguments)]
     size = _SIZES.get(node.op_type)
     if size is None:
-        raise importer.operation.refused(f"constants that go through {', '.join(sorted(_SIZES))}", node.op_type)
+        raise operation.refused(f"constants that go through {', '.join(sorted(_SIZES))}", node.op_type)
     try:
-        importer.charge_folded(1 + size(arguments))
+        importer.reserve_folded(operation, 1 + size(arguments))
         ends = [
             [helper.make_value_info(name, onnx.TypeProto()) for name in names] for names in (constants, node.output)
         ]
         with np.errstate(all="ignore"):
-            evaluator = ReferenceEvaluator(helper.make_graph([node], "folded", *ends), opsets={"": opset})
+            evaluator = ReferenceEvaluator(helper.make_graph([node], "folded", *ends), opsets={"": operation.opset})
             results = evaluator.run(None, constants)
     except GraphError:
         raise
     except _FAILURES as error:
         reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
-        raise importer.operation.refused("constants that fit the operator", reason) from None
+        raise operation.refused("constants that fit the operator", reason) from None
     return [np.asarray(result) for result in results]
 
 
-def _dequantized(importer: Importer, arguments: Sequence[Constant]) -> Constant:
+def _dequantized(importer: Importer, operation: Operation, arguments: Sequence[Constant]) -> Constant:
     """DequantizeLinear, which the reference evaluator lacks before opset 19: (x − zero) · scale, in the scale's type."""
-    axis = importer.operation.attributes.get("axis", 1)
-    block = importer.operation.attributes.get("block_size", 0)
+    axis = operation.attributes.get("axis", 1)
+    block = operation.attributes.get("block_size", 0)
     values, scale = arguments[:2]
-    importer.charge_folded(1 + values.size)
+    importer.reserve_folded(operation, 1 + values.size)
 
     def along(numbers: Constant) -> Constant:
         if block:
@@ -134,15 +136,15 @@ def _dequantized(importer: Importer, arguments: Sequence[Constant]) -> Constant:
         whole = values.astype(np.int64) - (along(arguments[2]).astype(np.int64) if len(arguments) > 2 else 0)
         result: Constant = whole.astype(scale.dtype) * along(scale)
     except _FAILURES as error:
-        raise importer.operation.refused("constants that fit the operator", error) from None
+        raise operation.refused("constants that fit the operator", error) from None
     if result.shape != values.shape or values.dtype.kind not in "iu" or scale.dtype.kind != "f":
-        raise importer.operation.refused(f"whole numbers and a scale for {values.shape}", f"{scale.shape}")
+        raise operation.refused(f"whole numbers and a scale for {values.shape}", f"{scale.shape}")
     return result
 
 
-def _dense(importer: Importer, tensor: onnx.SparseTensorProto) -> Constant:
+def _dense(importer: Importer, operation: Operation, tensor: onnx.SparseTensorProto) -> Constant:
     """A sparse constant, which the reference evaluator does not turn into an array."""
-    importer.charge_folded(1 + math.prod(tensor.dims))
+    importer.reserve_folded(operation, 1 + math.prod(tensor.dims))
     values, places = numpy_helper.to_array(tensor.values), numpy_helper.to_array(tensor.indices)
     result = np.zeros(tuple(tensor.dims), dtype=values.dtype)
     try:
@@ -151,5 +153,5 @@ def _dense(importer: Importer, tensor: onnx.SparseTensorProto) -> Constant:
         else:
             result[tuple(places.T)] = values
     except (IndexError, ValueError) as error:
-        raise importer.operation.refused("indices that fit a sparse constant", error) from None
+        raise operation.refused("indices that fit a sparse constant", error) from None
     return result

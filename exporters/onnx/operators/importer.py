@@ -1,8 +1,8 @@
 """A graph that grows operation by operation. Knows nothing of the ONNX format: nodes come as names, arrays and numbers.
 
-A tensor of the file is a *choice of entries* of one of the graph's vectors, so that whatever only moves entries about
-(Reshape, Transpose, Slice, Gather, Expand, edge padding, …) is one numpy call on the choice and adds nothing to the
-graph. Weights are written down for the tensor and read through its choice.
+A tensor of the file is an array of indices into one of the graph's vectors. Operators that only rearrange entries
+(Reshape, Transpose, Slice, Gather, Expand, edge padding, …) are one numpy call on these indices and add nothing to the
+graph. Weights are given for the tensor's entries, and their columns are moved to where the indices point.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class EndingKind(StrEnum):
 
 
 class PassingKind(StrEnum):
-    """A value that is no affine map and no ReLU, but from which a piecewise affine one or an ending is made."""
+    """An intermediate value that is not piecewise affine; a later operation must make it piecewise affine or an ending."""
 
     COMPARISON = "comparison"
     TOTAL = "sum of probabilities"
@@ -63,8 +63,8 @@ class Tensor:
     Attributes:
         name: of the vector.
         entries: positions in it, in the shape of the tensor.
-        removed: set behind a Sigmoid, Softmax, LogSoftmax, ArgMax or comparison: then the entries are positions in its
-            flat result.
+        removed: the Sigmoid, Softmax, LogSoftmax, ArgMax or comparison whose result this is, if it is one of these; the
+            entries are then positions in that flat result.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Tensor:
         return self.entries.shape
 
     def chosen(self, entries: Entries) -> Tensor:
-        """Another choice of entries of the same vector."""
+        """Other entries of the same vector."""
         return replace(self, entries=entries)
 
     def broadcast(self, shape: Shape) -> Tensor:
@@ -87,7 +87,7 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Removed:
-    """An operation that ends the network, or is followed by one that takes it back.
+    """An operation that is not piecewise affine: it ends the network, or a later operation undoes it.
 
     Attributes:
         kind: what it is.
@@ -219,24 +219,24 @@ class Operation:
 
 @dataclass
 class Importer:
-    """The graph so far, from one input vector.
+    """The graph so far, from one input vector. Every method takes the operation that is translated.
+
+    Messages name the operation, and what is added to the graph is named after its output.
 
     Attributes:
         sizes: length of every vector, at first of the input alone.
         taken: names that new vectors may not have.
-        operation: the one that is being translated, which messages name and whose output names what is added.
         room: how many more entries may be built.
         folded_room: how many more entries of constants may be computed.
     """
 
     sizes: dict[str, int]
     taken: set[str]
-    operation: Operation
     nodes: list[Node] = field(default_factory=list)
     room: int = MOST_ENTRIES
     folded_room: int = MOST_FOLDED
 
-    def charge(self, *counts: int) -> None:
+    def reserve(self, operation: Operation, *counts: int) -> None:
         """Account for entries about to be built, the product of the counts.
 
         Raises:
@@ -244,51 +244,50 @@ class Importer:
         """
         count = math.prod(counts)
         if count < 1:
-            raise self.operation.refused("at least one entry", "none")
+            raise operation.refused("at least one entry", "none")
         if count > self.room:
-            raise self.operation.refused(f"{MOST_ENTRIES} entries at most in the network up to here", f"{count} more")
+            raise operation.refused(f"{MOST_ENTRIES} entries at most in the network up to here", f"{count} more")
         self.room -= count
 
-    def charge_folded(self, count: int) -> None:
+    def reserve_folded(self, operation: Operation, count: int) -> None:
         """Account for entries of constants about to be computed.
 
         Raises:
             GraphError: more than there is room for.
         """
         if count > self.folded_room:
-            raise self.operation.refused(
-                "constants that are not much larger than those of the file", f"{count} entries"
-            )
+            raise operation.refused("constants that are not much larger than those of the file", f"{count} entries")
         self.folded_room -= count
 
-    def size_of(self, *counts: int) -> None:
-        """`charge` for the entries of one tensor.
+    def reserve_tensor(self, operation: Operation, *counts: int) -> None:
+        """`reserve` for the entries of one tensor.
 
         Raises:
             GraphError: none, or more than a tensor or the network may have.
         """
         if math.prod(counts) > LARGEST_TENSOR:
-            raise self.operation.refused(f"tensors of at most {LARGEST_TENSOR} entries", math.prod(counts))
-        self.charge(*counts)
+            raise operation.refused(f"tensors of at most {LARGEST_TENSOR} entries", math.prod(counts))
+        self.reserve(operation, *counts)
 
-    def shape_of(self, *shapes: Shape) -> Shape:
-        """The shape that the given ones broadcast to, accounted for."""
+    def broadcast_shape(self, operation: Operation, *shapes: Shape) -> Shape:
+        """The shape that the given ones broadcast to, with `reserve_tensor` for its entries."""
         try:
             shape = np.broadcast_shapes(*shapes)
         except ValueError:
             got = " and ".join(map(str, shapes))
-            raise self.operation.refused("shapes that broadcast", got) from None
-        self.size_of(*shape)
+            raise operation.refused("shapes that broadcast", got) from None
+        self.reserve_tensor(operation, *shape)
         return shape
 
     def combine(
         self,
+        operation: Operation,
         part: str,
         terms: Sequence[tuple[Tensor, float | Vector]],
         bias: float | Vector,
         divisor: Divisor | None = None,
     ) -> Tensor:
-        """Append ``(Σ factor · tensor + bias) / divisor``, entry by entry; where a tensor's entry is −1, it stands for nothing.
+        """Append ``(Σ factor · tensor + bias) / divisor``, entry by entry; an entry −1 of a tensor stands for zero.
 
         The tensors have one shape; factors, bias and divisor broadcast to it. Factors of tensors of one vector must be ±1.
         """
@@ -298,10 +297,11 @@ class Importer:
             factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), shape).reshape(-1)
             weight = _choice(tensor.entries.reshape(-1), self.sizes[tensor.name], factors)
             merged[tensor.name] = merged[tensor.name] + weight if tensor.name in merged else weight
-        return self._append(part, tuple(merged.items()), np.broadcast_to(bias, shape), divisor)
+        return self._append(operation, part, tuple(merged.items()), np.broadcast_to(bias, shape), divisor)
 
     def affine(
         self,
+        operation: Operation,
         part: str,
         tensor: Tensor,
         weight: Matrix,
@@ -313,27 +313,27 @@ class Importer:
 
         The weight has a column for each entry of the tensor; bias and divisor broadcast to the shape.
         """
-        name, weight = self._through(tensor, weight)
-        return self._append(part, ((name, weight),), np.broadcast_to(bias, shape), divisor)
+        name, weight = self._through(operation, tensor, weight)
+        return self._append(operation, part, ((name, weight),), np.broadcast_to(bias, shape), divisor)
 
-    def relu(self, tensor: Tensor, part: str = "") -> Tensor:
-        """Append ``max(tensor, 0)``: of the tensor's whole vector where all of it is used, which leaves the choice."""
+    def relu(self, operation: Operation, tensor: Tensor, part: str = "") -> Tensor:
+        """Append ``max(tensor, 0)``: of the tensor's whole vector where all of that is used, and else of the tensor alone."""
         used = np.bincount(tensor.entries.reshape(-1), minlength=self.sizes[tensor.name])
         if not used.all():
-            tensor = self.alone(tensor)
-        name = self._name(part)
+            tensor = self.as_vector(operation, tensor)
+        name = self._name(operation, part)
         self.nodes.append(Relu(name, tensor.name))
         self.sizes[name] = self.sizes[tensor.name]
         return Tensor(name, tensor.entries)
 
-    def alone(self, tensor: Tensor, part: str = "choice") -> Tensor:
+    def as_vector(self, operation: Operation, tensor: Tensor, part: str = "choice") -> Tensor:
         """The tensor as a vector of its own, entries in order."""
-        return tensor if self._is_whole(tensor) else self.combine(part, [(tensor, 1.0)], 0.0)
+        return tensor if self._is_whole(tensor) else self.combine(operation, part, [(tensor, 1.0)], 0.0)
 
-    def graph(self, start: str, outputs: Sequence[Tensor]) -> Graph:
+    def graph(self, operation: Operation, start: str, outputs: Sequence[Tensor]) -> Graph:
         """The graph whose output is all the given tensors, one after the other."""
         if len(outputs) == 1:
-            last = self.alone(outputs[0], "")
+            last = self.as_vector(operation, outputs[0], "")
         else:
             total, top, terms = sum(t.entries.size for t in outputs), 0, []
             for tensor in outputs:
@@ -341,13 +341,18 @@ class Importer:
                 entries[top : top + tensor.entries.size] = tensor.entries.reshape(-1)
                 terms.append((tensor.chosen(entries), 1.0))
                 top += tensor.entries.size
-            last = self.combine("", terms, 0.0)
+            last = self.combine(operation, "", terms, 0.0)
         return Graph(start, self.sizes[start], tuple(self.nodes), last.name).ending_at(last.name)
 
     def _append(
-        self, part: str, terms: tuple[tuple[str, Matrix], ...], bias: Vector, divisor: Divisor | None = None
+        self,
+        operation: Operation,
+        part: str,
+        terms: tuple[tuple[str, Matrix], ...],
+        bias: Vector,
+        divisor: Divisor | None = None,
     ) -> Tensor:
-        name = self._name(part)
+        name = self._name(operation, part)
         flat = np.array(bias, dtype=np.float64).reshape(-1)
         if divisor is not None:
             ends = (np.array(np.broadcast_to(side, bias.shape)).reshape(-1) for side in (divisor.low, divisor.high))
@@ -359,9 +364,9 @@ class Importer:
         self.sizes[name] = flat.size
         return Tensor(name, np.arange(flat.size).reshape(bias.shape))
 
-    def _name(self, part: str) -> str:
+    def _name(self, operation: Operation, part: str) -> str:
         """The operation's output, or a part of it under a name that nothing else has."""
-        output = self.operation.output
+        output = operation.output
         if not part and output not in self.sizes:
             return output
         name = f"{output}/{part or 'last'}"
@@ -374,8 +379,8 @@ class Importer:
         size = self.sizes[tensor.name]
         return tensor.entries.size == size and bool((tensor.entries.reshape(-1) == np.arange(size)).all())
 
-    def _through(self, tensor: Tensor, weight: Matrix) -> tuple[str, Matrix]:
-        """The weight with columns for the tensor's vector. No two columns are added, which could round."""
+    def _through(self, operation: Operation, tensor: Tensor, weight: Matrix) -> tuple[str, Matrix]:
+        """The weight with columns for the tensor's vector. Columns are never added up, as the sum could round."""
         if self._is_whole(tensor):
             return tensor.name, weight
         size, entries = self.sizes[tensor.name], tensor.entries.reshape(-1)
@@ -389,7 +394,7 @@ class Importer:
             wide = np.empty_like(weight)
             wide[:, entries] = weight
             return tensor.name, wide
-        return self.alone(tensor).name, weight
+        return self.as_vector(operation, tensor).name, weight
 
 
 def _choice(entries: Entries, size: int, factors: Vector) -> sparse.csr_array:

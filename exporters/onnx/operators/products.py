@@ -19,8 +19,8 @@ from .importer import Entries, Importer, Operation, Shape, Tensor
 def matmul(importer: Importer, operation: Operation) -> Tensor:
     """MatMul with a constant on either side, batched as numpy's ``@`` is."""
     tensor, weight, first = _operands(operation)
-    matrix, shape = matrix_product(importer, tensor, weight, first=first)
-    return importer.affine("", tensor, matrix, 0.0, shape)
+    matrix, shape = matrix_product(importer, operation, tensor, weight, first=first)
+    return importer.affine(operation, "", tensor, matrix, 0.0, shape)
 
 
 def gemm(importer: Importer, operation: Operation) -> Tensor:
@@ -31,22 +31,25 @@ def gemm(importer: Importer, operation: Operation) -> Tensor:
     turned = [operation.flag(name) for name in ("transA", "transB")]
     if turned[int(not first)]:
         tensor = tensor.chosen(tensor.entries.T)
-    matrix, shape = matrix_product(importer, tensor, weight.T if turned[int(first)] else weight, first=first)
+    factor = weight.T if turned[int(first)] else weight
+    matrix, shape = matrix_product(importer, operation, tensor, factor, first=first)
     alpha, beta = operation.number("alpha", 1.0), operation.number("beta", 1.0)
     added = operation.argument(2)
-    if added is not None and importer.shape_of(added.shape, shape) != shape:
+    if added is not None and importer.broadcast_shape(operation, added.shape, shape) != shape:
         raise operation.refused(f"a bias that broadcasts to {shape}", added.shape)
     bias = np.zeros(()) if added is None or isinstance(added, Tensor) else operation.numbers(2)
     if not isinstance(added, Tensor) and (beta == 1.0 or not bias.any()):
         if alpha == 1.0:
-            return importer.affine("", tensor, matrix, bias, shape)
-        return importer.combine("", [(importer.affine("product", tensor, matrix, 0.0, shape), alpha)], bias)
+            return importer.affine(operation, "", tensor, matrix, bias, shape)
+        product = importer.affine(operation, "product", tensor, matrix, 0.0, shape)
+        return importer.combine(operation, "", [(product, alpha)], bias)
     if isinstance(added, Tensor):
         offset = added.broadcast(shape)
     else:
         nothing = sparse.csr_array((math.prod(shape), tensor.entries.size))
-        offset = importer.affine("bias", tensor, nothing, bias, shape)
-    return importer.combine("", [(importer.affine("product", tensor, matrix, 0.0, shape), alpha), (offset, beta)], 0.0)
+        offset = importer.affine(operation, "bias", tensor, nothing, bias, shape)
+    product = importer.affine(operation, "product", tensor, matrix, 0.0, shape)
+    return importer.combine(operation, "", [(product, alpha), (offset, beta)], 0.0)
 
 
 def _operands(operation: Operation) -> tuple[Tensor, Vector, bool]:
@@ -55,9 +58,10 @@ def _operands(operation: Operation) -> tuple[Tensor, Vector, bool]:
     return operation.tensor(int(not first)), operation.numbers(int(first)), first
 
 
-def matrix_product(importer: Importer, tensor: Tensor, weight: Vector, *, first: bool) -> tuple[Matrix, Shape]:
+def matrix_product(
+    importer: Importer, operation: Operation, tensor: Tensor, weight: Vector, *, first: bool
+) -> tuple[Matrix, Shape]:
     """The matrix of ``tensor @ weight``, or ``weight @ tensor`` where the tensor is not first, and the result's shape."""
-    operation = importer.operation
     positions = np.arange(tensor.entries.size).reshape(tensor.shape)
     a: NDArray[Any]
     b: NDArray[Any]
@@ -66,10 +70,10 @@ def matrix_product(importer: Importer, tensor: Tensor, weight: Vector, *, first:
         raise operation.refused("factors whose inner sizes agree", f"shapes {a.shape} and {b.shape}")
     kept = a.shape[:-1][-1:], b.shape[-2:][1:]  # a vector has no such axis
     a, b = np.atleast_2d(a), b[:, None] if b.ndim == 1 else b
-    batch = importer.shape_of(a.shape[:-2], b.shape[:-2])
+    batch = importer.broadcast_shape(operation, a.shape[:-2], b.shape[:-2])
     left, right = a[..., :, None, :], b.swapaxes(-1, -2)[..., None, :, :]
     full = (*batch, left.shape[-3], *right.shape[-2:])
-    importer.charge(*full)
+    importer.reserve(operation, *full)
     numbers, columns = (right, left) if first else (left, right)
     shape, inner = (*batch, *kept[0], *kept[1]), full[-1]
     if tensor.entries.size == inner:
@@ -88,7 +92,9 @@ def reduction(importer: Importer, operation: Operation) -> Tensor:
             return tensor
         axes = list(range(len(tensor.shape)))
     keep = operation.flag("keepdims", 1)
-    return along(importer, tensor, operation.axes(axes, len(tensor.shape)), operation.operator[6:], keep=keep)
+    return along(
+        importer, operation, tensor, operation.axes(axes, len(tensor.shape)), operation.operator[6:], keep=keep
+    )
 
 
 def global_pool(importer: Importer, operation: Operation) -> Tensor:
@@ -97,16 +103,20 @@ def global_pool(importer: Importer, operation: Operation) -> Tensor:
     if len(tensor.shape) < 3:
         raise operation.refused("batch, channels and at least one more axis", f"shape {tensor.shape}")
     kind = "Max" if operation.operator == "GlobalMaxPool" else "Mean"
-    return along(importer, tensor, list(range(2, len(tensor.shape))), kind, keep=True)
+    return along(importer, operation, tensor, list(range(2, len(tensor.shape))), kind, keep=True)
 
 
-def along(importer: Importer, tensor: Tensor, axes: list[int], kind: str, *, keep: bool) -> Tensor:
+def along(
+    importer: Importer, operation: Operation, tensor: Tensor, axes: list[int], kind: str, *, keep: bool
+) -> Tensor:
     """The Sum, Mean, Max or Min along axes, which keep length 1 or go."""
     shape = tuple(1 if i in axes else size for i, size in enumerate(tensor.shape))
     reduced = shape if keep else tuple(size for i, size in enumerate(tensor.shape) if i not in axes)
-    importer.charge(tensor.entries.size)
+    importer.reserve(operation, tensor.entries.size)
     if kind in ("Max", "Min"):
-        result = largest(importer, tensor.chosen(_together(tensor.entries, axes)), 1.0 if kind == "Max" else -1.0)
+        result = largest(
+            importer, operation, tensor.chosen(_together(tensor.entries, axes)), 1.0 if kind == "Max" else -1.0
+        )
         return result.chosen(result.entries.reshape(reduced))
     positions = _together(np.arange(tensor.entries.size).reshape(tensor.shape), axes)
     count, rows = positions.shape[-1], math.prod(shape)
@@ -115,7 +125,7 @@ def along(importer: Importer, tensor: Tensor, axes: list[int], kind: str, *, kee
     weight = sparse.csr_array(
         (np.ones(positions.size), positions.reshape(-1), starts), shape=(rows, tensor.entries.size)
     )
-    return importer.affine("", tensor, weight, 0.0, reduced, divisor)
+    return importer.affine(operation, "", tensor, weight, 0.0, reduced, divisor)
 
 
 def _together(entries: Entries, axes: list[int]) -> Entries:

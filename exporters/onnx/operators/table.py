@@ -28,7 +28,7 @@ CHOICES: Mapping[str, Translation] = {
     "Unsqueeze": choices.unsqueeze,
     "ZipMap": choices.unchanged,
 }
-"""Operators that only move entries about; they may also follow a last Sigmoid, Softmax, LogSoftmax or ArgMax."""
+"""Operators that only rearrange entries; they may also follow a last Sigmoid, Softmax, LogSoftmax or ArgMax."""
 
 OPERATORS: Mapping[str, Translation] = {
     **CHOICES,
@@ -105,7 +105,7 @@ BEHIND_ENDINGS: Mapping[str, Translation] = {
     "Sub": endings.complement,
     "Where": branches.where,
 }
-"""Operators on what is behind a Sigmoid, Softmax, LogSoftmax, ArgMax or comparison."""
+"""Operators on the result of a Sigmoid, Softmax, LogSoftmax, ArgMax or comparison."""
 
 
 def translate(importer: Importer, operation: Operation) -> tuple[Value, ...]:
@@ -114,7 +114,6 @@ def translate(importer: Importer, operation: Operation) -> tuple[Value, ...]:
     Raises:
         GraphError: an operator that is not affine or made of ReLUs, sizes that do not fit, or a use that is not supported.
     """
-    importer.operation = operation
     removed = [
         value.removed for value in operation.arguments if isinstance(value, Tensor) and value.removed is not None
     ]

@@ -91,7 +91,7 @@ def _axes(importer: Importer, operation: Operation, tensor: Tensor, kernel: Sequ
         if count < 1 or extent > size + sum(ends) + ceil * stride:
             raise operation.refused("windows that fit the tensor", f"shape {tensor.shape} and kernel {list(kernel)}")
         axes.append(_Axis(size, k, stride, dilation, *ends, count))
-    importer.charge(math.prod(axis.count for axis in axes), math.prod(kernel))
+    importer.reserve(operation, math.prod(axis.count for axis in axes), math.prod(kernel))
     return axes
 
 
@@ -105,14 +105,16 @@ def _table(axes: Sequence[_Axis]) -> Entries:
     return np.where(inside, places, -1)
 
 
-def _matrix(importer: Importer, weight: Vector, table: Entries, size: int, groups: int, batch: int) -> Matrix:
+def _matrix(
+    importer: Importer, operation: Operation, weight: Vector, table: Entries, size: int, groups: int, batch: int
+) -> Matrix:
     """The convolution ``[batch · out channels · windows, batch · in channels · size]`` with ``weight [out, in/groups, …]``.
 
     Zeros of the weight are left out.
     """
     outputs, inputs = weight.shape[:2]
     (windows, cells), flat = table.shape, weight.reshape(outputs, inputs, -1)
-    importer.charge(batch, outputs, inputs, windows, cells)
+    importer.reserve(operation, batch, outputs, inputs, windows, cells)
     channels = np.arange(outputs)[:, None] // (outputs // groups) * inputs + np.arange(inputs)
     present = (table >= 0)[None, :, None, :] & (flat != 0)[:, None, :, :]
     columns = channels.astype(np.int32)[:, None, :, None] * size + table.astype(np.int32)[None, :, None, :]
@@ -151,9 +153,11 @@ def convolution(importer: Importer, operation: Operation) -> Tensor:
         raise operation.refused(f"a weight for {tensor.shape[1]} channels", f"{weight.shape} with group {groups}")
     axes = _axes(importer, operation, tensor, weight.shape[2:])
     batch, size = tensor.shape[0], math.prod(tensor.shape[2:])
-    matrix = _matrix(importer, weight, _table(axes), size, groups, batch)
+    matrix = _matrix(importer, operation, weight, _table(axes), size, groups, batch)
     bias = _bias(operation, weight.shape[0], weight.ndim)
-    return importer.affine("", tensor, matrix, bias, (batch, weight.shape[0], *(axis.count for axis in axes)))
+    return importer.affine(
+        operation, "", tensor, matrix, bias, (batch, weight.shape[0], *(axis.count for axis in axes))
+    )
 
 
 def transposed_convolution(importer: Importer, operation: Operation) -> Tensor:
@@ -163,13 +167,12 @@ def transposed_convolution(importer: Importer, operation: Operation) -> Tensor:
         raise operation.refused(f"a weight for {tensor.shape[1]} channels", weight.shape)
     axes = _transposed_axes(operation, tensor, weight)
     batch, size = tensor.shape[0], math.prod(axis.size for axis in axes)
-    importer.size_of(batch * groups * weight.shape[1], size)
-    matrix = _matrix(importer, weight, _table(axes), size, groups, batch)
+    importer.reserve_tensor(operation, batch * groups * weight.shape[1], size)
+    matrix = _matrix(importer, operation, weight, _table(axes), size, groups, batch)
     channels = groups * weight.shape[1]
     shape = (batch, channels, *(axis.size for axis in axes))
-    return importer.affine(
-        "", tensor, sparse.csr_array(matrix.T), _bias(operation, channels, weight.ndim), shape
-    )  # fmt: skip
+    bias = _bias(operation, channels, weight.ndim)
+    return importer.affine(operation, "", tensor, sparse.csr_array(matrix.T), bias, shape)
 
 
 def _transposed_axes(operation: Operation, tensor: Tensor, weight: Vector) -> list[_Axis]:
@@ -220,9 +223,13 @@ def average_pool(importer: Importer, operation: Operation) -> Tensor:
             raise operation.refused("windows that end within the padding, before opset 19", "ceil_mode that adds more")
         counts = (counts[:, None] * axis.cell_counts(padded=padded)).reshape(-1)
     channels, size = math.prod(tensor.shape[:2]), math.prod(tensor.shape[2:])
-    matrix = _matrix(importer, np.ones((1, 1, *(axis.kernel for axis in axes))), _table(axes), size, 1, channels)
+    matrix = _matrix(
+        importer, operation, np.ones((1, 1, *(axis.kernel for axis in axes))), _table(axes), size, 1, channels
+    )
     shape = (*tensor.shape[:2], *(axis.count for axis in axes))
-    return importer.affine("", tensor, matrix, 0.0, shape, Divisor.of(np.tile(counts, channels).reshape(shape)))
+    return importer.affine(
+        operation, "", tensor, matrix, 0.0, shape, Divisor.of(np.tile(counts, channels).reshape(shape))
+    )
 
 
 def max_pool(importer: Importer, operation: Operation) -> Tensor:
@@ -236,7 +243,7 @@ def max_pool(importer: Importer, operation: Operation) -> Tensor:
         tensor = tensor.chosen(np.take(tensor.entries, used, position))
         windows.append(places.reshape(cells.shape))
     for position, places in enumerate(windows, start=2):
-        importer.size_of(tensor.entries.size // tensor.shape[position], places.size)
+        importer.reserve_tensor(operation, tensor.entries.size // tensor.shape[position], places.size)
         entries = np.moveaxis(np.moveaxis(tensor.entries, position, -1)[..., places], -2, position)
-        tensor = largest(importer, tensor.chosen(entries))
+        tensor = largest(importer, operation, tensor.chosen(entries))
     return tensor

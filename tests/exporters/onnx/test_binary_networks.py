@@ -27,7 +27,7 @@ from veriflow import (
 )
 from veriflow.errors import GraphError, PropertyError
 from veriflow.piecewise.evaluate import evaluate_exact
-from veriflow.queries.logits import asked_of_logits, decision_graph, property_on_logits
+from veriflow.queries.logits import decision_graph, property_on_logits, without_ending
 
 UNIT = Box(-np.ones(2), np.ones(2))
 SIGMOID = inferred(
@@ -44,7 +44,7 @@ def logit(point):
 def violated(prop, point, extra=()):
     """Whether the network violates the property at a point, with further numbers that a relation is free to choose."""
     network, ending, *_ = read_logits(SIGMOID)
-    graph, moved = asked_of_logits(network, ending, prop)
+    graph, moved = without_ending(network, ending, prop)
     query = network_query(graph, UNIT, moved)
     outputs = evaluate_exact(query.graph, [Fraction(v) for v in (*point, *extra)])[query.graph.output]
     return query.violated_by(outputs)
@@ -80,7 +80,7 @@ def test_relations_compare_decisions(point):
 def test_relations_of_outputs_are_refused():
     network, ending, *_ = read_logits(SIGMOID)
     with pytest.raises(PropertyError, match="a network without its last sigmoid for 'lipschitz"):
-        asked_of_logits(network, ending, lipschitz(1, math.inf, 0.1))
+        without_ending(network, ending, lipschitz(1, math.inf, 0.1))
 
 
 def test_mixed_text_is_about_outputs():
@@ -88,7 +88,7 @@ def test_mixed_text_is_about_outputs():
     assert not parse_property("classified_as(1) & y[0] >= 0").of_logits
     assert not parse_property("output_between(0, 0, 1)").of_logits
     network, ending, *_ = read_logits(SIGMOID)
-    graph, moved = asked_of_logits(network, ending, parse_property("y[0] >= 0.9"))
+    graph, moved = without_ending(network, ending, parse_property("y[0] >= 0.9"))
     assert graph is network
     assert "before the last sigmoid" in moved.text
 
@@ -144,12 +144,12 @@ def test_several_sigmoids_are_compared_alone():
     nodes = [node("MatMul", ["x", "w"], ["l"]), node("Sigmoid", ["l"])]
     proto = inferred(model(nodes, {"x": ("N", 2)}, {"w": weights(2, 3)}, kind=TensorProto.DOUBLE))
     network, ending, *_ = read_logits(proto)
-    graph, moved = asked_of_logits(network, ending, classified_as(1))
+    graph, moved = without_ending(network, ending, classified_as(1))
     assert (graph, moved.violation(3)) == (network, classified_as(1).violation(3))
     with pytest.raises(PropertyError, match="comparisons that can be moved before a sigmoid"):
-        asked_of_logits(network, ending, never_confidently_wrong(1, 0.9))[1].violation(3)
+        without_ending(network, ending, never_confidently_wrong(1, 0.9))[1].violation(3)
     with pytest.raises(PropertyError, match="a network without its last sigmoid"):
-        asked_of_logits(network, ending, robust(0.1))
+        without_ending(network, ending, robust(0.1))
 
 
 def labelled(columns, names, **others):

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from small_queries import PROPERTIES, exact, points_about, random_network, small_query
 
 from exporters import parse_vnnlib, portable_form, read_vnnlib, to_vnnlib1, to_vnnlib2
+from exporters.vnnlib import linear_terms as reading
 from veriflow.errors import PropertyError, StorageError
 from veriflow.piecewise.evaluate import evaluate_exact
 from veriflow.queries.constraints import Constraint
 from veriflow.queries.restriction import specification_queries
-from veriflow.queries.specification import Declared
+from veriflow.queries.specification import DeclaredNetwork
 
 DECLARED = """(declare-const X_0 Real) (declare-const X_1 Real)
 (declare-const Y_0 Real) (declare-const Y_1 Real)
@@ -322,6 +323,25 @@ def test_texts_beyond_their_limits_are_refused(text, message):
         parse_vnnlib(DECLARED + BOX + text)
 
 
+def test_a_product_multiplies_its_terms_once(monkeypatch):
+    checked = []
+    monkeypatch.setattr(reading, "has_digits", lambda value, most: not checked.append(value))
+    names = [f"Y_{i}" for i in range(200)]
+    declared = "(declare-const X_0 Real)" + "".join(f"(declare-const {name} Real)" for name in names)
+    factors = " ".join(["2 0.5"] * 50)
+    spec = parse_vnnlib(f"{declared} (assert (>= (* (+ {' '.join(names)}) {factors}) 1))")
+    terms = tuple((i, Fraction(1)) for i in range(1, 201))
+    assert spec.cases[0].violation == ((Constraint(terms, Fraction(1)),),)
+    assert len(checked) < 10 * (len(names) + 100)
+
+
+def test_a_factor_of_zero_leaves_nothing_to_multiply():
+    case = one_case("(assert (>= (+ (* Y_0 0 X_0) Y_1) 1))")
+    assert case.violation == ((Constraint(((3, Fraction(1)),), Fraction(1)),),)
+    with pytest.raises(PropertyError, match="got a product of variables"):
+        one_case("(assert (>= (* Y_0 X_0 0) 1))")
+
+
 def test_terms_within_terms_take_from_the_same_room():
     """Each level of a nested term is computed anew, so it is counted anew."""
     names = " ".join(f"X_{i}" for i in range(6000))
@@ -370,7 +390,7 @@ def test_two_networks(relation, same):
         TWO.format(relation) + "(assert (>= U[0,1] -1.0)) (assert (!= (- (+ X[0,1] (* 2.0 V[0,1])) Y[0,0] 0.5) 0.25))"
     )
     spec = parse_vnnlib(text)
-    assert spec.networks == (Declared(2, 2), Declared(2, 2, same))
+    assert spec.networks == (DeclaredNetwork(2, 2), DeclaredNetwork(2, 2, same))
     assert [network.name for network in spec.networks] == ["N", "M"]
     (case,) = spec.cases
     assert (case.lower, case.upper) == ((0, 0, 0, -1), (1, 1, 2, 2))

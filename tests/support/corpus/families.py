@@ -24,7 +24,7 @@ from veriflow.queries.properties import (
 from veriflow.queries.query import Query, Setting, Statement
 from veriflow.queries.relations import abstains_outside, equivalent, fair, lipschitz, monotone, robust, same_decision
 from veriflow.queries.restriction import restricted_queries, specification_queries
-from veriflow.queries.specification import Case, Declared, Specification
+from veriflow.queries.specification import Case, DeclaredNetwork, Specification
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
 from veriflow.regions.product import Product, Region
@@ -155,7 +155,7 @@ def _restricted(ball: Ball, direction: str, seed: int) -> Query:
     if direction == "latent-to-data":
         far = tuple(value + 1 for value in corner), tuple(value + 1 for value in sides)
         cases.append(Case(*far, ((outputs,),)))
-    spec = Specification((Declared(2, 2),), tuple(cases), "a box of data")
+    spec = Specification((DeclaredNetwork(2, 2),), tuple(cases), "a box of data")
     return replace(restricted_queries(flow, ball, network, spec, direction)[0], flow=None)
 
 
@@ -168,7 +168,7 @@ def _pair(seed: int) -> Query:
     equal = [Constraint(((i, sign), (i + 2, -sign)), zero) for i in (0, 1) for sign in (one, -one)]
     apart = Constraint(((4, one), (5, -one)), Fraction(int(rng.integers(0, 4)), 8))
     case = Case((-one,) * 4, (one,) * 4, ((*equal, apart),))
-    spec = Specification((Declared(2, 1), Declared(2, 1)), (case,), "two networks apart")
+    spec = Specification((DeclaredNetwork(2, 1), DeclaredNetwork(2, 1)), (case,), "two networks apart")
     return specification_queries([first, second], spec)[0]
 
 

@@ -31,7 +31,6 @@ from veriflow.piecewise.bounds.alpha_crown import exclude
 from veriflow.piecewise.bounds.crown import symbolic_bounds
 from veriflow.piecewise.evaluate import evaluate_exact
 from veriflow.piecewise.graph import Affine, Graph, Relu, compose
-from veriflow.queries.conjunctions import conjunctions
 from veriflow.queries.constraints import y
 from veriflow.queries.properties import classified_as, formula_property
 from veriflow.queries.query import flow_query, network_query
@@ -126,7 +125,7 @@ def deep_graph(dim: int, seed: int) -> Graph:
 def test_bounds_hold_at_the_farthest_points_in_exact_arithmetic(p: float, seed: int) -> None:
     graph, ball = deep_graph(12, seed), Ball(p, 6.0, 12, limit=0.75)
     prop = classified_as(0, 0.5)
-    ended = exclude(graph, ball, conjunctions(network_query(graph, ball, prop)))
+    ended = exclude(graph, ball, network_query(graph, ball, prop).arrays.conjunctions)
     rng = np.random.default_rng(seed)
     corners = ball.farthest(rng.standard_normal((8, 12))) * (1 - 2.0**-40)
     for point in (*corners, *draw_points(ball, 8, seed).numpy() * (1 - 2.0**-40)):

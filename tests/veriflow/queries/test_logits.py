@@ -11,7 +11,7 @@ from mpmath import mp, mpf
 from exporters import parse_vnnlib
 from veriflow.errors import PropertyError
 from veriflow.queries.constraints import Constraint
-from veriflow.queries.logits import moved_to_logits, specification_on_logits
+from veriflow.queries.logits import specification_on_logits, violation_on_logits
 
 OUTPUTS = {
     "sigmoid": lambda logits: [1 / (1 + mp.exp(-v)) for v in logits],
@@ -44,7 +44,7 @@ def test_thresholds(ending, factor, threshold, strict, values):
     with mp.workdps(40):
         outputs = OUTPUTS[ending]([mpf(v) for v in values])
         assume(abs(outputs[1] - mpf(threshold.numerator) / threshold.denominator) > 1e-13)
-        moved = moved_to_logits((row,), ending, range(2), 2)
+        moved = violation_on_logits((row,), ending, range(2), 2)
         assert any(met(part, [mpf(v) for v in values]) for part in moved) == met(row, outputs)
 
 
@@ -53,7 +53,7 @@ def test_rounded_thresholds_lose_no_violation_and_little(threshold, sign):
     with mp.workdps(60):
         t = mpf(threshold.numerator) / threshold.denominator
         logit = sign * mp.log(t / (1 - t))
-        (((moved,),),) = (moved_to_logits(((constraint([(0, sign)], sign * threshold),),), "sigmoid", range(1), 1),)
+        (((moved,),),) = (violation_on_logits(((constraint([(0, sign)], sign * threshold),),), "sigmoid", range(1), 1),)
         bound = mpf(moved.bound.numerator) / moved.bound.denominator
         assert logit - 1e-14 * (1 + abs(logit)) < bound <= logit
         assert moved.coefficients == ((0, sign),)
@@ -62,14 +62,14 @@ def test_rounded_thresholds_lose_no_violation_and_little(threshold, sign):
 def test_one_half_is_exact():
     for ending, terms in (("sigmoid", ((0, 1),)), ("softmax", ((0, 1), (1, -1)))):
         row = (constraint([(0, 1)], Fraction(1, 2), strict=True),)
-        assert moved_to_logits((row,), ending, range(2), 2) == ((Constraint(terms, Fraction(0), True),),)
+        assert violation_on_logits((row,), ending, range(2), 2) == ((Constraint(terms, Fraction(0), True),),)
 
 
 @given(st.sampled_from(sorted(OUTPUTS)), factors, st.booleans(), logits)
 def test_comparisons_of_outputs(ending, factor, strict, values):
     assume(abs(values[0] - values[1]) > 1e-6)
     row = (constraint([(0, factor), (1, -factor)], 0, strict),)
-    (moved,) = moved_to_logits((row,), ending, range(2), 2)
+    (moved,) = violation_on_logits((row,), ending, range(2), 2)
     with mp.workdps(40):
         assert met(moved, [mpf(v) for v in values]) == met(row, OUTPUTS[ending]([mpf(v) for v in values]))
 
@@ -77,7 +77,7 @@ def test_comparisons_of_outputs(ending, factor, strict, values):
 @given(numbers, logits)
 def test_forms_of_a_log_softmax_whose_coefficients_cancel(bound, values):
     row = (constraint([(0, 2), (1, -2)], bound),)
-    assert moved_to_logits((row,), "log-softmax", range(2), 2) == (row,)
+    assert violation_on_logits((row,), "log-softmax", range(2), 2) == (row,)
 
 
 @given(
@@ -86,7 +86,7 @@ def test_forms_of_a_log_softmax_whose_coefficients_cancel(bound, values):
 )
 def test_argmax(parts, values):
     rows = ((*(constraint([(2, c)], b, strict) for c, b, strict in parts), constraint([(0, 1), (3, 1)], -1)),)
-    moved = moved_to_logits(rows, "argmax", range(2, 3), 4)
+    moved = violation_on_logits(rows, "argmax", range(2, 3), 4)
     winner = values.index(max(values))
     before, after = [0, 0, winner, -1], [0, 0, *values, -1]
     assert any(all(part.holds(list(map(Fraction, after))) for part in row) for row in moved) == all(
@@ -109,7 +109,7 @@ def test_argmax(parts, values):
 )
 def test_other_constraints_are_refused(ending, count, terms, bound):
     with pytest.raises(PropertyError, match="expected"):
-        moved_to_logits(((constraint(terms, bound),),), ending, range(count), count)
+        violation_on_logits(((constraint(terms, bound),),), ending, range(count), count)
 
 
 TEXT = """(declare-const X_0 Real) (declare-const Y_0 Real) (assert (<= 0 X_0 1)) (assert (>= (+ X_0 0) 0))

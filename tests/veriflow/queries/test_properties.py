@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from veriflow.errors import PropertyError
-from veriflow.queries.constraints import Constraint, Disjunction, Formula, Outputs, exact, y
+from veriflow.queries.constraints import Constraint, Disjunction, Formula, Outputs, y
 from veriflow.queries.properties import (
     Property,
     classified_as,
@@ -20,6 +20,7 @@ from veriflow.queries.properties import (
     never_confidently_wrong,
     output_between,
 )
+from veriflow.queries.rationals import exact
 from veriflow.queries.text.formulas import DEEPEST_NESTING, LONGEST_TEXT, MOST_DIGITS, parse_property
 
 OUTPUTS = 3

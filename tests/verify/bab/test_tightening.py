@@ -8,7 +8,8 @@ import pytest
 import torch
 from small_queries import inside_points, random_flow, random_network
 
-from veriflow.piecewise.bounds.alpha_crown import Conjunctions, exclude
+from veriflow.piecewise.bounds.alpha_crown import exclude
+from veriflow.piecewise.bounds.conjunctions import Conjunctions
 from veriflow.piecewise.evaluate import evaluate
 from veriflow.piecewise.graph import compose
 from veriflow.regions.ball import Ball

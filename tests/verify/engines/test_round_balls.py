@@ -106,9 +106,9 @@ def test_tangents_exclude_no_point_of_the_cone(dim):
     rng = np.random.default_rng(dim)
     cone = Cone(np.arange(dim), np.arange(dim, 2 * dim), 2 * dim)
     far = np.concatenate([rng.normal(size=dim) * 10.0 ** rng.integers(-6, 3, dim), np.zeros(dim), [0.3]])
-    beside = cone.missed(far)
+    beside = cone.violated_tangents(far)
     assert (beside @ far > 0).any()
-    rows = np.vstack([cone.outline(2 * dim + 1).toarray(), beside.toarray()])
+    rows = np.vstack([cone.first_tangents(2 * dim + 1).toarray(), beside.toarray()])
     for scale in (0.0, 1e-9, 1e-3, 1.0, 1e6):
         z = [Fraction(scale * v) for v in rng.normal(size=dim)]
         norm = Fraction(float(np.linalg.norm([float(v) for v in z]))) * (1 + Fraction(1, 2**40))

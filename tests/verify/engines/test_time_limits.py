@@ -22,7 +22,6 @@ from veriflow.piecewise.bounds.interior_point import InteriorPoint
 from veriflow.piecewise.bounds.sdp import Lifting, lift
 from veriflow.piecewise.evaluate import _Ends, evaluate, evaluate_exact
 from veriflow.piecewise.graph import Affine, Graph, Relu
-from veriflow.queries.conjunctions import conjunctions
 from veriflow.queries.constraints import Constraint, Joined, y
 from veriflow.queries.properties import formula_property
 from veriflow.queries.query import flow_query, network_query
@@ -94,7 +93,7 @@ def test_loops_look_at_the_deadline():
     for work in (
         lambda: symbolic_bounds(graph, region),
         lambda: backward_rows(graph, region, bounds, graph.output, np.eye(3)),
-        lambda: exclude(graph, region, conjunctions(query)),
+        lambda: exclude(graph, region, query.arrays.conjunctions),
         lambda: evaluate_exact(graph, [Fraction(0)] * 3),
         lambda: climb(query, draw_points(region, 4, 0)),
     ):
@@ -104,7 +103,7 @@ def test_loops_look_at_the_deadline():
 
 
 def lifting_of(query):
-    root = exclude(query.graph, query.region, conjunctions(query))
+    root = exclude(query.graph, query.region, query.arrays.conjunctions)
     signs = np.zeros(query.graph.relu_count, dtype=np.int8)
     return root, lift(query.graph, query.region, root.bounds, signs, root.rows[0], float(root.limits[0]))
 

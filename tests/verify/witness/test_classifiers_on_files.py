@@ -10,7 +10,7 @@ from onnx_models import inferred, model, node, points_for
 from exporters import OnnxNetwork, read_logits
 from veriflow.piecewise.evaluate import evaluate_exact
 from veriflow.queries.constraints import y
-from veriflow.queries.logits import asked_of_logits, property_on_logits
+from veriflow.queries.logits import property_on_logits, without_ending
 from veriflow.queries.properties import classified_as, formula_property, never_confidently_wrong
 from veriflow.queries.query import network_query
 from veriflow.queries.relations import robust
@@ -57,7 +57,7 @@ def test_one_sigmoid_is_judged_as_the_two_logits_that_it_stands_for():
     )
     network, ending, *_ = read_logits(proto)
     for prop in (classified_as(1), classified_as(0), never_confidently_wrong(1, 0.9), robust(0.5)):
-        graph, asked = asked_of_logits(network, ending, prop)
+        graph, asked = without_ending(network, ending, prop)
         witness = verify(network_query(graph, box(2.0, 2), asked)).witness
         assert witness.own.violated
         assert witness.own.deviation < 1e-6

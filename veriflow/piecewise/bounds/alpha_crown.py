@@ -9,22 +9,20 @@ Verifiers*, ICLR 2021, section 3.2; here with convex functions at vertices besid
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor
 from torch.optim.adam import adam
 
 from ...numerics.arrays import Vector
 from ...runtime.deadline import check_deadline
 from ..graph import Affine, Graph, dense, with_rounded_quotients
+from .conjunctions import Conjunctions
 from .crown import backward_rows, symbolic_bounds
 from .rounding import rounding_share
 from .tensor_bounds import Bounds, LinearBounds, Regions, Relaxation
@@ -40,49 +38,6 @@ MOST_CARRIED = 1 << 27
 
 ROUNDED = 1e-12
 """More than rounding changes of rows and bounds when they are made floats, as a share of what meets in them."""
-
-
-@dataclass(frozen=True, eq=False)
-class Conjunctions:
-    """Linear constraints ``rows @ output ≥ bounds`` in groups, each a conjunction that bounds are to exclude.
-
-    Attributes:
-        rows: ``[n, outputs]``.
-        bounds: ``[n]``.
-        groups: for each conjunction, which rows it joins; several may join the same one.
-    """
-
-    rows: Vector
-    bounds: Vector
-    groups: tuple[tuple[int, ...], ...]
-
-    @cached_property
-    def members(self) -> NDArray[np.intp]:
-        """The groups ``[groups, longest]``, filled up with zeros where `is_member` is false."""
-        members = np.zeros(self.is_member.shape, dtype=np.intp)
-        members[self.is_member] = np.fromiter(itertools.chain(*self.groups), dtype=np.intp)
-        return members
-
-    @cached_property
-    def is_member(self) -> NDArray[np.bool_]:
-        """Which entries of `members` are some, ``[groups, longest]``."""
-        sizes = np.array([len(group) for group in self.groups], dtype=np.intp)
-        return np.arange(max(sizes.max(initial=0), 1)) < sizes[:, None]
-
-    @cached_property
-    def incidence(self) -> sparse.csr_array:
-        """Ones ``[groups, n]`` where a group joins a row."""
-        groups, _ = self.is_member.nonzero()
-        entries = (np.ones(len(groups)), (groups, self.members[self.is_member]))
-        return sparse.csr_array(entries, shape=(len(self.groups), len(self.bounds)))
-
-    def least(self, values: Vector) -> Vector:
-        """The least of each group's entries of values ``[..., n]``, ``[..., groups]``; infinity for a group of none."""
-        return np.asarray(np.where(self.is_member, values[..., self.members], np.inf).min(axis=-1))
-
-    def chosen(self, places: NDArray[np.intp]) -> Conjunctions:
-        """Some of the groups, in that order, over the same rows."""
-        return Conjunctions(self.rows, self.bounds, tuple(self.groups[place] for place in places.tolist()))
 
 
 @dataclass(frozen=True, eq=False)

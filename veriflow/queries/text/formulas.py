@@ -20,7 +20,7 @@ Parentheses hold formulas and sums alike; what came out of them decides what may
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -29,8 +29,9 @@ from typing import Any, Literal, TypeVar
 from ...errors import PropertyError
 from ...wording import perhaps
 from ..calls import call_name
-from ..constraints import Expression, Formula, Joined, y
+from ..constraints import Expression, Formula, Joined, total, y
 from ..properties import Property, class_number, classified_as, confident, never_confidently_wrong, output_between
+from ..rationals import has_digits, read_decimal
 from ..relations import Relation
 from .relations import SIGNATURES, ReadNetwork, parse_relation
 
@@ -244,20 +245,19 @@ class _Parser:
     def _sum(self) -> Statement | Expression:
         start = self._token
         value = self._product()
-        sign = self._take("+", "-")
-        if not sign:
+        if not self._at("+", "-"):
             return value
         first = self._as_expression(value, start)
-        coefficients, constant = dict(first.coefficients), first.constant
-        while sign:
-            factor = 1 if sign == "+" else -1
-            start = self._token
-            term = self._as_expression(self._product(), start)
-            constant = self._bounded(constant + factor * term.constant, start)
-            for i, c in term.coefficients.items():
-                coefficients[i] = self._bounded(coefficients.get(i, Fraction(0)) + factor * c, start)
-            sign = self._take("+", "-")
-        return Expression({i: c for i, c in sorted(coefficients.items()) if c}, constant)
+
+        def terms() -> Iterator[Expression]:
+            nonlocal start
+            yield first
+            while sign := self._take("+", "-"):
+                start = self._token
+                term = self._as_expression(self._product(), start)
+                yield term if sign == "+" else -term
+
+        return total(terms(), lambda number: self._bounded(number, start))
 
     def _product(self) -> Statement | Expression:
         start = self._token
@@ -277,8 +277,7 @@ class _Parser:
                 raise self._error("a divisor other than zero", start)
             factor = self._bounded(factor * right.constant if sign == "*" else factor / right.constant, start)
             sign = self._take("*", "/")
-        coefficients = {i: self._bounded(c * factor, start) for i, c in body.coefficients.items() if factor}
-        return Expression(coefficients, self._bounded(body.constant * factor, start))
+        return body.times(factor, lambda number: self._bounded(number, start))
 
     def _signed(self) -> Statement | Expression:
         factor, signed = 1, False
@@ -356,13 +355,13 @@ class _Parser:
         return numbers
 
     def _number(self, token: _Token) -> Fraction:
-        exponent = token.value.lower().partition("e")[2] or "0"
-        if len(token.value) > MOST_DIGITS or abs(int(exponent)) > MOST_DIGITS:
+        number = read_decimal(token.value, MOST_DIGITS)
+        if number is None:
             raise self._too_long(token)
-        return self._bounded(Fraction(token.value), token)
+        return number
 
     def _bounded(self, value: Fraction, token: _Token) -> Fraction:
-        if max(abs(value.numerator), value.denominator) >= 10**MOST_DIGITS:
+        if not has_digits(value, MOST_DIGITS):
             raise self._too_long(token)
         return value
 

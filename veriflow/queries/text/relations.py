@@ -1,4 +1,4 @@
-"""Relations as text: which calls there are, and what their arguments mean."""
+"""Relations as text: the calls that there are, and how their arguments are read."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _text(value: Value) -> str:
 
 
 def _rational(value: Value) -> Fraction:
-    """The decimal or quotient as it is written; none with more digits than a float can tell."""
+    """The decimal or quotient as it is written, exactly; OverflowError where it is too long."""
     text = _text(value)
     exponents = re.findall(r"[eE][+-]?0*([0-9]+)", text)
     if len(text) > MOST_DIGITS or any(len(digits) > 3 or int(digits) > MOST_DIGITS for digits in exponents):

@@ -8,10 +8,7 @@ from ..output import Document, JsonOption, grid, show
 
 with LazyImports(__name__) as imports:
     from ... import ENGINES, ExternalTool, found_tools
-    from ...tools.registry import KINDS
-
-_BY_PATH = ("smt", "vnnlib2", "vnncomp")
-"""Kinds of tools that are named with the path of their program."""
+    from ...tools.registry import ADAPTERS, is_by_path
 
 
 @imports.on_call
@@ -29,9 +26,9 @@ def solvers(as_json: JsonOption = False) -> None:
         _entry(e.name, "engine", e.version, None, e.description, e.install) for e in ENGINES.values()
     ]
     entries += [_tool_entry(name, adapter, tool) for name, adapter, tool in found_tools()]
-    for kind in _BY_PATH:
-        adapter = KINDS[kind].adapter
-        entries.append(_entry(f"{kind}:…", "by path", None, None, adapter.description, adapter.install))
+    for kind, adapter in ADAPTERS.items():
+        if is_by_path(kind):
+            entries.append(_entry(f"{kind}:…", "by path", None, None, adapter.description, adapter.install))
     table = grid("solver", "version", "what it takes", "where it is, or how to get it")
     for entry in entries:
         version = entry["version"] or ("not installed" if entry["kind"] != "by path" else "")

@@ -9,13 +9,13 @@ import pytest
 import torch
 from small_queries import inside_points, random_flow, random_graph, random_network, small_query
 
-from veriflow.piecewise.bounds.alpha_crown import Conjunctions, exclude
+from veriflow.piecewise.bounds.alpha_crown import exclude
 from veriflow.piecewise.bounds.beta_crown import PieceAscent
+from veriflow.piecewise.bounds.conjunctions import Conjunctions
 from veriflow.piecewise.bounds.crown import backward_rows, symbolic_bounds
 from veriflow.piecewise.bounds.tensor_bounds import Bounds, Relaxation
 from veriflow.piecewise.evaluate import evaluate
 from veriflow.piecewise.graph import compose
-from veriflow.queries.conjunctions import conjunctions
 from veriflow.queries.properties import classified_as
 from veriflow.queries.query import network_query
 from veriflow.regions.ball import Ball
@@ -129,7 +129,7 @@ def test_ascent_gains_and_stays_sound(region):
     gained = []
     for seed in range(6):
         query = replace(small_query("L1 ball", "mixed", seed), region=region)
-        violation = conjunctions(query)
+        violation = query.arrays.conjunctions
         first, best = (exclude(query.graph, region, violation, steps=n) for n in (1, 40))
         gained.append((best.margins - first.margins).sum())
         values = values_at(query.graph, np.stack(inside_points(region, np.random.default_rng(seed), 400)))

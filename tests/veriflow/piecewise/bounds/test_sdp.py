@@ -16,7 +16,6 @@ from veriflow.piecewise.bounds.interior_point import InteriorPoint
 from veriflow.piecewise.bounds.sdp import NO_PAIRS, _raise, lift
 from veriflow.piecewise.evaluate import evaluate, evaluate_exact
 from veriflow.piecewise.graph import compose
-from veriflow.queries.conjunctions import conjunctions
 from veriflow.queries.properties import classified_as
 from veriflow.queries.query import network_query
 from veriflow.regions.ball import Ball
@@ -38,7 +37,7 @@ def piece(seed, region, split=0, power=0):
     query = network_query(graph, region, classified_as(0, -1.0))
     if power:
         query = in_other_units(query, power, seed)
-    root = exclude(query.graph, region, conjunctions(query))
+    root = exclude(query.graph, region, query.arrays.conjunctions)
     tree = ReluTree(query.graph, region, root.bounds, root.rows, root.limits)
     points = rng.uniform(region.lower, region.upper, (2000, 4))
     if balls(region):
@@ -152,7 +151,7 @@ def test_pairs_raise_the_bound_and_linear_bounds_are_far_below():
     rng = np.random.default_rng(2)
     graph = random_network(rng, (12, 24, 2))
     query = network_query(graph, Ball(math.inf, 1.0, 12), classified_as(0, -3.0))
-    root = exclude(graph, query.region, conjunctions(query))
+    root = exclude(graph, query.region, query.arrays.conjunctions)
     tree = ReluTree(graph, query.region, root.bounds, root.rows, root.limits)
     signs = np.zeros(graph.relu_count, dtype=np.int8)
     lifting = lifted(query, tree, signs)
@@ -202,7 +201,7 @@ def test_of_an_l2_ball_more_is_known_than_its_box():
     rng = np.random.default_rng(1)
     graph = random_network(rng, (24, 24, 24, 2))
     query = network_query(graph, Ball(2, 2.0, 24), classified_as(0, -2.0))
-    root = exclude(graph, query.region, conjunctions(query))
+    root = exclude(graph, query.region, query.arrays.conjunctions)
     tree = ReluTree(graph, query.region, root.bounds, root.rows, root.limits)
     signs = np.zeros(graph.relu_count, dtype=np.int8)
     ball = lifted(query, tree, signs)
@@ -243,7 +242,7 @@ def test_violations_are_found_by_the_moments_of_a_piece():
     outputs = evaluate(graph, torch.from_numpy(points))[graph.output].numpy()
     margin = float((outputs[:, 0] - outputs[:, 1]).min()) - 0.3  # below what is met by chance
     query = network_query(graph, region, classified_as(0, margin))
-    root = exclude(graph, region, conjunctions(query))
+    root = exclude(graph, region, query.arrays.conjunctions)
     tree = ReluTree(graph, region, root.bounds, root.rows, root.limits)
     trees, state = SemidefiniteTrees(query, tree, {0: float(root.margins[0])}), PieceSearch()
     assert trees.step({0: float(root.margins[0])}, state, deadline=time.monotonic() + 60) is None
