@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from veriflow.density.mixtures import MixtureLaw
-from veriflow.density.norm_laws import BallLaw, ChiLaw, GammaLaw, LogNormalLaw, NormLaw, WeibullLaw
+from veriflow.density.norm_laws import NormLaw
 from veriflow.density.radial import BASES, make_base
 from veriflow.density.radial_sets import radial_level_set
+from veriflow.density.simple_laws import BallLaw, ChiLaw, GammaLaw, LogNormalLaw, WeibullLaw
 
 DIMENSIONS = (1, 2, 10, 100, 1000)
 MASSES = (1e-6, 1e-3, 0.1, 0.5, 0.9, 0.999, 1 - 1e-6)

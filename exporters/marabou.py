@@ -23,8 +23,7 @@ from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.graph import Affine, Relu, dense
 from veriflow.queries.constraints import Constraint
 from veriflow.queries.query import Query
-from veriflow.regions.ball import Ball
-from veriflow.regions.product import pieces
+from veriflow.regions.region import Part
 
 from .forms.fused_affine import fuse_affine
 from .forms.portable_form import with_extra_outputs
@@ -79,11 +78,10 @@ def to_marabou(query: Query, disjunct: tuple[Constraint, ...], bounds: Bounds | 
         QueryError: an L2 ball, which is not linear.
     """
     region, graph = query.region, query.graph.ending_at(query.graph.output)
-    parts = [(place, part) for place, part in pieces(region) if isinstance(part, Ball)]
-    if any(part.p == 2 for _, part in parts):
+    if not region.is_linear:
         raise QueryError(f"expected a region of linear constraints; got {region}")
     outputs = graph.output_size
-    shells = [(place, part) for place, part in parts if part.p == math.inf and part.inner]
+    shells = [(place, part) for place, part in region.placed_parts if part.p == math.inf and part.inner]
     if shells:
         graph, bounds = with_extra_outputs(graph, [], [(place, math.inf) for place, _ in shells]), None
     bounds = symbolic_bounds(graph, region) if bounds is None else bounds
@@ -102,7 +100,7 @@ def to_marabou(query: Query, disjunct: tuple[Constraint, ...], bounds: Bounds | 
         else:
             _affine(lines, node, numbers)
     ends = numbers[graph.output]
-    for place, part in parts:
+    for place, part in region.placed_parts:
         if part.p == 1:
             _l1_norm(lines, inputs[place], part)
     for k, (_, part) in enumerate(shells, start=outputs):
@@ -130,7 +128,7 @@ def _affine(lines: _Lines, node: Affine, numbers: dict[str, range]) -> None:
         lines.equation(_EQUAL, row, 0.0 - float(bias))
 
 
-def _l1_norm(lines: _Lines, inputs: range, region: Ball) -> None:
+def _l1_norm(lines: _Lines, inputs: range, region: Part) -> None:
     magnitudes = lines.variables([0.0] * len(inputs), [region.reach] * len(inputs))
     for before, after in zip(inputs, magnitudes, strict=True):
         lines.bend("absoluteValue", before, after)

@@ -36,7 +36,8 @@ from veriflow.queries.constraints import Constraint, Disjunction
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
-from veriflow.regions.product import Product, Region, pieces
+from veriflow.regions.product import Product
+from veriflow.regions.region import Part, Region
 
 Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 
@@ -98,7 +99,7 @@ def query_to_bytes(query: Query) -> bytes:
         "input_size": query.graph.input_size,
         "output": query.graph.output,
         "nodes": nodes,
-        "region": [_part_entry(part, k, arrays) for k, (_, part) in enumerate(pieces(query.region))],
+        "region": [_part_entry(part, k, arrays) for k, part in enumerate(query.region.parts)],
         "product": isinstance(query.region, Product),
         "violation": [
             [[[[i, str(c)] for i, c in row.coefficients], str(row.bound), row.strict] for row in disjunct]
@@ -201,16 +202,17 @@ def _node(entry: dict[str, Any], k: int, arrays: Arrays) -> Node:
     return Affine(entry["output"], tuple(terms), arrays[f"bias.{k}"], None if ends is None else Divisor(*ends))
 
 
-def _part_entry(part: Ball | Box, k: int, arrays: Arrays) -> dict[str, Any]:
-    if isinstance(part, Ball):
-        p = "inf" if part.p == math.inf else part.p
-        limit = "inf" if part.limit == math.inf else part.limit
-        return {"p": p, "radius": part.radius, "dim": part.dim, "inner": part.inner, "limit": limit}
-    arrays[f"lower.{k}"], arrays[f"upper.{k}"] = part.lower, part.upper
-    return {"exact": None if part.exact is None else [[str(value) for value in ends] for ends in part.exact]}
+def _part_entry(part: Part, k: int, arrays: Arrays) -> dict[str, Any]:
+    if (ball := part.ball) is not None:
+        p = "inf" if ball.p == math.inf else ball.p
+        limit = "inf" if ball.limit == math.inf else ball.limit
+        return {"p": p, "radius": ball.radius, "dim": ball.dim, "inner": ball.inner, "limit": limit}
+    box = part.bounding_box()
+    arrays[f"lower.{k}"], arrays[f"upper.{k}"] = box.lower, box.upper
+    return {"exact": None if box.exact is None else [[str(value) for value in ends] for ends in box.exact]}
 
 
-def _part(entry: dict[str, Any], k: int, arrays: Arrays) -> Ball | Box:
+def _part(entry: dict[str, Any], k: int, arrays: Arrays) -> Part:
     if "p" in entry:
         p, limit = (math.inf if entry[name] == "inf" else entry[name] for name in ("p", "limit"))
         return Ball(p, entry["radius"], entry["dim"], entry["inner"], limit)

@@ -26,8 +26,7 @@ from veriflow.piecewise.graph import Affine, Relu, dense
 from veriflow.queries.constraints import Constraint
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
-from veriflow.regions.box import Box
-from veriflow.regions.product import pieces
+from veriflow.regions.region import Part
 from veriflow.runtime.deadline import check_deadline
 
 LOGIC = "QF_LRA"
@@ -79,7 +78,9 @@ def to_smtlib(query: Query, bounds: Bounds | None = None) -> str:
 
 def _conjuncts(query: Query, bounds: Bounds | None) -> list[FNode]:
     inputs = input_symbols(query)
-    conjuncts = [c for place, part in pieces(query.region) for c in _region_conjuncts(part, inputs[place], place.start)]
+    conjuncts = [
+        c for place, part in query.region.placed_parts for c in _region_conjuncts(part, inputs[place], place.start)
+    ]
     graph = query.graph.ending_at(query.graph.output)
     values = {graph.input: inputs}
     for k, node in enumerate(graph.nodes):
@@ -92,20 +93,21 @@ def _conjuncts(query: Query, bounds: Bounds | None) -> list[FNode]:
     return conjuncts
 
 
-def _region_conjuncts(region: Ball | Box, z: list[FNode], start: int) -> list[FNode]:
-    if not isinstance(region, Ball):
-        lower, upper = region.ends
+def _region_conjuncts(region: Part, z: list[FNode], start: int) -> list[FNode]:
+    ball = region.ball
+    if ball is None:
+        lower, upper = region.bounding_box().ends
         lows = [GE(v, Real(low)) for v, low in zip(z, lower, strict=True)]
         return lows + [LE(v, Real(high)) for v, high in zip(z, upper, strict=True)]
-    if region.p == 2:
-        raise QueryError(f"expected a region of linear constraints; got {region}")
-    outer, inner = _real(region.radius), _real(region.inner)
-    if region.p == math.inf:
-        conjuncts = [part for v in z for part in (GE(v, _real(-region.radius)), LE(v, outer))]
-        if region.inner:
-            conjuncts.append(Or(part for v in z for part in (GE(v, inner), LE(v, _real(-region.inner)))))
+    if not ball.is_linear:
+        raise QueryError(f"expected a region of linear constraints; got {ball}")
+    outer, inner = _real(ball.radius), _real(ball.inner)
+    if ball.p == math.inf:
+        conjuncts = [part for v in z for part in (GE(v, _real(-ball.radius)), LE(v, outer))]
+        if ball.inner:
+            conjuncts.append(Or(part for v in z for part in (GE(v, inner), LE(v, _real(-ball.inner)))))
         return conjuncts
-    return _l1_conjuncts(region, z, start)
+    return _l1_conjuncts(ball, z, start)
 
 
 def _l1_conjuncts(region: Ball, z: list[FNode], start: int) -> list[FNode]:

@@ -19,8 +19,8 @@ from veriflow.errors import QueryError
 from veriflow.files.whole_files import MANIFEST, write_folder_atomically
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.queries.query import Query
-from veriflow.regions.ball import Ball
-from veriflow.regions.product import Product, Region
+from veriflow.regions.product import Product
+from veriflow.regions.region import Region
 
 from ..forms.numerals import decimal_ends, decimal_text
 from ..forms.portable_form import PortableForm
@@ -126,24 +126,24 @@ def _query_entry(query: Query, form: PortableForm, files: Mapping[str, JSON]) ->
 
 
 def _region_entry(region: Region) -> JSON:
-    if isinstance(region, Ball):
-        norm = "inf" if region.p == math.inf else f"{region.p:g}"
-        radii = {"inner": region.inner, "radius": region.radius}
-        radii |= {"limit": region.limit} if region.is_trimmed else {}
+    if (ball := region.ball) is not None:
+        norm = "inf" if ball.p == math.inf else f"{ball.p:g}"
+        radii = {"inner": ball.inner, "radius": ball.radius}
+        radii |= {"limit": ball.limit} if ball.is_trimmed else {}
         exact = {f"{name}_exact": decimal_text(value) for name, value in radii.items()}
-        return {"norm": norm, "dim": region.dim, **radii, **exact}
+        return {"norm": norm, "dim": ball.dim, **radii, **exact}
     if isinstance(region, Product):
         return {"product": [_region_entry(part) for part in region.parts]}
-    lower, upper = decimal_ends(region)
+    lower, upper = decimal_ends(region.bounding_box())
     return {"lower": list(map(decimal_text, lower)), "upper": list(map(decimal_text, upper))}
 
 
 def _mass(query: Query) -> Mass | None:
     """Probability of the latent region under the flow, where the query has one and it is a ball of its base's norm."""
-    region = query.latent_region
-    if query.flow is None or not isinstance(region, Ball) or region.p != query.flow.base.p:
+    ball = query.latent_region.ball
+    if query.flow is None or ball is None or ball.p != query.flow.base.p:
         return None
-    return ball_mass(query.flow.base, region)
+    return ball_mass(query.flow.base, ball)
 
 
 def _deviation(query: Query) -> float | None:

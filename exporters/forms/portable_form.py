@@ -24,9 +24,8 @@ from veriflow.piecewise.build import fresh, scattering, with_map, with_norm
 from veriflow.piecewise.graph import Graph, identity
 from veriflow.queries.constraints import Constraint
 from veriflow.queries.query import Query
-from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
-from veriflow.regions.product import bounding_box, pieces
+from veriflow.regions.region import Part
 
 from .float32_form import in_float32, is_float32
 from .numerals import portable_constraint
@@ -79,7 +78,7 @@ def portable_form(query: Query) -> PortableForm:
     if not query.violation:
         raise QueryError("expected a query that could be violated; got one whose property file contradicts itself")
     region = query.region.rounded_outward()
-    if any(isinstance(part, Ball) and part.p == 2 for _, part in pieces(region)):
+    if not region.is_linear:
         raise QueryError(f"expected a region of linear constraints; got {region}")
     graphs, off = [query.graph], np.zeros(query.graph.output_size)
     if not is_float32(query.graph):
@@ -94,8 +93,8 @@ def portable_form(query: Query) -> PortableForm:
     disjuncts = [tuple(_comparison(constraint, numbers) for constraint in row) for row in rows]
     notes = [f"y[{numbers[form]}] = {_form_text(form)}" for form in forms]
     norms: list[tuple[slice, float]] = []
-    for place, part in pieces(region):
-        if isinstance(part, Ball) and (part.p == 1 or part.inner):
+    for place, part in region.placed_parts:
+        if part.p == 1 or part.inner:
             output = size + len(forms) + len(norms)
             norms.append((place, part.p))
             disjuncts = [row + _norm_comparisons(part, output) for row in disjuncts]
@@ -109,7 +108,7 @@ def portable_form(query: Query) -> PortableForm:
         graphs = [with_extra_outputs(graph, forms, norms) for graph in graphs]
     return PortableForm(
         graphs[0],
-        bounding_box(region),
+        region.bounding_box(),
         tuple(disjuncts),
         sum(constraint.strict for row in rows for constraint in row),
         tuple(notes),
@@ -141,7 +140,7 @@ def _comparison(constraint: Constraint, numbers: dict[Form, int]) -> Comparison:
     return Comparison(small, "<=", large)
 
 
-def _norm_comparisons(region: Ball, output: int) -> tuple[Comparison, ...]:
+def _norm_comparisons(region: Part, output: int) -> tuple[Comparison, ...]:
     outer = (Comparison(output, "<=", Fraction(region.radius)),) if region.p == 1 else ()
     return outer + ((Comparison(output, ">=", Fraction(region.inner)),) if region.inner else ())
 

@@ -15,9 +15,7 @@ from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.graph import Divisor, Graph, Relu
 from veriflow.queries.constraints import Constraint
 from veriflow.queries.query import Query
-from veriflow.regions.ball import Ball
-from veriflow.regions.box import Box
-from veriflow.regions.product import pieces
+from veriflow.regions.region import Part
 
 from .cones import Cone
 
@@ -170,17 +168,13 @@ def _largest_slack(disjunct: tuple[Constraint, ...], size: Vector) -> float:
 
 def _add_region(builder: _Builder, query: Query, bounds: Bounds) -> tuple[Indices, int]:
     inputs = builder.add_columns(bounds.lower[query.graph.input], bounds.upper[query.graph.input])
-    norms = [_add_part(builder, part, inputs[place]) for place, part in pieces(query.region)]
+    norms = [_add_part(builder, part, inputs[place]) for place, part in query.region.placed_parts]
     return inputs, norms[0]
 
 
-def _add_part(builder: _Builder, region: Ball | Box, inputs: Indices) -> int:
+def _add_part(builder: _Builder, region: Part, inputs: Indices) -> int:
     """Rows that keep inputs in a ball or box; the column of their norm."""
-    if isinstance(region, Ball):
-        p, r, inner, most = region.p, region.radius, region.inner, region.reach
-    else:
-        p, inner = math.inf, 0.0
-        r = most = float(np.maximum(np.abs(region.lower), np.abs(region.upper)).max())
+    p, r, inner, most = region.p, region.radius, region.inner, region.reach
     if p == 2 and inner:
         raise QueryError(f"expected shells of norm 1 or inf, or a filled ball of norm 2; got {region}")
     d = region.dim

@@ -11,9 +11,7 @@ import itertools
 from veriflow.errors import GraphError
 from veriflow.piecewise.graph import Graph
 from veriflow.queries.query import Query
-from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
-from veriflow.regions.product import Product
 
 from ..forms.numerals import decimal_ends, decimal_text
 from ..forms.portable_form import PortableForm, portable_form, with_extra_outputs
@@ -31,10 +29,10 @@ def linear_form(query: Query) -> tuple[PortableForm, str] | None:
     Raises:
         QueryError: as `portable_form`.
     """
-    region = query.region
-    if not isinstance(region, Ball) or region.p != 1 or region.inner or region.dim > MOST_DIMENSIONS:
+    ball = query.region.ball
+    if ball is None or ball.p != 1 or ball.inner or ball.dim > MOST_DIMENSIONS:
         return None
-    ball = region.rounded_outward()
+    ball = ball.rounded_outward()
     form = portable_form(query.at(Box(ball.lower, ball.upper)))
     radius = decimal_text(ball.radius)
     facets = []
@@ -54,8 +52,8 @@ def two_networks(query: Query) -> tuple[Graph, Graph, str] | None:
     Raises:
         QueryError: as `portable_form`.
     """
-    region = query.region.rounded_outward()
-    if query.data == query.graph.input or query.latent is not None or isinstance(region, Product):
+    region, *others = query.region.rounded_outward().parts
+    if query.data == query.graph.input or query.latent is not None or others:
         return None
     try:
         network = portable_form(query.at(Box(region.lower, region.upper))).graph.starting_at(query.data)
@@ -64,7 +62,7 @@ def two_networks(query: Query) -> tuple[Graph, Graph, str] | None:
     whole = portable_form(query)
     flow = whole.graph.ending_at(query.data)
     size = flow.output_size
-    if isinstance(region, Ball) and (region.p == 1 or region.inner):
+    if region.p == 1 or region.inner:
         flow = with_extra_outputs(flow, [], [(slice(0, region.dim), region.p)])
 
     def output(i: int) -> str:

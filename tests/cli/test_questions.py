@@ -20,8 +20,8 @@ from cli_runs import (
 
 import veriflow
 from veriflow.density.mixtures import MixtureLaw
-from veriflow.density.norm_laws import LogNormalLaw
 from veriflow.density.radial import RadialBase
+from veriflow.density.simple_laws import LogNormalLaw
 
 
 def test_export(folder: Path, tmp_path: Path, asked: Callable[..., list[object]]) -> None:

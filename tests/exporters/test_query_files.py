@@ -25,7 +25,8 @@ from veriflow.piecewise.graph import Affine, Relu, dense
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
-from veriflow.regions.product import Product, Region
+from veriflow.regions.product import Product
+from veriflow.regions.region import Region
 
 
 def check_fields(query: Query, back: Query) -> None:

@@ -13,7 +13,7 @@ from scipy import sparse
 from veriflow.piecewise.graph import Affine, Relu
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
-from veriflow.regions.product import Region, pieces
+from veriflow.regions.region import Region
 
 Form = tuple[Fraction, ...]
 """A linear form of the inputs: its coefficients, then its constant."""
@@ -116,7 +116,7 @@ def _negated(form: Form) -> Form:
 
 def _convex_parts(region: Region) -> list[list[Row]]:
     """Polyhedra whose union is the region."""
-    each = [[_placed(rows, place, region.dim) for rows in _of_part(part)] for place, part in pieces(region)]
+    each = [[_placed(rows, place, region.dim) for rows in _of_part(part)] for place, part in region.placed_parts]
     return [[row for rows in chosen for row in rows] for chosen in itertools.product(*each)]
 
 

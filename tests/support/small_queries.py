@@ -18,7 +18,8 @@ from veriflow.queries.properties import Property, classified_as, formula_propert
 from veriflow.queries.query import Query, network_query
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
-from veriflow.regions.product import Product, Region
+from veriflow.regions.product import Product
+from veriflow.regions.region import Region
 
 
 def float32_array(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> Vector:

@@ -22,7 +22,8 @@ from veriflow.queries.properties import formula_property
 from veriflow.queries.query import Query, network_query
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
-from veriflow.regions.product import Product, Region
+from veriflow.regions.product import Product
+from veriflow.regions.region import Region
 
 REGIONS = (
     "L1 ball",

@@ -29,13 +29,13 @@ from .norm_laws import NormLaw
 from .radial import RadialBase
 
 NODES, MOST_CELLS = 16, 64
-"""Nodes of Gauss's rule in a cell, and into how many cells an interval between breakpoints is cut at most."""
+"""Nodes of Gauss's rule in a cell, and the most cells between two breakpoints."""
 
 ENOUGH = 1e-12
-"""Error at which cells are not halved any more."""
+"""Estimated error at which the rule stops halving its cells."""
 
 NEGLIGIBLE = 1e-14
-"""Mass of the farthest norms that is left out, and added to the error."""
+"""Upper tail mass that the quadrature leaves out and adds to the error."""
 
 
 class Mass(NamedTuple):

@@ -1,8 +1,8 @@
-"""How much of a box's mass lies beyond a hyperplane, from below.
+"""Lower bounds on the mass of the part of a box beyond a hyperplane.
 
-Where coordinates are independent, the linear form a·z of a box is a sum of independent numbers s_i = |a_i| t_i, with t_i the
-distance to the end at which a_i z_i is least. All but the one that varies most are rounded down to a grid and their sum is
-convolved; the law of that one is used as it is. Rounding down only takes mass away from beyond the hyperplane.
+Where coordinates are independent, a·z over a box is its least value plus a sum of independent numbers s_i = |a_i| t_i ≥ 0,
+with t_i the distance of z_i to the end at which a_i z_i is least. The widest s_i keeps its law. The others are rounded down to
+a grid, and the law of their sum is a convolution; rounding down only moves mass away from beyond the hyperplane.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..numerics.arrays import Mask, Vector
-from .box_masses import Interval, box_masses, product_measures
+from .box_masses import box_masses, product_measures
+from .coordinate_measures import Interval
 from .radial import RadialBase
 
 CELLS = 64

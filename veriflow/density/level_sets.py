@@ -161,7 +161,7 @@ def lower_level_set(
 ) -> LevelSet:
     """The least probable points of a flow: the complement of `upper_level_set`.
 
-    `mass` is the mass of this lower set itself, `radius` and `log_density` bound it from inside and from above.
+    `mass` is the mass of this lower set itself, `radius` its inner radius, `log_density` an upper limit of its densities.
     Raises RegionError as `upper_level_set` does.
     """
     if mass is None:

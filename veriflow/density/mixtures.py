@@ -12,21 +12,26 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ..errors import ModelError
+from ..errors import ModelError, StorageError
+from ..files.documents import OBJECT, TEXT, check_record, list_of
 from ..numerics.arrays import Mask, Vector
 from ..numerics.bisection import bisect_doubles
-from .norm_laws import JSON, BallLaw, ChiLaw, GammaLaw, LogNormalLaw, NormLaw, SimpleLaw, WeibullLaw, profile_outside
+from .norm_laws import JSON, NormLaw, SimpleLaw, profile_outside
+from .simple_laws import LAWS
+
+MOST_COMPONENTS = 1024
 
 
 class MixtureLaw(NormLaw):
     """The mixture Σ w_k·law_k with w = softmax(`logits`), at first equal weights; logits and components are learnable.
 
-    Raises ModelError unless the components are one or more simple laws of one dimension, none of them a `BallLaw`
-    (its profile has a jump).
+    Raises ModelError unless the components are one or more simple laws of one dimension whose densities do not jump.
     """
 
+    kind = "mixture"
+
     def __init__(self, components: Sequence[NormLaw]) -> None:
-        if not components or any(isinstance(c, BallLaw) or not isinstance(c, SimpleLaw) for c in components):
+        if not components or any(not isinstance(c, SimpleLaw) or c.has_jump for c in components):
             names = [type(c).__name__ for c in components]
             raise ModelError(f"expected one or more simple laws with a density on all of (0, ∞); got {names}")
         dims = sorted({c.dim for c in components})
@@ -40,8 +45,8 @@ class MixtureLaw(NormLaw):
     def simple_laws(self) -> list[SimpleLaw]:
         return [law for law in self.components if isinstance(law, SimpleLaw)]
 
+    @override
     def weights(self) -> Vector:
-        """The components' shares of the mass, in float64, shape (components,)."""
         return np.asarray(torch.softmax(self.logits.detach().double(), 0).cpu().numpy())
 
     @override
@@ -56,8 +61,8 @@ class MixtureLaw(NormLaw):
 
     def exponential_scales(self) -> list[Tensor]:
         """log θ_k of every component where all of them are Gamma(dim, θ_k), which is the default law; empty otherwise."""
-        laws = [law for law in self.components if isinstance(law, GammaLaw) and law.log_shape is None]
-        return [law.log_scale for law in laws] if len(laws) == len(self.components) else []
+        scales = [scale for law in self.simple_laws() if (scale := law.log_exponential_scale) is not None]
+        return scales if len(scales) == len(self.components) else []
 
     def _exponential_profile(self, r: Tensor, log_scales: Tensor) -> Tensor:
         """log Σ w_k exp(−r/θ_k) / (Γ(d) θ_k^d) for all components at once."""
@@ -123,7 +128,24 @@ class MixtureLaw(NormLaw):
 
     @override
     def config(self) -> dict[str, JSON]:
-        return {"law": "mixture", "components": [law.config() for law in self.simple_laws()]}
+        return {"law": self.kind, "components": [law.config() for law in self.simple_laws()]}
+
+
+def check_law(config: Mapping[str, Any], what: str) -> None:
+    """Refuse what `NormLaw.config` does not write.
+
+    Raises:
+        StorageError: ``what``, and then what is wrong.
+    """
+    laws = [config]
+    if config.get("law") == MixtureLaw.kind:
+        check_record(config, {"law": TEXT, "components": list_of(OBJECT, 1, MOST_COMPONENTS)}, what)
+        laws = config["components"]
+    for law in laws:
+        kind = law.get("law")
+        if not isinstance(kind, str) or kind not in LAWS:
+            raise StorageError(f"{what}: a law of the norm that is none of {MixtureLaw.kind}, {', '.join(LAWS)}")
+        check_record(law, {"law": TEXT, **LAWS[kind].fields()}, what)
 
 
 def norm_law_from_config(config: Mapping[str, Any], dim: int) -> NormLaw:
@@ -131,18 +153,11 @@ def norm_law_from_config(config: Mapping[str, Any], dim: int) -> NormLaw:
 
     Raises ModelError for anything `config` does not write.
     """
-    match config:
-        case {"law": "gamma", "free_shape": bool(free), **rest} if not rest:
-            return GammaLaw(dim, shape=float(dim) if free else None)
-        case {"law": "chi", **rest} if not rest:
-            return ChiLaw(dim)
-        case {"law": "weibull", **rest} if not rest:
-            return WeibullLaw(dim)
-        case {"law": "lognormal", **rest} if not rest:
-            return LogNormalLaw(dim)
-        case {"law": "ball", "radius": int() | float() as radius, **rest} if not rest:
-            return BallLaw(dim, radius)
-        case {"law": "mixture", "components": [*components], **rest} if not rest and len(components) <= 1024:
-            if all(isinstance(c, dict) and c.get("law") != "mixture" for c in components):
-                return MixtureLaw([norm_law_from_config(c, dim) for c in components])
-    raise ModelError(f"expected the configuration of a norm law; got {config!r}")
+    try:
+        check_law(config, "")
+    except StorageError:
+        raise ModelError(f"expected the configuration of a norm law; got {config!r}") from None
+    fields = {name: value for name, value in config.items() if name != "law"}
+    if config["law"] == MixtureLaw.kind:
+        return MixtureLaw([norm_law_from_config(law, dim) for law in fields["components"]])
+    return LAWS[config["law"]].from_fields(dim, fields)

@@ -23,8 +23,9 @@ from typing_extensions import override
 
 from ..errors import ModelError
 from ..wording import perhaps
-from .mixtures import MixtureLaw, norm_law_from_config
-from .norm_laws import JSON, BallLaw, ChiLaw, GammaLaw, LogNormalLaw, NormLaw, WeibullLaw, checked_dim
+from .mixtures import MOST_COMPONENTS, MixtureLaw, norm_law_from_config
+from .norm_laws import JSON, NormLaw, checked_dim
+from .simple_laws import BallLaw, ChiLaw, GammaLaw, LogNormalLaw, WeibullLaw
 
 
 class RadialBase(nn.Module, Distribution):
@@ -241,8 +242,8 @@ def _weibull_law(dim: int, scale: float) -> WeibullLaw:
 
 def _spread(scale: float, dim: int, components: int) -> list[float]:
     """Scales in geometric progression around `scale`, up to 4/√d (four deviations of log R) but at most ½ away."""
-    if isinstance(components, bool) or not isinstance(components, int) or not 1 <= components <= 1024:
-        raise ModelError(f"expected 1 to 1024 components; got {components!r}")
+    if isinstance(components, bool) or not isinstance(components, int) or not 1 <= components <= MOST_COMPONENTS:
+        raise ModelError(f"expected 1 to {MOST_COMPONENTS} components; got {components!r}")
     reach = min(0.5, 4 / math.sqrt(dim))
     offsets = [0.0] if components == 1 else np.linspace(-reach, reach, components).tolist()
     return [scale * math.exp(offset) for offset in offsets]

@@ -24,7 +24,7 @@ from .level_sets import LevelSet, RadialFlow, upper_level_set
 from .radial import RadialBase
 
 SHAPES = 16
-"""How many quotients of radius and limit are tried, in geometric progression from 1 to the dimension."""
+"""Number of quotients radius/limit that are tried, in geometric progression from 1 to half the dimension."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def trimmed_level_set(
 
     - `mass` and `limit`: the radius is that of the mass.
     - `radius` and `limit`: this very set.
-    - `mass`, or `radius` for the mass of the ball of that radius: among the sets of that mass, one whose width in a
-      direction with normal coefficients is least on average, up to a grid of quotients radius/limit.
+    - `mass`, or `radius` for the mass of the untrimmed ball of that radius: of the sets of that mass, over a grid of
+      quotients radius/limit, the one of least mean width, that is of least E max a·z over it for normal a.
 
     Raises:
         RegionError: not exactly one of mass and radius, or one out of range; a limit that is not positive, or that leaves
@@ -110,9 +110,9 @@ def _radius(base: RadialBase, mass: float, limit: float, least: float) -> float:
 def _narrowest_limit(base: RadialBase, mass: float, radius: float) -> float:
     """The limit of the trimmed ball of the mass with the least mean width, over a grid of quotients; the radius for none.
 
-    Where the quotient of radius and limit is a whole number k, the mass is that of the norms up to the limit, and Gauss's
-    sums between its multiples: one table of `within_share` serves all limits. It need not be exact, as the radius for the
-    limit is found by `ball_mass`. The mean width is the support function at the expected sizes of normal coefficients.
+    For a whole number k = radius/limit the mass is F_R(limit) plus Gauss's sums over the intervals between multiples of the
+    limit, so that one table of `within_share` serves all limits. An approximation will do, as `ball_mass` finds the radius
+    for the limit. The mean width is about the support function at the expected order statistics of |normal| coefficients.
     """
     law, dim = base.law, base.dim
     quotients = np.unique(np.geomspace(1, max(1, dim / 2), SHAPES).round().astype(int)).tolist()

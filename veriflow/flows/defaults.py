@@ -1,4 +1,4 @@
-"""The size of a flow that nobody chose."""
+"""Default sizes of a flow."""
 
 BLOCKS = 4
 """Coupling blocks."""

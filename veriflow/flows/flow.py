@@ -73,11 +73,9 @@ class Flow(nn.Module, Distribution):
         self.bits: int | None = None
 
     def __repr__(self) -> str:
+        base = f"{self.base.law.kind} base of norm {self.base.p:g}"
         parameters = sum(parameter.numel() for parameter in self.parameters())
-        law = self.base.law.config()["law"]
-        return (
-            f"{type(self).__name__}({self.dim} features, {law} base of norm {self.base.p:g}, {parameters} parameters)"
-        )
+        return f"{type(self).__name__}({self.dim} features, {base}, {parameters} parameters)"
 
     def __call__(self, z: Tensor) -> Tensor:
         """As `forward`, with the hooks of a torch module."""
@@ -96,7 +94,7 @@ class Flow(nn.Module, Distribution):
 
     @contextmanager
     def _points(self, rows: Rows, what: str) -> Iterator[Tensor]:
-        """The rows as points ``[..., dim]`` beside the flow, and how torch is to work on them."""
+        """The rows as points ``[..., dim]`` on the flow's device; gradients are on for tensors only, autocast is off."""
         points = as_tensor(rows, self.features)
         if points.ndim < 1 or points.shape[-1] != self.dim:
             raise ModelError(f"expected {what} of shape [..., {self.dim}]; got {list(points.shape)}")
@@ -188,7 +186,7 @@ class Flow(nn.Module, Distribution):
 
 
 def _check_sizes(dim: int, blocks: int, widths: Sequence[int], householder: int) -> None:
-    """Refuse a flow that is too large before memory is taken for it.
+    """Refuse a flow that is too large before memory is allocated for it.
 
     Raises:
         ModelError: such a flow.
@@ -219,7 +217,7 @@ class USFlow(Flow):
         features: names of the coordinates; x0, x1, … by default.
         integral: the names of those that are whole numbers in the data, such as ages and codes of categories. `fit`
             spreads them over half a unit to both sides, as a density needs.
-        bits: of the constants that the parameters were rounded for, see `compress`; None for no rounding.
+        bits: number of bits of the constants that `compress` rounded the parameters to; None for no rounding.
 
     Raises:
         ModelError: sizes below one, blocks in one dimension (there is nothing to couple), names of another number,

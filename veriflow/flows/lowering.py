@@ -23,7 +23,7 @@ from .bijections.coupling import ResidualBijection
 Direction = Literal["forward", "inverse"]
 
 FARTHEST = 2.0**10
-"""Deviations: rounding a mean as far away as that to float32 moves it by 2⁻¹⁴ of a deviation at most."""
+"""In deviations: rounding a mean of at most this size to float32 moves it by at most 2⁻¹⁴ deviations."""
 
 
 def lower_flow(bijection: Bijection, direction: Direction = "forward", bits: int | None = None) -> Graph:
@@ -31,11 +31,12 @@ def lower_flow(bijection: Bijection, direction: Direction = "forward", bits: int
 
     Weights are folded in float64 and rounded to float32 once; the rounded graph *is* the flow of a query. Blocks keep
     their residual form, so every tensor ``s1, s2, …`` of the stream and the end ``x`` (or ``z``) has ``dim`` entries.
-    Means of the data that are too large for that (`offset_apart`) are added or taken off next to x, as they are.
+    Means of the data that are too large for float32 (`offset_apart`) are added, or subtracted, unrounded in an affine map of
+    their own next to x.
 
-    With ``bits``, each row of an affine map z → x is rounded to a grid of that many bits instead: an inverse of factors of
-    few bits has many, but the bijection is made for such a row (see `compress`). The blocks' constants are products of
-    parameters, short where these are.
+    With ``bits``, each row of an affine map z → x is rounded to a grid of that many bits instead of to float32: `compress`
+    chose the parameters so that the map is on that grid but for rounding. The blocks' constants are sums of products of
+    parameters, and have few bits where these do.
 
     Raises:
         GraphError: a bijection that is neither affine nor a residual block.
@@ -59,7 +60,10 @@ def lower_flow(bijection: Bijection, direction: Direction = "forward", bits: int
 
 
 def offset_apart(product: AffineProduct) -> tuple[AffineProduct, Tensor]:
-    """The map without, and these, the means ``[dim]`` of its last part that are `FARTHEST` deviations from zero; else zeros."""
+    """The map without the large means, and these ``[dim]``: the ones beyond `FARTHEST` deviations, zeros elsewhere.
+
+    Only a standardisation at the end has means.
+    """
     *others, last = product
     if not isinstance(last, Standardisation):
         return product, torch.zeros(product.dim)

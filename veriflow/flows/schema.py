@@ -10,31 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..density.norm_laws import NormLaw
+from ..density.mixtures import check_law
+from ..density.norm_laws import MOST_LOGARITHM, NormLaw
 from ..errors import ModelError, StorageError
-from ..files.documents import FLAG, OBJECT, TEXT, Form, check_record, list_of, number, one_of, whole
+from ..files.documents import FLAG, OBJECT, TEXT, check_record, list_of, one_of, whole
 from ..files.sealed import Layout
 from ..numerics.grids import MOST_BITS
 from .bijections.affine import LU, Householder, Permutation, Standardisation
 from .flow import USFlow
 
-MOST_COMPONENTS = 1024
-
-MOST_LOGARITHM, MOST_MAGNITUDE = 30.0, 1e18
-"""Of parameters that are logarithms, and of others; data are standardised, so that both are small in flows that were fitted."""
+MOST_MAGNITUDE = 1e18
+"""Of parameters that are no logarithms; data are standardised, so that they are small in flows that were fitted."""
 
 _FLOATS = (torch.float32, torch.float64)
 
 _EXACT = tuple(Standardisation(1).state_dict())
-
-_LAWS: dict[str, dict[str, Form]] = {
-    "gamma": {"free_shape": FLAG},
-    "chi": {},
-    "weibull": {},
-    "lognormal": {},
-    "ball": {"radius": number(0)},
-}
-"""Fields of the simple laws' descriptions."""
 
 
 def empty_flow(config: Mapping[str, Any], layout: Layout, what: str) -> USFlow:
@@ -75,16 +65,7 @@ def check_config(config: object, what: str) -> None:
     assert isinstance(config, dict)  # noqa: S101 - as checked
     base = config["base"]
     check_record(base, {"p": one_of(1, 2, "inf"), "law": OBJECT}, what)
-    law = base["law"]
-    laws = [law]
-    if law.get("law") == "mixture":
-        check_record(law, {"law": TEXT, "components": list_of(OBJECT, 1, MOST_COMPONENTS)}, what)
-        laws = law["components"]
-    for one in laws:
-        kind = one.get("law")
-        if not isinstance(kind, str) or kind not in _LAWS:
-            raise StorageError(f"{what}: a law of the norm that is none of mixture, {', '.join(_LAWS)}")
-        check_record(one, {"law": TEXT, **_LAWS[kind]}, what)
+    check_law(base["law"], what)
 
 
 def check_layout(layout: Layout, wanted: Mapping[str, Tensor], what: str) -> None:
@@ -139,7 +120,8 @@ def _misfit(module: nn.Module) -> str:
 
 @_misfit.register
 def _(module: LU) -> str:
-    return _logarithms(module.log_diagonal)
+    fit = (module.log_diagonal.detach().abs() <= MOST_LOGARITHM).all()
+    return "" if fit else f"logarithms beyond {MOST_LOGARITHM:g}"
 
 
 @_misfit.register
@@ -161,11 +143,4 @@ def _(module: Standardisation) -> str:
 
 @_misfit.register
 def _(module: NormLaw) -> str:
-    own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
-    radius = own.pop("radius", torch.ones(()))
-    return _logarithms(*own.values()) if radius > 0 else "a radius that is not positive"
-
-
-def _logarithms(*tensors: Tensor) -> str:
-    fit = all((tensor.detach().abs() <= MOST_LOGARITHM).all() for tensor in tensors)
-    return "" if fit else f"logarithms beyond {MOST_LOGARITHM:g}"
+    return module.misfit()

@@ -12,8 +12,8 @@ from ..numerics.arrays import Matrix, Vector
 from ..piecewise.build import fresh, selection, with_map, with_more_inputs, with_norm, with_outputs_joined
 from ..piecewise.graph import compose
 from ..regions.ball import Ball
-from ..regions.box import Box
 from ..regions.product import Product
+from ..regions.region import Part
 from .constraints import Disjunction
 from .query import Application, Query, Setting
 
@@ -22,13 +22,13 @@ class Points:
     """Builds a graph of x, of further points computed from x, and of free numbers in given boxes and balls."""
 
     def __init__(self, setting: Setting) -> None:
-        if isinstance(setting.region, Product):
+        if len(setting.region.parts) > 1:
             raise PropertyError(f"expected a ball or a box of inputs; got {setting.region}")
         self.setting = setting
-        self.parts: list[Ball | Box] = [setting.region]
+        self.parts = [*setting.region.parts]
         self.maps: list[tuple[str, Vector, list[tuple[slice, Matrix]], Vector]] = []
 
-    def add_free_numbers(self, part: Ball | Box) -> slice:
+    def add_free_numbers(self, part: Part) -> slice:
         """Add free numbers that lie in a ball or box; returns their places among the input's coordinates."""
         start = sum(known.dim for known in self.parts)
         self.parts.append(part)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from ..errors import QueryError
 from ..piecewise.graph import Graph, with_maps_before_relus
 from ..regions.ball import Ball
-from ..regions.product import Product, Region
+from ..regions.product import Product
+from ..regions.region import Part, Region
 from ..wording import shortened
 from .conjunctions import ViolationArrays
 from .constraints import Disjunction
@@ -89,18 +90,15 @@ class Query:
         return list(self.flow.features) if self.flow else [f"X_{i}" for i in range(self.graph.sizes[self.data])]
 
     @property
-    def latent_region(self) -> Region:
-        """The part of the region that is about the latent z: the first part of a product, or all of it."""
-        return self.region.parts[0] if isinstance(self.region, Product) else self.region
+    def latent_region(self) -> Part:
+        """The part of the region that is about the latent z: the first one."""
+        return self.region.parts[0]
 
     def at(self, region: Region) -> Query:
         """The same question over another region; one that is about z alone leaves the other parts of a product."""
-        if (
-            isinstance(self.region, Product)
-            and region.dim == self.latent_region.dim
-            and not isinstance(region, Product)
-        ):
-            region = Product((region, *self.region.parts[1:]))
+        others = self.region.parts[1:]
+        if others and len(region.parts) == 1 and region.dim == self.latent_region.dim:
+            region = Product((*region.parts, *others))
         return replace(self, region=region.rounded_outward())
 
     def violated_by(self, outputs: list[Fraction], upper: list[Fraction] | None = None) -> bool:

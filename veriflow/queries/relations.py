@@ -317,9 +317,9 @@ def abstains_outside(delta: float, reach: float = 2.0) -> Relation:
     inside = never_confident(delta)
 
     def query(setting: Setting) -> Query:
-        ball = setting.region
-        if not isinstance(ball, Ball) or ball.inner or not ball.radius or ball.is_trimmed:
-            raise PropertyError(f"expected a ball to be outside of; got {ball}")
+        ball = setting.region.ball
+        if ball is None or ball.inner or not ball.radius or ball.is_trimmed:
+            raise PropertyError(f"expected a ball to be outside of; got {setting.region}")
         shell = Ball(ball.p, reach * ball.radius, ball.dim, ball.radius)
         around = Setting(setting.decoder, setting.network, shell, setting.features, setting.flow)
         return replace(inside.query(around), text=text)

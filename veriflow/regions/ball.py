@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
+from typing_extensions import override
 
 from ..errors import RegionError
 from ..numerics.arrays import Vector
-from .box import corners
+from ..runtime.lazy_imports import LazyImports
+from .box import Box, corners
 from .float32 import float32_above, float32_below
+from .region import Part
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+with LazyImports(__name__) as imports:
+    from . import projection  # torch, which bounds do without
+
+ROUNDING = Fraction(1, 2**20)
+"""How far off the sphere of a ball or shell, relative to the radius, a point still counts as rounded."""
 
 
 @dataclass(frozen=True)
-class Ball:
+class Ball(Part):
     """``{ z ∈ ℝ^dim : inner ≤ ‖z‖_p ≤ radius, |z_i| ≤ limit }`` with p ∈ {1, 2, ∞}.
 
-    It is a shell where ``inner`` is positive, and trimmed where ``limit`` is below the radius: an L1 ball of most of a
-    flow's mass reaches out to vertices that no sample comes near, and a trimmed one does not.
+    It is a shell where ``inner`` is positive, and trimmed where ``limit`` is below the radius. In many dimensions an L1
+    ball that holds most of a flow's mass has vertices far away from every sample; trimming cuts them off.
 
     Raises:
-        RegionError: a norm other than 1, 2, ∞, a radius that is negative or not finite, an inner radius above it, a
-            negative limit, one for p = ∞ (the radius is one), one that no point of norm ``inner`` meets.
+        RegionError: a norm other than 1, 2, ∞; a radius that is negative or not finite; an inner radius above the outer
+            one; a negative limit, a limit for p = ∞, or one so small that no point has the norm ``inner``.
     """
 
     p: float
@@ -48,6 +62,7 @@ class Ball:
                 raise RegionError(f"expected a limit that points of norm {self.inner} can meet; got {self.limit}")
 
     @property
+    @override
     def reach(self) -> float:
         """The largest coordinate of a point, in magnitude."""
         return min(self.radius, self.limit)
@@ -67,11 +82,22 @@ class Ball:
         """Greatest value of each coordinate, shape ``[dim]``."""
         return np.full(self.dim, self.reach)
 
-    def support(self, rows: Vector) -> Vector:
-        """max a·z over the (filled) ball for each row a of ``rows`` ``[n, dim]``: radius · ‖a‖_q with 1/p + 1/q = 1.
+    @property
+    @override
+    def ball(self) -> Ball:
+        return self
 
-        Over a trimmed L1 ball it is a fractional knapsack, the largest coefficients times the limit until the radius is
-        used up; over a trimmed L2 ball the least bound that `_dual` gives.
+    @property
+    @override
+    def sizes(self) -> list[Fraction]:
+        return [Fraction(self.radius)] * self.dim
+
+    @override
+    def support(self, rows: Vector) -> Vector:
+        """The dual norm: max a·z = radius · ‖a‖_q over the filled ball, with 1/p + 1/q = 1, for rows a ``[n, dim]``.
+
+        Over a trimmed L1 ball it is a fractional knapsack: Σ_k |a|_(k) · min(limit, radius − (k − 1) · limit)⁺ with the
+        magnitudes of a in descending order. Over a trimmed L2 ball it is the bound of `_dual`.
         """
         if self.is_trimmed:
             sizes = np.sort(np.abs(rows), axis=-1)[..., ::-1]
@@ -79,8 +105,8 @@ class Ball:
         dual = {1: math.inf, 2: 2, math.inf: 1}[self.p]
         return np.asarray(self.radius * np.linalg.norm(rows, ord=dual, axis=-1))
 
+    @override
     def farthest(self, rows: Vector) -> Vector:
-        """For each row a of ``rows`` ``[..., dim]`` a point of the (filled) ball with the greatest a·z, same shape."""
         if self.p == math.inf:
             return np.asarray(self.radius * np.sign(rows))
         if self.p == 2 and self.is_trimmed:
@@ -100,10 +126,12 @@ class Ball:
         return points
 
     @property
+    @override
     def vertices(self) -> Vector | None:
         """Points ``[count, dim]`` whose hull contains the ball: its vertices where these are few, 2·dim for p = 1.
 
-        For a trimmed L1 ball they are the centre and the vertices of the whole ball, each with at most its `shares`.
+        For a trimmed L1 ball they are the centre and the vertices of the untrimmed ball, [0, +e₁ … +e_d, −e₁ … −e_d] times
+        the radius; `shares` limits the weights of a convex combination of them.
         """
         if self.p == 1:
             ends = np.concatenate([np.eye(self.dim), -np.eye(self.dim)]) * self.radius
@@ -111,26 +139,24 @@ class Ball:
         return corners(self.lower, self.upper) if self.p == math.inf else None
 
     @property
+    @override
     def shares(self) -> Vector | None:
-        """For a trimmed L1 ball, the largest shares that vertices have together in one of its points; see `_shares`."""
+        """For a trimmed L1 ball, limits on sums of weights of its `vertices`, see `_shares`; else None."""
         return _shares(self) if self.p == 1 and self.is_trimmed else None
 
+    @override
     def contains(self, point: Sequence[Fraction]) -> bool:
-        """Whether the point lies in the region, in exact arithmetic."""
-        magnitudes = [abs(value) for value in point]
-        inner, outer = Fraction(self.inner), Fraction(self.radius)
-        if self.is_trimmed and max(magnitudes) > Fraction(self.limit):
+        if self.is_trimmed and max(map(abs, point)) > Fraction(self.limit):
             return False
-        if self.p == 2:
-            return inner**2 <= sum((value**2 for value in magnitudes), Fraction(0)) <= outer**2
-        norm = sum(magnitudes, Fraction(0)) if self.p == 1 else max(magnitudes)
-        return inner <= norm <= outer
+        inner, outer = (_power([Fraction(norm)], self.p) for norm in (self.inner, self.radius))
+        return inner <= _power(point, self.p) <= outer
 
+    @override
     def nearest(self, point: Sequence[Fraction]) -> list[Fraction]:
-        """A point of the ball or shell that is near, exactly; the point itself where p is 2.
+        """A point of the ball or shell near the given one, in rationals; the point itself where p is 2.
 
-        It is cut off at the limits and drawn along its ray to the nearer sphere; in a trimmed shell its coordinates go
-        outwards one after the other instead, where the limit leaves room. The centre stays the centre.
+        Coordinates are clipped to ±limit; then the point moves along its ray to the nearer sphere. In the hole of a trimmed
+        shell its coordinates grow up to the limit instead, one after the other. The centre stays the centre.
         """
         if self.p == 2:
             return list(point)
@@ -147,8 +173,41 @@ class Ball:
             norm += more
         return cut
 
+    @override
+    def corrected(self, point: Sequence[Fraction]) -> list[Fraction]:
+        near = self.nearest(point)
+        is_rounding = max(abs(a - b) for a, b in zip(near, point, strict=True)) <= ROUNDING * Fraction(self.radius)
+        return near if is_rounding else list(point)
+
+    @override
+    def near_float32(self, point: Sequence[Fraction], margin: float) -> list[Fraction]:
+        """Drawn in towards the centre, or away from it in the hole of a shell, and rounded to float32 again."""
+        factor = 1 + margin if self._is_in_hole(point) else 1 - margin
+        return [Fraction(float(np.float32(float(value) * factor))) for value in point]
+
+    def _is_in_hole(self, point: Sequence[Fraction]) -> bool:
+        return _power(point, self.p) < _power([Fraction(self.inner)], self.p)
+
+    @override
+    def without_round_holes(self) -> Ball:
+        return replace(self, inner=0.0) if self.has_round_hole else self
+
+    @override
+    def bounding_box(self) -> Box:
+        return Box(self.lower, self.upper)
+
+    @override
+    @imports.on_call
+    def project(self, points: Tensor) -> Tensor:
+        return projection.project_onto_ball(self, points)
+
+    @override
+    @imports.on_call
+    def drawn(self, count: int, generator: torch.Generator) -> Tensor:
+        return projection.draw_from_ball(self, count, generator)
+
+    @override
     def rounded_outward(self) -> Ball:
-        """The least region around this one whose ends are float32 numbers."""
         limit = self.limit if self.limit == math.inf else float32_above(self.limit)
         return Ball(self.p, float32_above(self.radius), self.dim, max(0.0, float32_below(self.inner)), limit)
 
@@ -159,21 +218,30 @@ class Ball:
         return f"{inner}||z||_{norm} <= {self.radius:.6g}{trimmed} in {self.dim} dimensions"
 
 
-def _shares(ball: Ball) -> Vector:
-    """1 − k·limit/radius for k = 0, 1, … from 0 to limit/radius ``[dim]``, rounded up; they add up to 1 at most.
+def _power(point: Sequence[Fraction], p: float) -> Fraction:
+    """‖point‖_p, for p = 2 its square: a rational number."""
+    if p == 2:
+        return sum((value**2 for value in point), Fraction(0))
+    return sum(map(abs, point), Fraction(0)) if p == 1 else max(map(abs, point))
 
-    A point z of a trimmed L1 ball is Σ |z_i|/radius times the vertices radius · sign(z_i) e_i, and the rest the centre:
-    no coordinate has a share above limit/radius, and the largest shares together are at most these.
+
+def _shares(ball: Ball) -> Vector:
+    """Limits ``[dim]`` on the weights of a convex combination of the vertices of a trimmed L1 ball, rounded up.
+
+    A point z is Σ_i w_i · radius · sign(z_i) e_i with w_i = |z_i|/radius, and the rest of the weight is the centre's. As
+    each w_i ≤ limit/radius and Σ w_i ≤ 1, the k largest w_i sum to at most shares[:k].sum(), where
+    shares[k] = clip(1 − k · limit/radius, 0, limit/radius).
     """
     each = ball.limit / ball.radius
     return np.clip(1 + 2.0**-50 - each * np.arange(ball.dim), 0.0, each * (1 + 2.0**-52))
 
 
 def _slope(ball: Ball, sizes: Vector) -> Vector:
-    """The λ for which a·z is largest at z = clip(a/λ, ±limit), on a trimmed L2 ball; zero where all are at the limit.
+    """The multiplier λ of ‖z‖₂ ≤ radius in max a·z over a trimmed L2 ball, which is attained at z = clip(a/λ, ±limit).
 
-    Shape ``[..., n]`` for coefficients in descending order ``[..., n, dim]``. With k coordinates at the limit the others
-    are a/λ, so that λ² = Σ_rest a² / (radius² − k · limit²); the right k is the first whose next |a|/λ is within it.
+    Shape ``[..., n]`` for magnitudes of a in descending order ``[..., n, dim]``. With the k largest coordinates at the limit
+    the others are a/λ, so that λ² = Σ_{i ≥ k} a_i² / (radius² − k · limit²); k is the least for which a_k/λ ≤ limit. λ is
+    zero where all coordinates are at the limit.
     """
     room = ball.radius**2 - ball.limit**2 * np.arange(ball.dim)
     rest = np.cumsum(sizes[..., ::-1] ** 2, axis=-1)[..., ::-1]
@@ -184,7 +252,7 @@ def _slope(ball: Ball, sizes: Vector) -> Vector:
 
 
 def _dual(ball: Ball, sizes: Vector) -> Vector:
-    """The bound λ radius²/2 + Σ max over |z| ≤ limit of (|a| z − λ z²/2), which holds for every λ, at that of `_slope`."""
+    """The Lagrange bound λ radius²/2 + Σ_i max over |z| ≤ limit of (|a_i| z − λ z²/2), valid for all λ ≥ 0, at `_slope`."""
     slope = _slope(ball, sizes)
     every, steep = ball.limit * sizes.sum(axis=-1), np.maximum(slope, 1e-300)[..., None]
     best = np.minimum(sizes / steep, ball.limit)

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
+from typing_extensions import override
 
 from ..errors import RegionError
 from ..numerics.arrays import Vector
+from ..runtime.lazy_imports import LazyImports
 from ..wording import listed_numbers
 from .float32 import LARGEST_FLOAT32, float32_above, float32_below, float32_inside
+from .region import Ends, Part
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+with LazyImports(__name__) as imports:
+    from . import projection  # torch, which bounds do without
 
 MOST_CORNER_DIMENSIONS, MOST_VERTICES = 5, 128
-"""Dimensions of a box whose corners are few, and vertices of a product that are."""
+"""Up to so many dimensions a box lists its corners, and up to so many vertices a product lists them."""
 
 
 def corners(lower: Vector, upper: Vector) -> Vector | None:
@@ -27,15 +39,12 @@ def corners(lower: Vector, upper: Vector) -> Vector | None:
     return np.where(signs, upper[..., None, :], lower[..., None, :])
 
 
-Ends = tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
-
-
 @dataclass(frozen=True, eq=False)
-class Box:
+class Box(Part):
     """``{ z : lower ≤ z ≤ upper }``, both of shape ``[dim]``.
 
-    A box whose ends are no floats, such as 0.1, is meant exactly: ``exact`` holds its lower and upper ends, which lie
-    within ``lower`` and ``upper``. Bounds and programs see the outer box; whether a point is in the box, `ends` decide.
+    Where the ends meant are no floats, such as 1/10, ``exact`` holds them as rationals, and ``lower`` and ``upper`` are
+    floats around them. Bounds and programs work over the outer box; `contains` decides by the exact ends.
 
     Raises:
         RegionError: ends that are not finite, of different lengths, or crossed; exact ends outside of the others.
@@ -89,45 +98,92 @@ class Box:
         return len(self.lower)
 
     @property
+    def p(self) -> float:
+        """Infinity."""
+        return math.inf
+
+    @property
+    def inner(self) -> float:
+        """Zero: a box has no hole."""
+        return 0.0
+
+    @property
+    def radius(self) -> float:
+        """The largest end, in magnitude."""
+        return float(np.maximum(np.abs(self.lower), np.abs(self.upper)).max())
+
+    @property
     def ends(self) -> Ends:
         """The lower and the upper ends of what is meant, exactly."""
         if self.exact is not None:
             return self.exact
         return tuple(Fraction(float(v)) for v in self.lower), tuple(Fraction(float(v)) for v in self.upper)
 
+    @property
+    @override
+    def sizes(self) -> list[Fraction]:
+        return [max(abs(low), abs(high), high - low) for low, high in zip(*self.ends, strict=True)]
+
+    @override
     def support(self, rows: Vector) -> Vector:
-        """max a·z over the box for each row a of ``rows`` ``[n, dim]``."""
         return np.maximum(rows, 0) @ self.upper + np.minimum(rows, 0) @ self.lower
 
+    @override
     def farthest(self, rows: Vector) -> Vector:
-        """For each row a of ``rows`` ``[..., dim]`` a point of the box with the greatest a·z, same shape."""
         return np.where(rows > 0, self.upper, self.lower)
 
     @property
+    @override
     def vertices(self) -> Vector | None:
         """The corners ``[2^dim, dim]`` in few dimensions, else None."""
         return corners(self.lower, self.upper)
 
     @property
+    @override
     def shares(self) -> None:
         """None: a point may be any corner."""
         return None
 
+    @override
     def contains(self, point: Sequence[Fraction]) -> bool:
-        """Whether the point lies in the region, in exact arithmetic."""
         lower, upper = self.ends
         return all(low <= v <= high for low, v, high in zip(lower, point, upper, strict=True))
 
+    @override
     def nearest(self, point: Sequence[Fraction]) -> list[Fraction]:
         """The nearest point of the box: a coordinate outside goes to the end."""
         lower, upper = self.ends
         return [min(max(low, v), high) for low, v, high in zip(lower, point, upper, strict=True)]
 
-    def nearest_float32(self, point: Sequence[Fraction]) -> list[Fraction]:
-        """The same, but a coordinate outside goes to the next float32 inside where there is one."""
+    @override
+    def corrected(self, point: Sequence[Fraction]) -> list[Fraction]:
+        return self.nearest(point)
+
+    @override
+    def near_float32(self, point: Sequence[Fraction], margin: float) -> list[Fraction]:
+        """A coordinate outside goes to the next float32 inside where there is one; a box needs no margin."""
         lower, upper = self.ends
         return [float32_inside(low, v, high) for low, v, high in zip(lower, point, upper, strict=True)]
 
+    @override
+    def without_round_holes(self) -> Box:
+        return self
+
+    @override
+    def bounding_box(self) -> Box:
+        return self
+
+    @override
+    @imports.on_call
+    def project(self, points: Tensor) -> Tensor:
+        return projection.project_onto_box(self.lower, self.upper, points)
+
+    @override
+    @imports.on_call
+    def drawn(self, count: int, generator: torch.Generator) -> Tensor:
+        return projection.draw_from_box(self.lower, self.upper, count, generator)
+
+    @override
     def rounded_outward(self) -> Box:
         """The least box around this one whose ends are float32 numbers; the exact ends stay as they are."""
         return Box(

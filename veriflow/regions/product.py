@@ -1,4 +1,4 @@
-"""Products of balls and boxes, and what every region answers."""
+"""Products of balls and boxes."""
 
 from __future__ import annotations
 
@@ -6,27 +6,36 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
+from typing_extensions import override
 
 from ..errors import RegionError
 from ..numerics.arrays import Vector
-from .ball import Ball
+from ..runtime.lazy_imports import LazyImports
 from .box import MOST_VERTICES, Box
+from .region import Part, Region
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+with LazyImports(__name__) as imports:
+    import torch
 
 
 @dataclass(frozen=True)
-class Product:
+class Product(Region):
     """``parts[0] × parts[1] × …``: the coordinates of the first part come first, then those of the second, and so on.
 
     Raises:
         RegionError: no parts, or a part that is a product itself.
     """
 
-    parts: tuple[Ball | Box, ...]
+    parts: tuple[Part, ...]
 
     def __post_init__(self) -> None:
-        if not self.parts or not all(isinstance(part, Ball | Box) for part in self.parts):
+        if not self.parts or not all(isinstance(part, Part) for part in self.parts):
             raise RegionError(f"expected one ball or box at least, and nothing else; got {self.parts}")
 
     @property
@@ -44,15 +53,16 @@ class Product:
         """Greatest value of each coordinate, shape ``[dim]``."""
         return np.concatenate([part.upper for part in self.parts])
 
+    @override
     def support(self, rows: Vector) -> Vector:
-        """max a·z over the (filled) parts for each row a of ``rows`` ``[n, dim]``: the sum of the parts' supports."""
-        return np.asarray(sum(part.support(rows[..., place]) for place, part in pieces(self)))
+        return np.asarray(sum(part.support(rows[..., place]) for place, part in self.placed_parts))
 
+    @override
     def farthest(self, rows: Vector) -> Vector:
-        """For each row a of ``rows`` ``[..., dim]`` a point of the (filled) parts with the greatest a·z, same shape."""
-        return np.concatenate([part.farthest(rows[..., place]) for place, part in pieces(self)], axis=-1)
+        return np.concatenate([part.farthest(rows[..., place]) for place, part in self.placed_parts], axis=-1)
 
     @property
+    @override
     def vertices(self) -> Vector | None:
         """Every vertex of the first part with every one of the second, and so on ``[count, dim]``, where they are few."""
         found = np.zeros((1, 0))
@@ -64,41 +74,40 @@ class Product:
         return found
 
     @property
+    @override
     def shares(self) -> None:
         """None: a point may be any vertex."""
         return None
 
+    @override
     def contains(self, point: Sequence[Fraction]) -> bool:
-        """Whether the point lies in the region, in exact arithmetic."""
-        return all(part.contains(point[place]) for place, part in pieces(self))
+        return all(part.contains(point[place]) for place, part in self.placed_parts)
 
+    @override
     def rounded_outward(self) -> Product:
-        """The least product around this one whose ends are float32 numbers."""
         return Product(tuple(part.rounded_outward() for part in self.parts))
+
+    @override
+    def without_round_holes(self) -> Product:
+        return Product(tuple(part.without_round_holes() for part in self.parts))
+
+    @override
+    def bounding_box(self) -> Box:
+        boxes = [part.bounding_box() for part in self.parts]
+        if all(box.exact is None for box in boxes):
+            return Box(self.lower, self.upper)
+        lower, upper = zip(*(box.ends for box in boxes), strict=True)
+        return Box(self.lower, self.upper, (tuple(itertools.chain(*lower)), tuple(itertools.chain(*upper))))
+
+    @override
+    @imports.on_call
+    def project(self, points: Tensor) -> Tensor:
+        return torch.cat([part.project(points[..., place]) for place, part in self.placed_parts], dim=-1)
+
+    @override
+    @imports.on_call
+    def drawn(self, count: int, generator: Generator) -> Tensor:
+        return torch.cat([part.drawn(count, generator) for part in self.parts], dim=-1)
 
     def __str__(self) -> str:
         return " times ".join(map(str, self.parts))
-
-
-Region = Ball | Box | Product
-
-
-def pieces(region: Region) -> list[tuple[slice, Ball | Box]]:
-    """The balls and boxes whose product the region is, each with its place among the coordinates."""
-    parts = region.parts if isinstance(region, Product) else (region,)
-    ends = np.cumsum([0, *(part.dim for part in parts)]).tolist()
-    return [(slice(start, end), part) for start, end, part in zip(ends, ends[1:], parts, strict=False)]
-
-
-def round_parts(region: Region) -> list[Ball]:
-    """The L2 balls and shells in the region, which are not linear."""
-    return [part for _, part in pieces(region) if isinstance(part, Ball) and part.p == 2]
-
-
-def bounding_box(region: Region) -> Box:
-    """The least box around the region; the exact ends of boxes stay exact."""
-    boxes = [part if isinstance(part, Box) else Box(part.lower, part.upper) for _, part in pieces(region)]
-    if all(box.exact is None for box in boxes):
-        return Box(region.lower, region.upper)
-    lower, upper = zip(*(box.ends for box in boxes), strict=True)
-    return Box(region.lower, region.upper, (tuple(itertools.chain(*lower)), tuple(itertools.chain(*upper))))

@@ -3,9 +3,9 @@
 Magnitude pruning with fine-tuning under the mask: Han et al., *Learning both Weights and Connections for Efficient Neural
 Networks*, NeurIPS 2015. Low rank: the truncated singular value decomposition (Eckart and Young, Psychometrika 1, 1936).
 
-What is cut, fine-tuned and rounded is the bijection, which stays a uniformly scaling one, exactly: its parameters
-change, not the form of its blocks. So the density still depends on the latent norm alone. At the end the base learns the
-law of the norm anew, so that level sets hold the mass that they say.
+Only parameters change, not the form of the blocks: the bijection stays a uniformly scaling one, exactly, and the density
+still depends on the latent norm alone. At the end the law of the norm is fitted again, so that level sets have the mass
+that they claim.
 """
 
 from __future__ import annotations
@@ -41,24 +41,25 @@ def compress(
     options: TrainingOptions | None = None,
     progress: bool = True,
 ) -> USFlow:
-    """A flow that solvers have an easier time with, and that is a little worse: cut, fine-tuned, rounded, recalibrated.
+    """A flow that is easier for solvers and fits slightly worse: pruned, fine-tuned, rounded, recalibrated.
 
     Args:
         flow: a fitted flow; it is left alone.
         data: the rows ``[n, dim]`` it was fitted to, or others of the same law.
-        keep: share of the weights of every matrix of conditioners and shears that stays, the largest ones. Hidden units
-            that nobody reads any more are switched off.
-        rank: of every such matrix, at most.
-        bits: those of all constants: numbers of the blocks are rounded to whole numbers of so many bits times one power of two
-            for each tensor, and so are the rows of the affine map at the end, as a graph has it. Constants of a block's
-            graph are sums of products of two such numbers, exact in float32 up to 10 bits and 64 dimensions.
-        steps: of fine-tuning, in which zeros stay zeros or ranks ranks; 0 for none. There is none for ``bits`` alone.
-        options: of fine-tuning (but for the steps): a penalty on unstable ReLUs, the split of the rows, the learning rate.
+        keep: share of the weights that stays in every matrix of conditioners and shears, the largest in magnitude. Hidden
+            units with no outgoing weight left get a negative bias, so that they are never active.
+        rank: largest rank of every such matrix.
+        bits: number of bits of the constants. Every tensor of the blocks becomes whole numbers of so many bits times one
+            power of two, and so does every row of the last affine map, as the graph has it. Constants of a block's graph
+            are sums of products of two such numbers, exact in float32 up to 10 bits and 64 dimensions.
+        steps: steps of fine-tuning, during which zeros stay zeros, or ranks stay; 0 for none. With ``bits`` alone there is
+            no fine-tuning.
+        options: for fine-tuning, but for the number of steps: penalty on unstable ReLUs, split of the rows, learning rate.
         progress: whether a bar shows how fine-tuning gets on.
 
     Raises:
         ModelError: nothing to do, a share outside (0, 1], a rank that no matrix exceeds, bits outside 1 … 24 or so few that
-            the last map is singular, steps below zero; ``keep`` with ``rank``, or ``rank`` with ``bits``, of which one would
+            the last map is singular, steps below zero; ``keep`` with ``rank``, or ``rank`` with ``bits``, since each would
             undo the other.
         DataError, TrainingError: as `fit`.
     """
@@ -110,7 +111,7 @@ def _matrices(block: CouplingBlock) -> list[Tensor]:
 
 
 def _holding(flow: USFlow, keep: float | None, rank: int | None) -> Callable[[USFlow], None]:
-    """What puts the matrices of a flow back to zeros where they have few weights now, or to a rank."""
+    """The projection after each step: onto the pattern of the largest weights now, onto a rank, or none."""
     if keep is not None:
         masks = [_masks(block, keep) for block in _couplings(flow)]
         return lambda flow: _mask(flow, masks)
@@ -121,7 +122,7 @@ def _holding(flow: USFlow, keep: float | None, rank: int | None) -> Callable[[US
 
 @torch.no_grad()
 def _masks(block: CouplingBlock, keep: float) -> list[Tensor]:
-    """1 where the matrices of a block keep a weight: the largest ones, but none of a unit that nobody reads."""
+    """1 where the matrices of a block keep a weight: the largest ones, but none of a unit without outgoing weights."""
     masks = [_largest(matrix, keep) for matrix in _matrices(block)]
     layers = masks[1:]
     for layer, reader in zip(layers[-2::-1], layers[:0:-1], strict=True):
@@ -142,7 +143,7 @@ def _mask(flow: USFlow, masks: list[list[Tensor]]) -> None:
         for matrix, mask in zip(_matrices(block), its_masks, strict=True):
             matrix.mul_(mask)
         for (_, bias), reader in zip(block.conditioner.layers()[:-1], its_masks[2:], strict=True):
-            bias.masked_fill_(~reader.any(dim=0), -1.0)  # never on, so that nobody has to ask
+            bias.masked_fill_(~reader.any(dim=0), -1.0)  # never active, so that solvers need not split it
 
 
 @torch.no_grad()

@@ -18,12 +18,11 @@ from .stability import Stability
 
 
 class Objective:
-    """Mean NLL − log prior / n over batches of n training rows, and its gradient: by passes where there are (`passes`).
+    """Mean NLL − log prior / n over batches of n training rows, plus the penalty on unstable ReLUs, and its gradient.
 
-    A penalty on unstable ReLUs is added where there is one.
-
-    The gradient is added to that of the parameters, so their ``grad`` must be there and zero before each call. Neither
-    parameters nor gradients may move in memory.
+    Gradients come from `fused_passes` for coupling blocks, the LU map and Laplace mixtures, and from autograd for the rest.
+    They are written into the parameters' ``grad``, which must be there and zero before each call. Neither parameters nor
+    gradients may move in memory.
 
     Args:
         flow: what is trained, standardised.
@@ -56,11 +55,11 @@ class Objective:
         if len(z) not in self._passes:
             self._passes[len(z)] = self._make_passes(len(z))
         passes = self._passes[len(z)]
-        for way in passes:
-            z = way.forward(z)
+        for step in passes:
+            z = step.forward(z)
         value, grad = self._base.value_and_gradient(z)
-        for way in reversed(passes):
-            grad = way.backward(grad)
+        for step in reversed(passes):
+            grad = step.backward(grad)
         self._lu.backward(grad)
         nll = value - self._log_diagonal.sum() + self._constant
         self._grad_log_diagonal.sub_(1).add_(self._log_diagonal, alpha=self._precision)
@@ -73,9 +72,9 @@ class Objective:
         for couplings, run in itertools.groupby(self._blocks, lambda block: isinstance(block, CouplingBlock)):
             if couplings:
                 steps = [block.coupling() for block in run if isinstance(block, CouplingBlock)]
-                way = CouplingsPass(steps, -1, self._rows.new_empty(rows, self._rows.shape[1]))
-                way.write_gradients_to([_place(p) for step in steps for p in step.parameters])
-                passes.append(way)
+                fused = CouplingsPass(steps, -1, self._rows.new_empty(rows, self._rows.shape[1]))
+                fused.write_gradients_to([_place(p) for step in steps for p in step.parameters])
+                passes.append(fused)
             else:
                 passes += [_AutogradPass(block) for block in run]
         return passes
@@ -122,5 +121,5 @@ def _base_pass(base: RadialBase) -> tuple[LaplaceMixturePass | _AutogradBase, fl
 
 
 def _place(parameter: Tensor) -> Tensor:
-    """Where the gradient goes; that of a frozen parameter is lost."""
+    """The tensor that takes a parameter's gradient; a scratch one where the parameter is frozen."""
     return torch.empty_like(parameter) if parameter.grad is None else parameter.grad

@@ -33,10 +33,10 @@ def standardisation(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], N
 def short_standardisation(
     mean: NDArray[np.float64], deviation: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means and deviations ``[d]`` that a flow may begin from, as float32 numbers where these do.
+    """Means and deviations ``[d]`` for a flow's standardisation, rounded to float32 where that is precise enough.
 
-    A mean that is off by a quarter of its deviation at most does: the flow learns the rest. Else, as for times of
-    1.7e9 ± 5 s, it stays as it is. Infinite, or zero, where a deviation is out of the range of float32.
+    It is for a mean that moves by at most a quarter of its deviation: the flow learns the rest. Other means, such as times
+    of 1.7e9 ± 5 s, stay in float64. A deviation out of the range of float32 becomes infinite or zero.
     """
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         short_mean, short = (numbers.astype(np.float32).astype(np.float64) for numbers in (mean, deviation))

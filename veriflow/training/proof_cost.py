@@ -1,4 +1,4 @@
-"""What a flow costs: nats to the data, and to a solver unstable ReLUs, weights and digits."""
+"""Figures of how well a flow fits and how hard proofs about it are."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..regions.ball import Ball
 
 @dataclass(frozen=True)
 class ProofCost:
-    """Figures of a flow and of its graph z → x, the one that solvers see.
+    """Figures of a flow and of its graph z → x, which solvers work on.
 
     Attributes:
         nll: mean negative log density of rows, nats per row.
-        unstable: ReLUs that symbolic bounds leave unstable over a latent ball.
-        relus: all of them.
-        weights: that are not zero, but for those that hand a stream of a block on.
-        bits: of the longest constant, 24 at most: 1 for a power of two.
+        unstable: number of ReLUs that CROWN bounds leave unstable over a latent ball.
+        relus: number of ReLUs.
+        weights: number of non-zero weights, without the identities of residual blocks.
+        bits: number of bits of the longest constant, from 1, for a power of two, to 24.
         deviation: largest difference between the graph and the torch model, in units of the data, over samples.
     """
 

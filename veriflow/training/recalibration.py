@@ -1,4 +1,4 @@
-"""The law of the norm, fitted anew to a bijection that is as it is."""
+"""Refitting the law of the norm while the bijection stays fixed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from ..density.norm_laws import NormLaw
 from ..flows.flow import USFlow
 
 ROUNDS = 50
-"""Of a few quasi-Newton steps each, in which the law is fitted."""
+"""Rounds of the fit, each of a few quasi-Newton steps."""
 
 REACH = math.log(8)
+"""Largest |log| of the factor by which a law is scaled."""
 
 
 def recalibrate(flow: USFlow, train: Tensor, validation: Tensor) -> None:
     """Fit the law of the base to the latent norms of rows ``[n, dim]`` by maximum likelihood, in place; the bijection stays.
 
-    All parameters are fitted to the training rows, and left where the validation rows are most likely on the way. Latents of
-    rows that the bijection has not seen may be larger throughout: the law is then scaled as validation rows say
-    (`likely_scale`). So it is never worse than before, for these.
+    All parameters are fitted to the training rows; of all rounds, the one with the largest likelihood of the validation rows
+    is kept. Then the law is scaled to these rows (`likely_scale`), as latents of rows that the bijection was not fitted to
+    tend to be larger. So the validation rows are at least as likely as before.
     """
     law = copy.deepcopy(flow.base.law).double()
     parameters = list(law.parameters())
@@ -57,9 +58,9 @@ def recalibrate(flow: USFlow, train: Tensor, validation: Tensor) -> None:
 
 @torch.no_grad()
 def likely_scale(law: NormLaw, norms: Tensor) -> float:
-    """By what factor latent norms ``[n]`` are most likely larger than the law says; 1 where that gains a nat at most in all.
+    """The factor s from 1/8 to 8 for which norms ``[n]`` are most likely under the law of s · R; 1 without a clear gain.
 
-    A nat is what one parameter must gain by Akaike's criterion. The factor is from 1/8 to 8.
+    That is a gain of one nat in log-likelihood, which Akaike's criterion asks of one parameter.
     """
 
     def gained(log_scale: float) -> float:

@@ -13,8 +13,7 @@ from veriflow.piecewise.bounds.alpha_crown import exclude
 from veriflow.piecewise.bounds.crown import backward_rows, symbolic_bounds
 from veriflow.piecewise.bounds.tensor_bounds import Bounds, LinearBounds, Regions
 from veriflow.queries.query import Query
-from veriflow.regions.ball import Ball
-from veriflow.regions.product import Product, Region, pieces
+from veriflow.regions.region import Region
 
 from .frontier import Arrays, OpenParts, misfit
 
@@ -41,12 +40,13 @@ class RegionBoxes:
 
     def farthest(self, rows: Vector) -> Vector:
         """For each row, the corner of its box or the vertex of the ball that bounds a·z better, ``[batch, n, dim]``."""
-        if isinstance(self.region, Product):
+        region, *others = self.region.parts
+        if others:
             return np.concatenate([part.farthest(rows[..., place]) for place, part in self.parts()], axis=-1)
         corner = np.where(rows > 0, self.upper[:, None, :], self.lower[:, None, :])
-        if not isinstance(self.region, Ball):
+        if region.p == np.inf:  # the box lies within
             return corner
-        vertex = self.region.farthest(rows)
+        vertex = region.farthest(rows)
         nearer = (rows * corner).sum(axis=-1) <= (rows * vertex).sum(axis=-1)
         return np.where(nearer[..., None], corner, vertex)
 
@@ -64,7 +64,7 @@ class RegionBoxes:
         """The boxes in each part of a product, each with its place among the coordinates."""
         return [
             (place, RegionBoxes(self.lower[:, place], self.upper[:, place], part))
-            for place, part in pieces(self.region)
+            for place, part in self.region.placed_parts
         ]
 
     def support(self, rows: Vector) -> Vector:
@@ -73,14 +73,14 @@ class RegionBoxes:
         For every λ ≥ 0, max { a·z : l ≤ z ≤ u, ‖z‖₁ ≤ r } ≤ λ r + Σ max over [l, u] of (a z − λ |z|), by weak duality, and
         the least of these bounds is at some λ = |a_i| or at 0.
         """
-        if isinstance(self.region, Product):
+        region, *others = self.region.parts
+        if others:
             return np.asarray(sum(part.support(rows[..., place]) for place, part in self.parts()))
         low, high = self.lower[:, None, :], self.upper[:, None, :]
         best: Vector = np.maximum(rows * low, rows * high).sum(axis=-1)
-        region = self.region
-        if isinstance(region, Ball) and region.p == 2:
+        if region.p == 2:
             best = np.minimum(best, _round_support(rows, low, high, region.radius))
-        if not isinstance(region, Ball) or region.p != 1:
+        if region.p != 1:
             return np.asarray(np.minimum(best, region.support(rows)))
         at_zero = np.where((low <= 0) & (high >= 0), 0.0, -np.inf)
         near, far = np.abs(low), np.abs(high)
@@ -195,11 +195,10 @@ def split_boxes(lower: Vector, upper: Vector, weights: Vector, region: Region) -
     low_ends[places, axes] = high_ends[places, axes] = middle
     lower, upper = np.concatenate([lower, high_ends]), np.concatenate([low_ends, upper])
     halves = np.concatenate([places, places])
-    for place, part in pieces(region):
-        if isinstance(part, Ball):
-            least, greatest = box_norms(lower[:, place], upper[:, place], part.p)
-            inside = (least <= part.radius) & (greatest >= part.inner)
-            lower, upper, halves = lower[inside], upper[inside], halves[inside]
+    for place, part in region.placed_parts:
+        least, greatest = box_norms(lower[:, place], upper[:, place], part.p)
+        inside = (least <= part.radius) & (greatest >= part.inner)
+        lower, upper, halves = lower[inside], upper[inside], halves[inside]
     return lower, upper, halves
 
 

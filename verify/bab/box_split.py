@@ -27,13 +27,12 @@ from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.queries.constraints import Constraint
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
-from veriflow.regions.product import Region
+from veriflow.regions.region import Region
 from veriflow.runtime.deadline import check_deadline
 
 from ..programs.scaling import slack_tolerance
 from ..programs.solve import solve_milp
 from ..witness.attack import RepeatedAttack
-from ..witness.projection import project
 from ..witness.replay import replay
 from ..witness.verdict import Witness
 from .box_domains import OpenBoxes, box_norms, narrowed
@@ -266,7 +265,7 @@ def search_box(
         bounds, is_open, weights = boxes.examined(query, region)
         is_left: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
         middles = torch.from_numpy((boxes.lower[is_left] + boxes.upper[is_left]) / 2)
-        state.try_points(query, project(region, middles).numpy())
+        state.try_points(query, region.project(middles).numpy())
         is_worth = _is_worth(is_open, state.pieces)
         for place in np.flatnonzero(is_left & (bounds.unstable(query.graph) <= LEAF_UNITS)):
             inside = piece_of(bounds, int(place))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from veriflow.queries.query import Query
-from veriflow.regions.ball import Ball
 
 from .box_split import RadialSearch
 from .search import PieceSearch
@@ -16,9 +15,8 @@ def progress_text(search: PieceSearch | RadialSearch, query: Query) -> str:
 
     Norms are told with the flow's mass of smaller ones, where the region is a ball that is not trimmed.
     """
-    region = query.region
-    is_plain = isinstance(region, Ball) and not region.is_trimmed
-    law = query.flow.base.law if query.flow and is_plain else None
+    ball = query.region.ball
+    law = query.flow.base.law if query.flow and ball and not ball.is_trimmed else None
 
     def radius(value: float) -> str:
         return f"{value:.4g}" if law is None else f"{value:.4g} (mass {float(law.cdf(value)):.4g})"

@@ -16,7 +16,7 @@ from veriflow.piecewise.bounds.alpha_crown import Exclusion
 from veriflow.piecewise.bounds.beta_crown import PieceAscent
 from veriflow.piecewise.bounds.tensor_bounds import Bounds, Relaxation
 from veriflow.piecewise.graph import Graph
-from veriflow.regions.product import Region
+from veriflow.regions.region import Region
 
 Places = slice | Indices | NDArray[np.bool_] | tuple[Indices, Indices]
 

@@ -22,7 +22,7 @@ from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.bounds.alpha_crown import exclude
 from veriflow.piecewise.bounds.tensor_bounds import LinearBounds
 from veriflow.queries.query import Query
-from veriflow.regions.product import Region
+from veriflow.regions.region import Region
 
 from ..witness.attack import RepeatedAttack
 from .box_domains import nearest_first

@@ -20,13 +20,10 @@ from veriflow.piecewise.bounds.interior_point import InteriorPoint, Iterate
 from veriflow.piecewise.bounds.sdp import NO_PAIRS, Lifting, lift
 from veriflow.piecewise.graph import Affine
 from veriflow.queries.query import Query
-from veriflow.regions.ball import Ball
-from veriflow.regions.box import Box
-from veriflow.regions.product import Region, pieces
+from veriflow.regions.region import Region
 from veriflow.runtime.deadline import check_deadline
 
 from ..witness.attack import climb
-from ..witness.projection import project
 from .relu_domains import ReluTree
 from .search import LEAF_UNITS, PieceSearch
 
@@ -52,7 +49,7 @@ HOPELESS = 0.5
 
 def is_known(region: Region) -> bool:
     """Whether a region is a box, an L2 ball, or a product of these, but for its middle: nothing else is told to programs."""
-    return all(isinstance(part, Box) or part.p != 1 for _, part in pieces(region))
+    return all(part.p != 1 for part in region.parts)
 
 
 class _Part(NamedTuple):
@@ -81,8 +78,7 @@ class SemidefiniteTrees:
         self._heap: list[_Part] = []
         for row, margin in margins.items():
             self._push(margin, row, np.zeros(graph.relu_count, dtype=np.int8), NO_PAIRS)
-        parts = [(place, part) for place, part in pieces(query.region) if isinstance(part, Ball) and part.p == 2]
-        self._balls = [(place, part.radius) for place, part in parts]
+        self._balls = [(place, part.radius) for place, part in query.region.placed_parts if part.p == 2]
         weights = [weight for node in graph.nodes if isinstance(node, Affine) for _, weight in node.terms]
         self._weights = 1 + sum(weight.shape[0] * weight.shape[1] for weight in weights)
         entries, products = graph.input_size + graph.relu_count, graph.input_size + 4 * graph.relu_count
@@ -126,7 +122,7 @@ class SemidefiniteTrees:
         share = min(max(margin / linear, CHEAP), 1.0) if linear < 0 else 1.0
         self.cost += share * price
         points = torch.from_numpy(_rounded(lifting, found.moments, part.number))
-        state.try_points(query, climb(query, project(query.region, points)).numpy())
+        state.try_points(query, climb(query, query.region.project(points)).numpy())
         if state.witness is not None or time.monotonic() > deadline:
             self._push(part.margin, row, part.signs, part.pairs)
         elif len(lifting.units) > LEAF_UNITS:

@@ -16,15 +16,12 @@ from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.evaluate import evaluate
 from veriflow.queries.constraints import Constraint
 from veriflow.queries.query import Query
-from veriflow.regions.ball import Ball
-from veriflow.regions.box import Box
-from veriflow.regions.product import Product, Region, pieces
+from veriflow.regions.region import Region
 from veriflow.runtime.deadline import check_deadline
 
 from ..programs.scaling import slack_tolerance
 from ..programs.solve import solve_milp
 from ..witness.attack import violation_slack
-from ..witness.projection import project
 from ..witness.replay import replay
 from ..witness.verdict import Witness
 from .frontier import OpenParts
@@ -99,7 +96,7 @@ class PieceSearch:
         """
         check_deadline()
         tolerance = slack_tolerance(disjunct, bounds, query.graph)
-        region = filled(query.region)
+        region = query.region.without_round_holes()
         model = milp_model(replace(query, region=region), bounds, disjunct, -tolerance)
         # where a shell is filled for good, the solution of the greatest slack is likely to be farther out than the first
         target = -10 * tolerance if is_halved or region == query.region else -math.inf
@@ -113,7 +110,7 @@ class PieceSearch:
         self.witness = replay(query, point.tolist())
         is_inside = self.witness is None and _is_inside(query.region, point)
         if is_inside:
-            self.witness = replay(query, project(query.region, torch.from_numpy(point[None]))[0].tolist())
+            self.witness = replay(query, query.region.project(torch.from_numpy(point[None]))[0].tolist())
         if answer.found == math.inf or (is_inside and is_halved):
             return self.witness is None
         self.near_misses += self.witness is None
@@ -131,27 +128,15 @@ def is_out_of_reach(query: Query, bounds: Bounds, disjuncts: Sequence[tuple[Cons
     if not common:
         return False
     tolerance = slack_tolerance(common, bounds, query.graph)
-    model = milp_model(replace(query, region=filled(query.region)), bounds, common, -tolerance)
+    model = milp_model(replace(query, region=query.region.without_round_holes()), bounds, common, -tolerance)
     left = deadline - time.monotonic()
     return solve_milp(model, (model.slack, -1.0), time_limit=left, target=tolerance).status == "infeasible"
-
-
-def filled(region: Region) -> Region:
-    """The region with the balls around its L2 shells in place of these."""
-    if isinstance(region, Product):
-        return Product(tuple(_filled(part) for part in region.parts))
-    return _filled(region)
-
-
-def _filled(part: Ball | Box) -> Ball | Box:
-    return replace(part, inner=0.0) if isinstance(part, Ball) and part.p == 2 and part.inner else part
 
 
 def _is_inside(region: Region, point: Vector) -> bool:
     """Whether a point is further inside of an L2 shell than rounding can bring it."""
     return any(
-        isinstance(part, Ball) and part.p == 2 and float(np.linalg.norm(point[place])) < INSIDE * part.inner
-        for place, part in pieces(region)
+        part.p == 2 and float(np.linalg.norm(point[place])) < INSIDE * part.inner for place, part in region.placed_parts
     )
 
 

@@ -22,7 +22,7 @@ from veriflow.numerics.arrays import Indices, Vector
 from veriflow.piecewise.bounds.alpha_crown import Exclusion
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.graph import Graph
-from veriflow.regions.product import Region
+from veriflow.regions.region import Region
 
 from .frontier import OpenParts, misfit, numbers
 from .relu_domains import ReluPieces, ReluTree

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
-from veriflow.regions.product import Region
+from veriflow.regions.region import Region
 from veriflow.runtime.deadline import OutOfTime, until
 
 from ..bab.box_domains import FEW_DIMENSIONS
@@ -18,7 +18,7 @@ from ..bab.checkpoint import SearchFile
 from ..bab.frontier import OpenParts
 from ..bab.progress import progress_text
 from ..bab.relu_split import WAY, search_splits
-from ..bab.search import MOST_PIECES, PieceSearch, filled
+from ..bab.search import MOST_PIECES, PieceSearch
 from ..witness.attack import RepeatedAttack
 from ..witness.verdict import LATE, Outcome, Verdict
 
@@ -85,14 +85,15 @@ def _decided(query: Query, deadline: float, left: OpenParts | None, report: Repo
         return Verdict(Outcome.VIOLATED, "an attack found a violation, replayed exactly", witness)
     if not few:
         return _verdict(search_splits(query, attack, deadline=deadline, report=report, left=left), region)
-    if not isinstance(region, Ball) or region.inner or not region.radius:
+    ball = region.ball
+    if ball is None or ball.inner or not ball.radius:
         return _verdict(search_box(query, region, attack, deadline=deadline, report=report, left=left))
     if region.dim >= BOTH_WAYS and query.graph.relus and (left is None or left.way == WAY):
         found = search_splits(query, attack, deadline=deadline, most_pieces=TRIED, report=report, left=left)
         if found.witness is not None or not found.open:
             return _verdict(found)
         left = None
-    return _on_ball(query, region, attack, deadline, left, report)
+    return _on_ball(query, ball, attack, deadline, left, report)
 
 
 def _stopped(query: Query, told: Sequence[PieceSearch | RadialSearch]) -> Verdict:
@@ -100,8 +101,8 @@ def _stopped(query: Query, told: Sequence[PieceSearch | RadialSearch]) -> Verdic
     for search in told:
         if isinstance(search, PieceSearch) and (search.open or search.witness):
             return _verdict(search, query.region)
-        if isinstance(search, RadialSearch) and isinstance(query.region, Ball):
-            return _radial_verdict(search, query.region)
+        if isinstance(search, RadialSearch) and query.region.ball:
+            return _radial_verdict(search, query.region.ball)
     return Verdict(Outcome.UNKNOWN, f"{LATE} before the region was split")
 
 
@@ -132,7 +133,7 @@ def _verdict(state: PieceSearch, split: Region | None = None) -> Verdict:
         return Verdict(Outcome.UNKNOWN, f"{left} open at {end}, after bounds of {state.pieces}")
     if state.near_misses:
         missed = "a near miss within the tolerance"
-        if split is not None and filled(split) != split:
+        if split is not None and split.has_round_hole:
             missed += ", or a violation inside of the L2 shell,"
         return Verdict(Outcome.UNKNOWN, f"{missed} stays open")
     return Verdict(Outcome.HOLDS, _excluded(state.pieces, "pieces"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from veriflow.errors import SolverError
 from veriflow.queries.query import Query
-from veriflow.regions.product import Region, round_parts
+from veriflow.regions.region import Region
 from veriflow.runtime.deadline import OutOfTime, until
 from veriflow.runtime.threads import one_thread
 from veriflow.wording import perhaps
@@ -44,12 +44,12 @@ def _anything(region: Region) -> bool:
 
 def _outlined(region: Region) -> bool:
     """No L2 shells, which outlines from outside fill."""
-    return not any(part.inner for part in round_parts(region))
+    return not region.has_round_hole
 
 
 def _linear(region: Region) -> bool:
     """No L2 balls or shells."""
-    return not round_parts(region)
+    return region.is_linear
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,8 @@ def certify(
         InterruptedSearch: Ctrl-C; it has the certificate that was reached.
         GraphError: a violation at which the network's file gives what no rounding of the exact outputs explains.
     """
-    ball = query.region
-    if query.flow is None or not isinstance(ball, Ball) or ball.inner:
+    ball = query.region.ball
+    if query.flow is None or ball is None or ball.inner:
         raise QueryError(f"expected a query on a flow over a ball; got {query.region}")
     if ball.p != query.flow.base.p:
         raise QueryError(f"expected a ball of the norm of the flow's base, {query.flow.base.p:g}; got {ball}")

@@ -34,8 +34,8 @@ def polished(query: Query, witness: Witness, *, deadline: float) -> Witness:
 
     ``query`` is over a ball; what comes back is replayed.
     """
-    ball = query.latent_region
-    if not isinstance(ball, Ball):
+    ball = query.latent_region.ball
+    if ball is None:
         return witness
     bounds = symbolic_bounds(query.graph, query.at(Ball(ball.p, witness.norm, ball.dim, ball.inner)).region)
     place = 0

@@ -32,7 +32,6 @@ from ..programs.scaling import MARGIN_TOLERANCE, slack_scale, slack_tolerance
 from ..programs.solve import refuse_round_shells, solve_milp
 from ..witness.attack import climb
 from ..witness.onnx_replay import with_runs
-from ..witness.projection import draw_points
 from ..witness.replay import replay
 from ..witness.verdict import Witness
 
@@ -116,7 +115,7 @@ def output_range(
     ends: list[tuple[RangeEnd, bool]] = []
     with one_thread():
         scale = _scale(whole, score, interval_bounds(whole.graph, balls[0]))
-        first = _best(whole, score, draw_points(balls[0], STARTS, 0), scale)
+        first = _best(whole, score, balls[0].draw(STARTS, 0), scale)
         if first is None:
             raise SolverError("expected a point of the level set that exact arithmetic agrees on; got none")
         for place, sign in enumerate((1, -1)):
@@ -167,7 +166,7 @@ def _searched(query: Query, score: Expression, witness: Witness, deadline: float
     scale = _scale(query, score, whole)
     least = linear_lower_bounds(query.graph, query.region, whole, query.graph.output, -rows)
     proved = float(np.nextafter(-least[0] + float(score.constant) + 1e-12 * scale, np.inf))
-    points = climb(_asked(query, score, Fraction(proved)), draw_points(query.region, STARTS, 0), STEPS)
+    points = climb(_asked(query, score, Fraction(proved)), query.region.draw(STARTS, 0), STEPS)
     witness, attained = _better(query, score, witness, points, scale)
 
     question = _asked(query, score, attained)

@@ -24,11 +24,10 @@ from veriflow.piecewise.graph import Graph
 from veriflow.piecewise.simplify import fold_stable_units
 from veriflow.queries.constraints import Constraint
 from veriflow.queries.query import Query
-from veriflow.regions.product import Region, round_parts
+from veriflow.regions.region import Region
 
 from ..bab.box_domains import RegionBoxes, split_boxes
 from ..engines.bab import verify_branch_and_bound
-from ..witness.projection import draw_points
 from ..witness.verdict import Outcome
 
 POINTS = 4096
@@ -71,11 +70,11 @@ def reduce_query(query: Query, *, timeout: float = 60.0) -> Reduction:
     Raises:
         QueryError: an L2 ball.
     """
-    if round_parts(query.region):
+    if not query.region.is_linear:
         raise QueryError(f"expected a region of linear constraints; got {query.region}")
     deadline = time.monotonic() + timeout
     with torch.no_grad():
-        values = evaluate(query.graph, draw_points(query.region, POINTS, seed=0))
+        values = evaluate(query.graph, query.region.draw(POINTS, seed=0))
     phases: dict[str, Signs] = {}
     for relu in query.graph.relus:
         layer = fold_stable_units(query.graph.ending_at(relu.input), phases)

@@ -41,9 +41,9 @@ def trimmed_for_proof(query: Query, *, timeout: float) -> Query:
     Raises:
         QueryError: a query without a flow, or over something else than an L1 ball.
     """
-    ball = query.region
-    if query.flow is None or query.flow.base.p != 1 or not isinstance(ball, Ball) or ball.p != 1 or ball.inner:
-        raise QueryError(f"expected a query on a flow over an L1 ball, to trim it; got {ball}")
+    ball = query.region.ball
+    if query.flow is None or query.flow.base.p != 1 or ball is None or ball.p != 1 or ball.inner:
+        raise QueryError(f"expected a query on a flow over an L1 ball, to trim it; got {query.region}")
     base, deadline = query.flow.base, time.monotonic() + timeout
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(0)

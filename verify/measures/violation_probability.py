@@ -13,7 +13,6 @@ from veriflow.errors import DataError, QueryError
 from veriflow.numerics.statistics import Proportion, clopper_pearson
 from veriflow.piecewise.evaluate import evaluate
 from veriflow.queries.query import Query
-from veriflow.regions.product import Product
 
 from ..witness.attack import violation_slack
 
@@ -69,7 +68,7 @@ def base_of_inputs(query: Query) -> RadialBase:
 
 def is_countable(query: Query) -> bool:
     """Whether a data point by itself violates the property or does not: nothing else is chosen."""
-    return not isinstance(query.region, Product)
+    return len(query.region.parts) == 1
 
 
 def _check_countable(query: Query) -> None:

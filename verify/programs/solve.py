@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from exporters import MilpModel
 from veriflow.errors import QueryError
 from veriflow.numerics.arrays import Vector
-from veriflow.regions.product import Region, round_parts
+from veriflow.regions.region import Region
 from veriflow.runtime.deadline import check_deadline
 
 from .lp_tree import BranchedProgram, Status
@@ -78,5 +78,5 @@ def refuse_round_shells(region: Region) -> None:
     Raises:
         QueryError: an L2 shell, which `bab` alone decides: outlines from outside fill it.
     """
-    if any(part.inner for part in round_parts(region)):
+    if region.has_round_hole:
         raise QueryError(f"expected boxes, balls, and shells of norm 1 or inf; got {region}")

@@ -11,12 +11,9 @@ from torch import Tensor
 
 from veriflow.piecewise.evaluate import evaluate
 from veriflow.queries.query import Query
-from veriflow.regions.ball import Ball
-from veriflow.regions.box import Box
-from veriflow.regions.product import Region, pieces
+from veriflow.regions.region import Region
 
 from ..witness.attack import violation_slack
-from ..witness.projection import project
 from ..witness.replay import replay
 from ..witness.verdict import Witness
 
@@ -48,7 +45,7 @@ def replay_claim(query: Query, point: Sequence[Fraction]) -> Witness | None:
 def _best_near(query: Query, centre: Tensor, reach: float) -> Tensor:
     """The point with the most slack among random ones near the centre and where gradient steps lead from them."""
     directions = torch.randn(_POINTS, len(centre), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    points = project(query.region, centre + reach * directions)
+    points = query.region.project(centre + reach * directions)
     best, best_slack = centre, -math.inf
     for _ in range(_STEPS):
         points.requires_grad_()
@@ -59,7 +56,7 @@ def _best_near(query: Query, centre: Tensor, reach: float) -> Tensor:
         if float(slack[place]) > best_slack:
             best, best_slack = points[place], float(slack[place])
         length = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp_min(1e-300)
-        points = project(query.region, points + reach * gradient / length)
+        points = query.region.project(points + reach * gradient / length)
     return best
 
 
@@ -68,17 +65,10 @@ def drawn_in(region: Region, point: Sequence[Fraction]) -> list[Fraction] | None
     if len(point) != region.dim:
         return None
     moved: list[Fraction] = []
-    for place, part in pieces(region):
+    for place, part in region.placed_parts:
         near = part.nearest(point[place])
-        for before, after, size in zip(point[place], near, _sizes(part), strict=True):
+        for before, after, size in zip(point[place], near, part.sizes, strict=True):
             if abs(before - after) > ROUNDING * size:
                 return None
         moved += near
     return moved
-
-
-def _sizes(part: Ball | Box) -> list[Fraction]:
-    """What counts as the size of a part in each coordinate."""
-    if isinstance(part, Ball):
-        return [Fraction(part.radius)] * part.dim
-    return [max(abs(low), abs(high), high - low) for low, high in zip(*part.ends, strict=True)]

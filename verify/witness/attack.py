@@ -13,7 +13,6 @@ from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
 from veriflow.runtime.deadline import check_deadline
 
-from .projection import draw_points, project
 from .replay import replay
 from .verdict import Witness
 
@@ -66,7 +65,7 @@ def find_violation(query: Query, *, starts: int = 128, seed: int = 0, cut: int =
 
     ``cut`` ends it after as many of its steps.
     """
-    points = climb(query, draw_points(query.region, starts, seed), cut=cut)
+    points = climb(query, query.region.draw(starts, seed), cut=cut)
     with torch.no_grad():
         slack = violation_slack(query, evaluate(query.graph, points)[query.graph.output])
     for place in slack.argsort(descending=True)[:4].tolist():
@@ -156,5 +155,5 @@ def climb(query: Query, points: Tensor, steps: int = STEPS, cut: int | None = No
         step_direction = gradient * width
         length = torch.linalg.vector_norm(step_direction, dim=-1, keepdim=True).clamp_min(1e-300)
         stride = (0.25 * (1 - step / steps) + 1e-6) * width
-        points = project(query.region, points.detach() + stride * step_direction / length)
+        points = query.region.project(points.detach() + stride * step_direction / length)
     return best

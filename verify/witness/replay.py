@@ -12,14 +12,8 @@ import torch
 from veriflow.errors import GraphError
 from veriflow.piecewise.evaluate import enclose_exact, nearest_floats
 from veriflow.queries.query import Query
-from veriflow.regions.ball import Ball
-from veriflow.regions.box import Box
-from veriflow.regions.product import Region, pieces
 
 from .verdict import Witness
-
-DRAWN = Fraction(1, 2**20)
-"""How far, relative to the radius, a point may be off a ball or shell that it is drawn into."""
 
 
 def replay(query: Query, point: Sequence[float | Fraction]) -> Witness | None:
@@ -51,36 +45,20 @@ def _check_range(values: Mapping[str, list[Fraction]]) -> None:
 def _renderings(query: Query, point: Sequence[float | Fraction]) -> Iterable[list[Fraction]]:
     single = np.array([float(v) for v in point], dtype=np.float32)
     yield [Fraction(float(v)) for v in single]
-    for shrink in (2.0**-22, 2.0**-20):
-        yield _moved(query.region, [Fraction(float(v)) for v in single], shrink)
+    parts = query.region.placed_parts
+    near = [Fraction(float(v)) for v in single]
+    for margin in (2.0**-22, 2.0**-20):
+        yield [value for place, part in parts for value in part.near_float32(near[place], margin)]
     given = [Fraction(v) for v in point]
-    for place, part in pieces(query.region):
-        near = part.nearest(given[place])
-        if (
-            isinstance(part, Box)
-            or max(abs(a - b) for a, b in zip(near, given[place], strict=True)) <= DRAWN * part.radius
-        ):
-            given[place] = near
-    yield given
-
-
-def _moved(region: Region, point: list[Fraction], shrink: float) -> list[Fraction]:
-    """The float32 point in the region's boxes, and drawn in towards the centres of its balls; out of the inside of shells."""
-    moved: list[Fraction] = []
-    for place, part in pieces(region):
-        if isinstance(part, Box):
-            moved += part.nearest_float32(point[place])
-        else:
-            factor = 1 + shrink if norm_of(point[place], part.p) < part.inner else 1 - shrink
-            moved += [Fraction(float(np.float32(float(v) * factor))) for v in point[place]]
-    return moved
+    yield [value for place, part in parts for value in part.corrected(given[place])]
 
 
 def _witness(query: Query, point: list[Fraction], values: Mapping[str, list[Fraction]]) -> Witness:
     region, outputs = query.latent_region, values[query.graph.output]
+    ball = region.ball
     latent = point[: region.dim] if query.latent is None else values[query.latent]
     own_norm = math.inf if query.flow is None or query.latent is None else query.flow.base.p
-    norm = norm_of(latent, region.p if isinstance(region, Ball) else own_norm)
+    norm = norm_of(latent, own_norm if ball is None else ball.p)
     log_density = level_mass = None
     if query.flow is not None:
         z = torch.tensor(nearest_floats(latent), dtype=torch.float64)

@@ -17,7 +17,6 @@ from veriflow.piecewise.graph import Affine, Graph, dense
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
-from veriflow.regions.product import pieces
 
 from .attack import violation_slack
 from .verdict import Witness
@@ -92,8 +91,8 @@ def rounded_witness(
 
 def _draws(query: Query, columns: Sequence[int], limits: Box | None) -> Iterable[list[Fraction]]:
     """Rounded samples of the flow in the query's ball that violate the property in floats, the most probable first."""
-    ball, flow = query.region, query.flow
-    if flow is None or query.latent is not None or not isinstance(ball, Ball):
+    ball, flow = query.region.ball, query.flow
+    if flow is None or query.latent is not None or ball is None:
         return
     whole = list(columns)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -152,7 +151,7 @@ def _judged(query: Query, graph: Graph, point: list[Fraction], free: list[Fracti
     outputs = values[graph.output]
     allowed = all(
         part.contains(free[place.start - len(point) : place.stop - len(point)])
-        for place, part in pieces(query.region)[1:]
+        for place, part in query.region.placed_parts[1:]
     )
     log_density = level_mass = None
     inside = query.latent_region.contains(point) if query.flow is None or query.latent is not None else True
@@ -175,10 +174,9 @@ def _judged(query: Query, graph: Graph, point: list[Fraction], free: list[Fracti
 
 
 def _within(query: Query, z: torch.Tensor) -> bool:
-    region = query.latent_region
-    if isinstance(region, Ball):
-        return bool(_inside(region, z))
-    return region.contains([Fraction(value) for value in z.tolist()])
+    if (ball := query.latent_region.ball) is not None:
+        return bool(_inside(ball, z))
+    return query.latent_region.contains([Fraction(value) for value in z.tolist()])
 
 
 def _inside(ball: Ball, z: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from veriflow.queries.properties import classified_as, formula_property
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
-from veriflow.regions.product import Region
+from veriflow.regions.region import Region
 
 Vector = list[float]
 

@@ -27,7 +27,8 @@ from veriflow.queries.restriction import restricted_queries, specification_queri
 from veriflow.queries.specification import Case, DeclaredNetwork, Specification
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
-from veriflow.regions.product import Product, Region
+from veriflow.regions.product import Product
+from veriflow.regions.region import Region
 
 REGIONS: dict[str, Region] = {
     "L1-ball": Ball(1, 1.0, 2),

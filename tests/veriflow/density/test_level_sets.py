@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from veriflow.density.level_sets import calibrated_level_set, lower_level_set, upper_level_set
 from veriflow.density.mixtures import MixtureLaw
-from veriflow.density.norm_laws import GammaLaw, LogNormalLaw, WeibullLaw
 from veriflow.density.radial import BASES, RadialBase, exponential, make_base, uniform_ball
 from veriflow.density.radial_sets import interval_mass, radial_level_set, radial_set_above
+from veriflow.density.simple_laws import GammaLaw, LogNormalLaw, WeibullLaw
 from veriflow.errors import ModelError, RegionError
 
 DIMS = (1, 2, 7, 64, 1000)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veriflow.density.mixtures import MixtureLaw, norm_law_from_config
-from veriflow.density.norm_laws import BallLaw, ChiLaw, GammaLaw, LogNormalLaw, WeibullLaw
 from veriflow.density.radial import BASES, make_base
+from veriflow.density.simple_laws import BallLaw, ChiLaw, GammaLaw, LogNormalLaw, WeibullLaw
 from veriflow.errors import ModelError, RegionError
 from veriflow.numerics.bisection import bisect_doubles
 

@@ -11,8 +11,8 @@ import torch
 from torch.distributions import Distribution, Independent, Laplace, Normal, Uniform
 
 import veriflow.density.radial
-from veriflow.density.norm_laws import GammaLaw
 from veriflow.density.radial import BASES, RadialBase, base_from_config, exponential, make_base, normal, uniform_ball
+from veriflow.density.simple_laws import GammaLaw
 from veriflow.errors import ModelError
 
 DIMS = (1, 2, 7, 64, 1000)

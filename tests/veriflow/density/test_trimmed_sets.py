@@ -22,8 +22,8 @@ from small_queries import exact, float32_array, random_flow, random_network
 
 from exporters import query_from_bytes, query_to_bytes
 from veriflow.density.ball_mass import Mass, ball_mass, within_share
-from veriflow.density.norm_laws import GammaLaw, LogNormalLaw
 from veriflow.density.radial import BASES, RadialBase, exponential, gamma_mixture, make_base
+from veriflow.density.simple_laws import GammaLaw, LogNormalLaw
 from veriflow.density.trimmed_sets import trimmed_level_set
 from veriflow.errors import QueryError, RegionError
 from veriflow.flows.flow import USFlow
@@ -36,7 +36,6 @@ from veriflow.queries.properties import classified_as, formula_property
 from veriflow.queries.query import flow_query, network_query
 from veriflow.regions.ball import Ball
 from verify import Outcome, certify, trimmed_for_proof, verify
-from verify.witness.projection import draw_points, project
 
 DIMS = (1, 2, 10, 64, 1000)
 
@@ -63,7 +62,7 @@ def test_the_support_is_the_optimum(ball: Ball, seed: int) -> None:
         halves = np.concatenate([row, -row])
         best = linprog(-halves, np.ones((1, 2 * ball.dim)), [ball.radius], bounds=[(0, ball.limit)] * (2 * ball.dim))
         assert found == pytest.approx(-best.fun, rel=1e-9, abs=1e-9)
-    assert (draw_points(ball, 100, seed).numpy() @ row <= found * (1 + 1e-12)).all()
+    assert (ball.draw(100, seed).numpy() @ row <= found * (1 + 1e-12)).all()
 
 
 @settings(deadline=None)
@@ -73,7 +72,7 @@ def test_the_projection_is_the_nearest_point(ball: Ball, seed: int) -> None:
     far = (
         3 * ball.radius * torch.randn(10, ball.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     )
-    near = project(ball, far)
+    near = ball.project(far)
     assert torch.linalg.vector_norm(near, ball.p, dim=-1).max() <= ball.radius * (1 + 1e-12)
     assert near.abs().max() <= ball.limit
     beyond = ball.support((far - near).numpy()) - ((far - near) * near).sum(-1).numpy()
@@ -83,7 +82,7 @@ def test_the_projection_is_the_nearest_point(ball: Ball, seed: int) -> None:
 @pytest.mark.parametrize("p", [1, 2])
 def test_shells_are_projected_to_from_within(p: float) -> None:
     shell = Ball(p, 2.0, 6, 1.5, 0.9)
-    points = project(shell, torch.randn(200, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    points = shell.project(torch.randn(200, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     norms = torch.linalg.vector_norm(points, p, dim=-1)
     assert 1.5 - 1e-12 <= norms.min() <= norms.max() <= 2 + 1e-12
     assert points.abs().max() <= 0.9
@@ -128,7 +127,7 @@ def test_bounds_hold_at_the_farthest_points_in_exact_arithmetic(p: float, seed: 
     ended = exclude(graph, ball, network_query(graph, ball, prop).arrays.conjunctions)
     rng = np.random.default_rng(seed)
     corners = ball.farthest(rng.standard_normal((8, 12))) * (1 - 2.0**-40)
-    for point in (*corners, *draw_points(ball, 8, seed).numpy() * (1 - 2.0**-40)):
+    for point in (*corners, *ball.draw(8, seed).numpy() * (1 - 2.0**-40)):
         assert ball.contains(exact(point))
         values = evaluate_exact(graph, exact(point))
         for bounds in (symbolic_bounds(graph, ball), ended.bounds):

@@ -16,9 +16,8 @@ from veriflow.errors import RegionError
 from veriflow.piecewise.graph import Affine, Graph, Relu
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
-from veriflow.regions.product import Product, pieces
+from veriflow.regions.product import Product
 from verify.bab.box_domains import OpenBoxes, RegionBoxes, split_boxes
-from verify.witness.projection import draw_points, project
 
 radii = st.floats(0.1, 10)
 balls = st.builds(
@@ -38,12 +37,12 @@ products = st.lists(balls | boxes, min_size=1, max_size=3).map(lambda parts: Pro
 @settings(deadline=None)
 @given(products, st.integers(0, 1000))
 def test_points_of_a_product_are_points_of_its_parts_and_below_its_support(region, seed):
-    points = draw_points(region, 40, seed).numpy()
+    points = region.draw(40, seed).numpy()
     rows = np.random.default_rng(seed).standard_normal((5, region.dim))
     assert (points @ rows.T <= region.support(rows) + 1e-9).all()
     assert (points >= region.lower - 1e-12).all()
     assert (points <= region.upper + 1e-12).all()
-    for place, part in pieces(region):
+    for place, part in region.placed_parts:
         alone = np.zeros_like(rows)
         alone[:, place] = rows[:, place]
         np.testing.assert_allclose(region.support(alone), part.support(rows[:, place]))
@@ -61,7 +60,7 @@ def test_points_of_a_product_are_points_of_its_parts_and_below_its_support(regio
 def test_points_that_miss_a_ball_by_rounding_are_moved_into_it_exactly(ball, seed, is_sphere):
     if is_sphere and ball.p != 2:
         ball = Ball(ball.p, ball.radius, ball.dim, ball.radius)
-    for point in draw_points(ball, 10, seed).numpy():
+    for point in ball.draw(10, seed).numpy():
         moved = ball.nearest(exact(point))
         assert ball.p == 2 or ball.contains(moved)
         assert max(abs(a - b) for a, b in zip(moved, exact(point), strict=True)) < 1e-12
@@ -80,8 +79,8 @@ def test_any_point_but_the_centre_is_moved_into_a_ball(ball, seed, scale):
 @given(products, st.integers(0, 1000))
 def test_projection_ends_in_the_product_and_leaves_its_points_alone(region, seed):
     far = 20 * torch.randn(30, region.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    inside = project(region, far)
-    torch.testing.assert_close(project(region, inside), inside)
+    inside = region.project(far)
+    torch.testing.assert_close(region.project(inside), inside)
     filled = Product(tuple(replace(p, inner=0.0) if isinstance(p, Ball) else p for p in region.parts))
     rows = np.random.default_rng(seed).standard_normal((5, region.dim))
     assert (inside.numpy() @ rows.T <= filled.support(rows) + 1e-9).all()
@@ -95,14 +94,87 @@ def test_rounding_outward_only_adds_points(region):
     assert (rounded.lower <= region.lower).all()
     assert (rounded.upper >= region.upper).all()
     assert (rounded.lower == rounded.lower.astype(np.float32)).all()
-    for _, part in pieces(rounded):
+    for _, part in rounded.placed_parts:
         assert not isinstance(part, Ball) or part.inner <= part.radius
+
+
+@settings(deadline=None)
+@given(products, st.integers(0, 1000))
+def test_the_bounding_box_and_the_region_without_round_holes_contain_the_region(region, seed):
+    box, filled = region.bounding_box(), region.without_round_holes()
+    assert (box.lower == region.lower).all()
+    assert (box.upper == region.upper).all()
+    assert not filled.has_round_hole
+    for point in map(exact, region.draw(20, seed).numpy()):
+        if region.contains(point):
+            assert box.contains(point)
+            assert filled.contains(point)
+    for part, around in zip(region.parts, filled.parts, strict=True):
+        assert around is part or (part.p == 2 and part.inner and around == replace(part, inner=0.0))
+
+
+@settings(deadline=None)
+@given(products)
+def test_a_region_is_linear_where_all_parts_are_and_has_a_round_hole_where_one_has(region):
+    assert region.is_linear == all(part.is_linear for part in region.parts)
+    assert region.has_round_hole == any(part.has_round_hole for part in region.parts)
+    assert not (region.is_linear and region.has_round_hole)
+    for place, part in region.placed_parts:
+        assert place.stop - place.start == part.dim
+        assert part.parts == (part,)
+        assert (part.ball is None) == isinstance(part, Box)
+    assert region.ball is None
+
+
+@settings(deadline=None)
+@given(balls | boxes, st.integers(0, 1000))
+def test_norms_of_points_are_from_the_inner_radius_to_the_outer_one(part, seed):
+    norms = torch.linalg.vector_norm(part.draw(40, seed), part.p, dim=-1)
+    assert (norms >= part.inner - 1e-9).all()
+    assert (norms <= part.radius + 1e-9).all()
+    assert part.reach <= part.radius
+    assert (np.maximum(-part.lower, part.upper) <= part.reach).all()
+
+
+@settings(deadline=None)
+@given(balls | boxes, st.integers(0, 1000))
+def test_a_part_is_what_its_norms_and_ends_say(part, seed):
+    low, high = (exact(ends) for ends in (part.lower, part.upper))
+    norm = {1: sum, 2: lambda sizes: sum(v * v for v in sizes), math.inf: max}[part.p]
+    power = 2 if part.p == 2 else 1
+    for point in map(exact, np.random.default_rng(seed).uniform(-1.2, 1.2, (30, part.dim)) * part.reach):
+        size = norm([abs(v) for v in point])
+        in_norms = Fraction(part.inner) ** power <= size <= Fraction(part.radius) ** power
+        in_ends = all(a <= v <= b for a, v, b in zip(low, point, high, strict=True))
+        assert part.contains(point) == (in_norms and in_ends)
+
+
+@settings(deadline=None)
+@given(balls | boxes, st.integers(0, 1000))
+def test_points_off_by_rounding_are_corrected_and_those_of_balls_that_are_farther_off_are_left(part, seed):
+    for point in part.draw(5, seed).numpy()[1:]:
+        assert part.corrected(exact(point)) == part.nearest(exact(point))
+    beyond = exact(part.upper + 2 * part.radius + 1)
+    assert part.corrected(beyond) == (part.nearest(beyond) if part.ball is None else beyond)
+
+
+@settings(deadline=None)
+@given(st.sampled_from([1, 2, math.inf]), st.floats(0.5, 10), st.integers(0, 1000))
+def test_float32_points_just_outside_of_a_ball_and_just_inside_of_a_shell_are_drawn_into_it(p, radius, seed):
+    ball = Ball(p, 2 * radius, 3, radius).rounded_outward()
+    rays = np.random.default_rng(seed).standard_normal((5, 3))
+    rays /= np.linalg.norm(rays, p, axis=1, keepdims=True)
+    for factor in (ball.inner * (1 - 2.0**-22), ball.radius * (1 + 2.0**-22)):
+        for point in (rays * factor).astype(np.float32).astype(np.float64):
+            drawn = ball.near_float32(exact(point), 2.0**-20)
+            assert ball.contains(drawn)
+            assert all(float(np.float32(float(value))) == value for value in drawn)
 
 
 @pytest.mark.parametrize("region", REGIONS.values(), ids=list(REGIONS))
 def test_a_product_of_one_part_is_that_part(region):
     if isinstance(region, Product):
-        parts = [part for _, part in pieces(region)]
+        parts = [part for _, part in region.placed_parts]
         assert tuple(parts) == region.parts
         return
     alone = Product((region,))
@@ -131,7 +203,7 @@ def test_the_farthest_point_and_the_vertices_reach_the_support(region, seed):
 @settings(deadline=None)
 @given(products, st.integers(0, 1000))
 def test_boxes_in_a_product_keep_its_points_and_bound_them(region, seed):
-    points = draw_points(region, 60, seed).numpy()
+    points = region.draw(60, seed).numpy()
     lower, upper = region.lower[None], region.upper[None]
     rng = np.random.default_rng(seed)
     for _ in range(4):
@@ -169,6 +241,6 @@ def test_parts_of_a_few_boxes_cover_them_and_keep_their_parents_bounds():
     parts, parents = whole.halved(query, bounds, np.array([True]), weights, ball)
     assert len(parts.lower) > 8
     assert set(parents.tolist()) == {0}
-    points = draw_points(ball, 200, 0).numpy()
+    points = ball.draw(200, 0).numpy()
     inside = ((points[:, None] >= parts.lower) & (points[:, None] <= parts.upper)).all(axis=2)
     assert inside.any(axis=1).all()

@@ -16,8 +16,9 @@ import veriflow.training.fit
 import veriflow.training.objective
 from veriflow import Ball, TrainingOptions, USFlow, compress, fit, load_flow, make_base, save_flow
 from veriflow.density.mixtures import MixtureLaw
-from veriflow.density.norm_laws import GammaLaw, LogNormalLaw, SimpleLaw
+from veriflow.density.norm_laws import SimpleLaw
 from veriflow.density.radial import RadialBase
+from veriflow.density.simple_laws import GammaLaw, LogNormalLaw
 from veriflow.errors import DataError, ModelError, TrainingError
 from veriflow.flows.bijections.coupling import Conjugate, CouplingBlock
 from veriflow.numerics.grids import grid_steps, on_grid

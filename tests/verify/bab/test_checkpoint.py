@@ -24,7 +24,6 @@ from verify.bab.search import PieceSearch
 from verify.cli import app
 from verify.cli.question import ask
 from verify.witness.attack import climb
-from verify.witness.projection import draw_points
 
 DIM = 4
 
@@ -195,7 +194,7 @@ def test_a_violation_in_an_open_part_is_found_after_any_number_of_stops(way, see
     sizes, region, _ = SEARCHES[way]
     network = random_network(np.random.default_rng(seed), (sizes[0], 8, 8, 2))
     query = network_query(network, region, classified_as(0))
-    best = climb(query, draw_points(region, 256, seed))
+    best = climb(query, region.draw(256, seed))
     outputs = evaluate(network, best)[network.output]
     greatest = float((outputs[:, 1] - outputs[:, 0]).max())
     query = network_query(network, region, classified_as(0, -greatest + 1e-3 * abs(greatest)))

@@ -40,7 +40,6 @@ from verify.bab.search import PieceSearch
 from verify.engines import smt as smt_module
 from verify.witness.attack import RepeatedAttack, climb
 from verify.witness.onnx_replay import with_runs
-from verify.witness.projection import draw_points, project
 
 
 @pytest.mark.parametrize("solver", ["smt", "smt:cvc5"])
@@ -132,12 +131,12 @@ def test_an_smt_solver_past_its_time_limit_is_killed_and_a_broken_one_named(tmp_
 @pytest.mark.parametrize("p", [1, 2, math.inf])
 def test_attack_points_stay_in_the_region(p):
     region = Ball(p, 1.5, 4, 0.5)
-    points = project(region, 3 * torch.randn(500, 4, dtype=torch.float64))
-    for cloud in (points, draw_points(region, 500, 0)):
+    points = region.project(3 * torch.randn(500, 4, dtype=torch.float64))
+    for cloud in (points, region.draw(500, 0)):
         norms = torch.linalg.vector_norm(cloud, p, dim=-1)
         assert norms.max() <= 1.5 + 1e-12
         assert norms.min() >= 0.5 - 1e-12
-    assert torch.allclose(project(Ball(p, 100.0, 4), points), points)
+    assert torch.allclose(Ball(p, 100.0, 4).project(points), points)
 
 
 @pytest.mark.parametrize("p", [1, math.inf])
@@ -169,7 +168,7 @@ def test_boxes_in_a_ball_have_the_support_of_the_linear_program(p):
 def test_split_boxes_cover_what_the_region_has_of_them(p, dim):
     rng = np.random.default_rng(0)
     region = Ball(p, 2.0, dim)
-    points = project(region, torch.from_numpy(rng.laplace(size=(3000, dim)))).numpy()
+    points = region.project(torch.from_numpy(rng.laplace(size=(3000, dim)))).numpy()
     lower, upper = np.full((1, dim), -2.0), np.full((1, dim), 2.0)
     for _ in range(3):
         lower, upper, _ = split_boxes(lower, upper, rng.uniform(0.5, 1, lower.shape), region)
@@ -370,7 +369,7 @@ def test_attacks_come_at_once_then_ever_less_often_and_from_other_points(monkeyp
 
 def test_a_cut_attack_takes_the_first_steps_of_a_whole_one():
     query = threshold_query(0)
-    start = draw_points(query.region, 16, 0)
+    start = query.region.draw(16, 0)
     once, more = (climb(query, start, cut=cut) for cut in (0, 3))
     assert (once == start).all()
     assert not (more == start).all()

@@ -13,8 +13,8 @@ from small_queries import random_flow, random_network
 
 from exporters import milp_model, milp_text
 from exporters.milp.cones import Cone
-from veriflow.density.norm_laws import LogNormalLaw
 from veriflow.density.radial import RadialBase, make_base
+from veriflow.density.simple_laws import LogNormalLaw
 from veriflow.errors import QueryError
 from veriflow.flows.flow import USFlow
 from veriflow.piecewise.bounds.crown import symbolic_bounds
@@ -33,7 +33,6 @@ from verify.bab.relu_split import search_splits
 from verify.bab.search import piece_of
 from verify.programs.solve import solve_milp
 from verify.witness.attack import climb
-from verify.witness.projection import draw_points
 
 MARGINS = (-0.05, -1e-3, -1e-4, 1e-4, 1e-3, 0.05)
 
@@ -47,7 +46,7 @@ def random_query(seed, region=None):
     graph = compose(random_flow(rng, dim, 1, width, depth=1), random_network(rng, (dim, width, 2)))
     query = network_query(graph, region, formula_property(y[1] - y[0] < 1000))
     with one_thread():
-        points = climb(query, draw_points(region, 128, seed), 40)
+        points = climb(query, region.draw(128, seed), 40)
     outputs = evaluate(graph, points)[graph.output]
     limit = (outputs[:, 1] - outputs[:, 0]).max().item() + MARGINS[seed % len(MARGINS)]
     formula = y[1] - y[0] < limit

@@ -14,8 +14,8 @@ from small_queries import float32_array, random_flow, random_network
 from typer.testing import CliRunner
 
 from exporters import graph_to_onnx
-from veriflow.density.norm_laws import LogNormalLaw
 from veriflow.density.radial import RadialBase
+from veriflow.density.simple_laws import LogNormalLaw
 from veriflow.flows.flow import USFlow
 from veriflow.flows.storage import save_flow
 from veriflow.piecewise.evaluate import evaluate
@@ -29,7 +29,6 @@ from veriflow.regions.product import Product
 from verify import Outcome, verify
 from verify.bab.box_domains import split_boxes
 from verify.cli import app
-from verify.witness.projection import draw_points, project
 from verify.witness.replay import replay
 
 
@@ -73,7 +72,7 @@ def check_agreement(seeds):
     seen = []
     for seed in seeds:
         query, slack, filled = random_query(seed)
-        points = draw_points(query.region, 4096, seed)
+        points = query.region.draw(4096, seed)
         sampled = evaluate(query.graph, points)[query.graph.output][:, 0].max().item()
         assert sampled <= slack + float(query.violation[0][0].bound) + 1e-6
         verdict = verify(query, "bab", timeout=60)
@@ -189,7 +188,7 @@ def test_replay_decides_the_inner_sphere_exactly():
 def test_points_inside_of_a_shell_are_projected_onto_its_inner_sphere():
     shell = Ball(2, 1.5, 3, 1.0)
     points = torch.tensor([[0.0, 0, 0], [0.1, 0.2, 0], [0, 0, 1.2], [0, 3, 4]], dtype=torch.float64)
-    norms = torch.linalg.vector_norm(project(shell, points), dim=-1)
+    norms = torch.linalg.vector_norm(shell.project(points), dim=-1)
     assert norms.tolist() == pytest.approx([1.0, 1.0, 1.2, 1.5])
 
 

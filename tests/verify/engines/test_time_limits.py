@@ -33,7 +33,6 @@ from verify.bab.box_domains import nearest_first
 from verify.bab.relu_domains import ReluTree
 from verify.witness.attack import climb, disjunct_slacks
 from verify.witness.onnx_replay import with_runs
-from verify.witness.projection import draw_points
 from verify.witness.verdict import LATE
 
 NO_TIME = 1e-9
@@ -95,7 +94,7 @@ def test_loops_look_at_the_deadline():
         lambda: backward_rows(graph, region, bounds, graph.output, np.eye(3)),
         lambda: exclude(graph, region, query.arrays.conjunctions),
         lambda: evaluate_exact(graph, [Fraction(0)] * 3),
-        lambda: climb(query, draw_points(region, 4, 0)),
+        lambda: climb(query, region.draw(4, 0)),
     ):
         work()
         with until(0.0), pytest.raises(OutOfTime):
@@ -272,7 +271,7 @@ def test_slacks_of_disjuncts_are_those_of_their_constraints():
         for places in ((0,), (0, 1), (1, 1, 0), (1,))
     )
     query = replace(hard_query(3), violation=rows)
-    outputs = evaluate(query.graph, draw_points(query.region, 16, 0))[query.graph.output]
+    outputs = evaluate(query.graph, query.region.draw(16, 0))[query.graph.output]
     found = disjunct_slacks(query, outputs)
     for values, slacks in zip(outputs.tolist(), found.tolist(), strict=True):
         exact = [min(c.slack([Fraction(v) for v in values]) for c in row) for row in rows]

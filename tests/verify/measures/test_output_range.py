@@ -9,8 +9,8 @@ import torch
 from enumeration import violating_point
 from small_queries import random_network
 
-from veriflow.density.norm_laws import LogNormalLaw
 from veriflow.density.radial import RadialBase, make_base
+from veriflow.density.simple_laws import LogNormalLaw
 from veriflow.errors import PropertyError, QueryError, RegionError, SolverError
 from veriflow.flows.flow import USFlow
 from veriflow.piecewise.evaluate import evaluate_exact

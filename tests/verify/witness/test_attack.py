@@ -17,7 +17,6 @@ from veriflow.queries.text.formulas import parse_property
 from veriflow.regions.ball import Ball
 from verify import Outcome, verify
 from verify.witness.attack import climb, steepest_ascent, violation_slack
-from verify.witness.projection import draw_points
 
 OUTPUTS = 3
 NETWORK = random_network(np.random.default_rng(0), (2, 8, OUTPUTS))
@@ -51,7 +50,7 @@ def test_steepest_ascent_is_the_slack_and_a_subgradient_of_it(violation, seed):
 def test_climbing_never_loses_slack():
     """The violation, y[0] ≤ −1000 or y[1] ≥ 1000 + y[2], is out of reach, so that all steps are taken."""
     query = network_query(NETWORK, Ball(1, 1.0, 2), parse_property("y[0] > -1000 & y[1] - y[2] < 1000"))
-    points = draw_points(query.region, 16, 0)
+    points = query.region.draw(16, 0)
     before, after = (
         violation_slack(query, evaluate(query.graph, where)[query.graph.output])
         for where in (points, climb(query, points))

@@ -1,6 +1,6 @@
-"""Values and gradients by hand, for the parts of a flow where training time is spent.
+"""Hand-written values and gradients for the parts of a flow in which training spends its time.
 
-A pass holds its parameters, the places for their gradients, and the views and buffers for batches of one size, made once.
+A pass holds its parameters, the tensors that take their gradients, and views and buffers for batches of one size.
 ``forward`` takes a batch; ``backward`` takes the gradient of a loss with respect to the result of that forward, writes
 the gradients with respect to the parameters and returns the one with respect to the batch. The next call overwrites what
 a call returned. Passes run without autograd (``torch.no_grad``): training calls them (`objective`), and where users
@@ -130,7 +130,7 @@ class _CouplingStep:
 
 
 class LUPass:
-    """z = L U (x − offset) with the factors as `bijections.LU` keeps them; nothing before it learns."""
+    """z = L U (x − offset) with the factors as `LU` keeps them; there is no gradient with respect to x."""
 
     @torch.no_grad()
     def __init__(self, parameters: Sequence[Tensor], places: Sequence[Tensor]) -> None:

@@ -175,9 +175,9 @@ def _trimmed(query: Query, limit: float | None, *, timeout: float) -> Query:
 
 
 def _ball(query: Query) -> Ball:
-    if not isinstance(query.region, Ball):
+    if (ball := query.region.ball) is None:
         raise QueryError(f"expected a question about latents alone, to trim their ball; got {query.region}")
-    return query.region
+    return ball
 
 
 def _entry(certificate: Certificate, query: Query) -> dict[str, Document]:

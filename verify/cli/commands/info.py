@@ -75,7 +75,7 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
 
 def _law_entry(law: NormLaw) -> dict[str, Document]:
     """Name and learned values of a law; logarithms are undone, logits are weights."""
-    entry: dict[str, Document] = {"law": str(law.config()["law"])}
+    entry: dict[str, Document] = {"law": law.kind}
     if isinstance(law, MixtureLaw):
         weights = torch.softmax(law.logits.detach().double(), 0).tolist()
         parts = [{"weight": w, **_law_entry(c)} for w, c in zip(weights, law.simple_laws(), strict=True)]

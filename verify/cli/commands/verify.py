@@ -37,7 +37,6 @@ from ..output import Document, ExitCode, JsonOption, facts, grid, show
 
 with LazyImports(__name__) as imports:
     from veriflow.queries.query import Query
-    from veriflow.regions.ball import Ball
     from veriflow.tables.text import Dialect
 
     from ... import Answers, InterruptedSearch
@@ -176,11 +175,10 @@ def verify(
 
 def _region_entry(query: Query, answers: Answers) -> Document:
     """The latent norms of a query's region, null for a box, and what was found out about it."""
-    region = query.latent_region
-    ends = (region.inner, region.radius) if isinstance(region, Ball) else (None, None)
+    ball = query.latent_region.ball
     return {
-        "inner": ends[0],
-        "outer": ends[1],
+        "inner": None if ball is None else ball.inner,
+        "outer": None if ball is None else ball.radius,
         "outcome": str(answers.verdict.outcome),
         "reason": answers.verdict.reason,
         "answers": [

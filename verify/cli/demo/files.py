@@ -46,11 +46,12 @@ def write_queries(folder: Path, rows: Sequence[DemoRow], timeout: float) -> None
         for mass in BUNDLE_MASSES:
             name = f"{row.model.name}-{row.claim.key}-mass-{round(100 * mass)}"
             query, decision = at_mass(row.query, mass), row.decisions[mass]
-            assert isinstance(query.region, Ball)  # noqa: S101 - from `at_mass`
+            ball = query.region.ball
+            assert ball is not None  # noqa: S101 - from `at_mass`
             queries[name] = query
             extra[name] = {"verdict": decision.outcome.value, "reason": decision.reason}
-            if query.region.p == 1:
-                box = query.at(Ball(math.inf, query.region.radius, query.region.dim))
+            if ball.p == 1:
+                box = query.at(Ball(math.inf, ball.radius, ball.dim))
                 decision = decide(box, row.certificate, timeout)
                 queries[f"{name}-box"] = box
                 extra[f"{name}-box"] = {"verdict": decision.outcome.value, "reason": decision.reason, "contains": name}

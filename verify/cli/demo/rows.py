@@ -155,8 +155,8 @@ def compute_row(
 
 def decide(query: Query, certificate: Certificate, timeout: float) -> Decision:
     """The answer that the certificate implies for a ball in any norm; where it implies none, an engine's."""
-    ball, witness = query.region, certificate.witness
-    assert isinstance(ball, Ball) and query.flow is not None  # noqa: S101 - the demo's queries are on flows
+    ball, witness = query.region.ball, certificate.witness
+    assert ball is not None and query.flow is not None  # noqa: S101 - the demo's queries are on flows
     if ball.p == query.flow.base.p and ball.radius < certificate.proved_radius:
         return Decision(Outcome.HOLDS, f"proved up to mass {certificate.certified_mass:.3g}")
     if witness is not None and ball.contains(witness.latent):
