@@ -9,6 +9,7 @@ refuse_hidden_packages("exporters")
 with LazyImports(__name__):
     from .bab.box_split import RadialSearch
     from .engines.joint import JointAnswers, verify_all
+    from .engines.limits import Limits
     from .engines.portfolio import AUTO, Answers, verify, verify_with
     from .engines.registry import ENGINES, EngineInfo, engine, solver
     from .measures.certify import Certificate, certify
@@ -36,6 +37,7 @@ __all__ = [
     "ExternalTool",
     "InterruptedSearch",
     "JointAnswers",
+    "Limits",
     "OnnxRun",
     "Outcome",
     "OutputRange",

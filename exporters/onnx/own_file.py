@@ -90,18 +90,36 @@ class OnnxFile:
         """The file behind a graph that gives 0 and the logit l of its one sigmoid: σ(l) is the second of their softmax."""
         return replace(self, outputs=tuple(map(_as_pair, self.outputs)))
 
-    def run(self, points: Sequence[Sequence[Fraction]], *, optimised: bool = True) -> list[FileRun]:
-        """What onnxruntime computes at points of the graph's input, by one session, see `open_session`.
+    def check_unchanged(self) -> None:
+        """Refuse a file that is no longer as it was read.
 
         Raises:
-            StorageError: a file that is no longer as it was read, or that onnxruntime cannot load.
-            GraphError: points beyond the range of the inputs' type, inputs or outputs that are no floats, what
-                onnxruntime cannot compute.
+            StorageError: such a file.
         """
         if isinstance(self.model, Path) and _digest(self.model) != self.digest:
             raise StorageError(f"expected {self.name!r} as it was read; got another file")
+
+    def open(self, *, optimised: bool = True) -> onnxruntime.InferenceSession:
+        """A session on the file, see `open_session`.
+
+        Raises:
+            StorageError: a file that is no longer as it was read, or that onnxruntime cannot load.
+        """
+        self.check_unchanged()
         model = self.model.SerializeToString() if isinstance(self.model, onnx.ModelProto) else self.model
-        session = open_session(model, optimised=optimised)
+        return open_session(model, optimised=optimised)
+
+    def run(
+        self, points: Sequence[Sequence[Fraction]], session: onnxruntime.InferenceSession | None = None
+    ) -> list[FileRun]:
+        """What onnxruntime computes at points of the graph's input, by a session on the file or by one opened for them.
+
+        Raises:
+            StorageError: as `open`, which is asked where no session is given.
+            GraphError: points beyond the range of the inputs' type, inputs or outputs that are no floats, what
+                onnxruntime cannot compute.
+        """
+        session = self.open() if session is None else session
         return [self._at(session, point) for point in points]
 
     def _at(self, session: onnxruntime.InferenceSession, point: Sequence[Fraction]) -> FileRun:

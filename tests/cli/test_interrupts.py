@@ -239,7 +239,7 @@ def test_an_interrupt_that_comes_with_an_answer(monkeypatch: pytest.MonkeyPatch,
     def stopped(*arguments: object, **options: object) -> None:
         raise InterruptedSearch(Answers(answer, (answer,)))
 
-    monkeypatch.setattr(sys.modules["verify.engines.joint"], "verify_with", stopped)
+    monkeypatch.setattr(sys.modules["verify.engines.joint"], "answered", stopped)
     if outcome is Outcome.VIOLATED or (outcome is Outcome.HOLDS and count == 1):
         assert verify_all(queries).verdict.outcome is outcome
         return

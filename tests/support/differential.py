@@ -14,9 +14,10 @@ from exporters import query_formula
 from veriflow.piecewise.bounds.crown import symbolic_bounds
 from veriflow.queries.query import Query
 from verify import Outcome, Verdict, verify
+from verify.bab.options import SearchOptions
 from verify.bab.relu_split import search_splits
-from verify.bab.search import PieceSearch
-from verify.bab.tightening import Refinement
+from verify.bab.search import DomainSearch
+from verify.bab.tightening import Tightening
 
 
 def exact_answer(query: Query) -> Outcome:
@@ -41,28 +42,28 @@ def float_answers(query: Query, *, attack: bool = True) -> dict[str, Verdict]:
 
 def splits_are_right(query: Query, truth: Outcome) -> bool:
     """Whether branch and bound on ReLUs, which bab uses in many dimensions, finds the truth or leaves a near miss."""
-    found = search_splits(query, deadline=time.monotonic() + 60)
+    found = search_splits(query, SearchOptions(time.monotonic() + 60))
     if found.witness is not None:
         return truth is Outcome.VIOLATED
     return not found.open and (bool(found.near_misses) or truth is Outcome.HOLDS)
 
 
-def proved_by_bounds_alone(query: Query, *, most_pieces: int = 60) -> bool:
+def proved_by_bounds_alone(query: Query, *, most_domains: int = 60) -> bool:
     """Whether bounds close every piece, refined before each round; no program decides a leaf, and no point is tried."""
     bare = {"LEAF_UNITS": -1, "LARGER_LEAVES": -1}
     with ExitStack() as stack:
         stack.enter_context(patch.multiple("verify.bab.relu_split", **bare))
         stack.enter_context(patch.multiple("verify.bab.tightening", FIRST=1, MOST=64))
-        stack.enter_context(patch.object(Refinement, "is_due", lambda self, pieces: not self.is_over))
-        stack.enter_context(patch.object(PieceSearch, "try_points", lambda *_: None))
-        return not search_splits(query, deadline=time.monotonic() + 60, most_pieces=most_pieces).open
+        stack.enter_context(patch.object(Tightening, "is_due", lambda self, pieces: not self.is_over))
+        stack.enter_context(patch.object(DomainSearch, "try_points", lambda *_: None))
+        return not search_splits(query, SearchOptions(time.monotonic() + 60, most_domains=most_domains)).open
 
 
-def proved_by_programs_alone(query: Query, *, most_pieces: int = 40) -> bool:
+def proved_by_programs_alone(query: Query, *, most_domains: int = 40) -> bool:
     """Whether semidefinite programs close every piece; nothing else is asked, and no point is tried."""
     with ExitStack() as stack:
         free = {"CHEAPEST": 0, "PRICE": float("inf"), "LEAF_UNITS": 0, "is_known": lambda region: True}
         stack.enter_context(patch.multiple("verify.bab.sdp_tree", **free))
-        stack.enter_context(patch.object(PieceSearch, "try_points", lambda *_: None))
-        stack.enter_context(patch.object(PieceSearch, "decide_leaf", lambda *_: True))
-        return not search_splits(query, deadline=time.monotonic() + 60, most_pieces=most_pieces).open
+        stack.enter_context(patch.object(DomainSearch, "try_points", lambda *_: None))
+        stack.enter_context(patch.object(DomainSearch, "decide_leaf", lambda *_: True))
+        return not search_splits(query, SearchOptions(time.monotonic() + 60, most_domains=most_domains)).open

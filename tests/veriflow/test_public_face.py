@@ -26,8 +26,8 @@ FACES = {
         parse_vnnlib
         portable_form query_formula query_from_bytes query_to_bytes read_logits read_network read_onnx read_vnnlib
         run_onnx shifted_chain to_marabou to_smtlib to_vnnlib1 to_vnnlib2 two_networks write_bundle""",
-    verify: """AUTO Answers Certificate ENGINES EngineInfo ExternalTool InterruptedSearch JointAnswers MEMORY_LIMIT OnnxRun
-        Outcome OutputRange
+    verify: """AUTO Answers Certificate ENGINES EngineInfo ExternalTool InterruptedSearch JointAnswers Limits MEMORY_LIMIT
+        OnnxRun Outcome OutputRange
         RadialSearch RangeEnd Reduction RoundedWitness Verdict ViolationBounds Witness certify engine
         external_tool found_tools is_countable output_range reduce_query replay rounded_witness solver
         trimmed_for_proof verdict_at verdict_curve verify verify_all verify_with violation_bounds

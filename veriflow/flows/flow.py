@@ -46,7 +46,7 @@ class Flow(nn.Module, Distribution):
     parameters. Autocast leaves a flow alone.
 
     ``features`` are the names of the coordinates: x0, x1, …, and ``integral`` those that are whole numbers in the data.
-    ``bits`` is how many of them the rows of the last map were made for, None for all; training sets it back to None.
+    ``bits`` is how many of them the rows of the last map were made for, None for all; it never changes, see `USFlow.with_bits`.
 
     Args:
         bijection: latent z → data x.
@@ -70,7 +70,7 @@ class Flow(nn.Module, Distribution):
         self.base = base
         self.features = tuple(f"x{i}" for i in range(self.dim))
         self.integral: tuple[str, ...] = ()
-        self.bits: int | None = None
+        self._bits: int | None = None
 
     def __repr__(self) -> str:
         base = f"{self.base.law.kind} base of norm {self.base.p:g}"
@@ -86,6 +86,11 @@ class Flow(nn.Module, Distribution):
     def integral_columns(self) -> list[int]:
         """Numbers of the coordinates that are whole numbers in the data."""
         return [self.features.index(name) for name in self.integral]
+
+    @property
+    def bits(self) -> int | None:
+        """How many bits the rows of the last map were rounded for; None for all."""
+        return self._bits
 
     @property
     def dim(self) -> int:
@@ -264,7 +269,7 @@ class USFlow(Flow):
         super().__init__(chain, base)
         self.features = names
         self.integral = tuple(name for name in names if name in integral)
-        self.bits = bits
+        self._bits = bits
         self._config = {
             "dim": dim,
             "blocks": blocks,
@@ -333,6 +338,16 @@ class USFlow(Flow):
         """What `from_config` needs to build a flow of the same shape; learned values are in the state_dict."""
         bits = {} if self.bits is None else {"bits": self.bits}
         return {**self._config, **bits, "base": self.base.config()}
+
+    def with_bits(self, bits: int | None) -> USFlow:
+        """A copy of the same numbers, whose graph rounds the rows of the last map to so many bits; None for no rounding.
+
+        Raises:
+            ModelError: bits outside 1 … 24.
+        """
+        copied = USFlow.from_config({**self.config(), "bits": bits}).to(next(self.parameters()).dtype)
+        copied.load_state_dict(self.state_dict())
+        return copied
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> USFlow:

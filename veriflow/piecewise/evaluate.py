@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from math import lcm
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -26,6 +26,11 @@ Integers: TypeAlias = NDArray[np.object_]
 
 BLOCK = 1 << 18
 """Entries of a weight that are made integers at a time."""
+
+_Enclosure: TypeAlias = tuple[dict[str, list[Fraction]], dict[str, list[Fraction]]]
+_POINTS_KEPT = 8
+_ENCLOSED: WeakKeyDictionary[Graph, dict[tuple[Fraction, ...], _Enclosure]] = WeakKeyDictionary()
+"""What was found at the last points of each graph."""
 
 
 def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
@@ -82,9 +87,7 @@ def evaluate_exact(graph: Graph, point: Sequence[Fraction]) -> dict[str, list[Fr
     return enclose_exact(graph, point)[0]
 
 
-def enclose_exact(
-    graph: Graph, point: Sequence[Fraction]
-) -> tuple[dict[str, list[Fraction]], dict[str, list[Fraction]]]:
+def enclose_exact(graph: Graph, point: Sequence[Fraction]) -> _Enclosure:
     """The least and the greatest value that every entry of every tensor may have at one rational point.
 
     Both are the same where no root is divided by. All entries of a tensor share a denominator, so that the work is
@@ -98,11 +101,15 @@ def enclose_exact(
     if len(point) != graph.input_size:
         raise GraphError(f"expected a point of {graph.input_size} entries; got {len(point)}")
     check_deadline()
-    return _enclosed(graph, tuple(point))
+    known, key = _ENCLOSED.setdefault(graph, {}), tuple(point)
+    if key not in known:
+        while len(known) >= _POINTS_KEPT:
+            known.pop(next(iter(known)), None)
+        known[key] = _enclosed(graph, key)
+    return known[key]
 
 
-@lru_cache(maxsize=8)
-def _enclosed(graph: Graph, point: tuple[Fraction, ...]) -> tuple[dict[str, list[Fraction]], dict[str, list[Fraction]]]:
+def _enclosed(graph: Graph, point: tuple[Fraction, ...]) -> _Enclosure:
     values = {graph.input: _Ends.of(point)}
     for node in graph.nodes:
         if isinstance(node, Relu):

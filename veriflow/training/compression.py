@@ -66,17 +66,16 @@ def compress(
     options = options or TrainingOptions()
     _check(flow, keep, rank, bits, steps, options.stability)
     train, validation = split(flow, data, options)
-    result = USFlow.from_config(flow.config()).to(next(flow.parameters()).dtype)
-    result.load_state_dict(flow.state_dict())
+    result = flow.with_bits(None)
     hold = _holding(result, keep, rank)
     hold(result)
-    if steps and (keep is not None or rank is not None or options.stability):
+    is_tuned = bool(steps) and (keep is not None or rank is not None or bool(options.stability))
+    if is_tuned:
         tune(result, data, replace(options, steps=steps), hold=hold, progress=progress)
     if bits is not None:
         _round(result, bits)
-        result.bits = bits
     recalibrate(result, train, validation)
-    return result
+    return result.with_bits(flow.bits if bits is None and not is_tuned else bits)
 
 
 def _check(flow: USFlow, keep: float | None, rank: int | None, bits: int | None, steps: int, stability: float) -> None:

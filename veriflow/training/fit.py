@@ -84,17 +84,19 @@ def fit(
     Raises:
         DataError: another shape, fewer than four rows, NaN or infinity (named by row), a constant column, a column of
             whole numbers that holds others.
-        TrainingError: options that make no sense, a loss that is not finite (named by step), a checkpoint of another run.
+        TrainingError: options that make no sense, a flow of few bits, which training would not keep, a loss that is not
+            finite (named by step), a checkpoint of another run.
     """
     options = options or TrainingOptions()
-    flow.bits = None
+    _refuse_rounded(flow)
     rows = _checked_rows(flow, data, options.seed)
     train, validation = _split(rows, options)
     mean, deviation = short_standardisation(*standardisation(train.numpy()))
     flow.standardise(torch.as_tensor(mean), torch.as_tensor(deviation))
     run = fingerprint(flow.config(), asdict(options), rows)
     start = load_checkpoint(checkpoint, run, flow) if checkpoint is not None and checkpoint.exists() else None
-    run_once = partial(_train, options=options, start=start, checkpoint=checkpoint, run=run, progress=progress)
+    save = None if checkpoint is None else partial(save_checkpoint, checkpoint, run)
+    run_once = partial(_train, options=options, progress=progress, start=start, save=save)
     return _launch(run_once, flow, train, validation, devices)
 
 
@@ -115,10 +117,17 @@ def tune(
         DataError, TrainingError: as `fit`.
     """
     options = options or TrainingOptions()
-    flow.bits = None
+    _refuse_rounded(flow)
     train, validation = split(flow, data, options)
-    run_once = partial(_train, options=options, start=None, checkpoint=None, run="", progress=progress, hold=hold)
+    run_once = partial(_train, options=options, progress=progress, hold=hold)
     return _launch(run_once, flow, train, validation, 1)
+
+
+def _refuse_rounded(flow: USFlow) -> None:
+    if flow.bits is not None:
+        raise TrainingError(
+            f"expected a flow that is not rounded, such as its copy flow.with_bits(None); got one of {flow.bits} bits"
+        )
 
 
 def split(flow: USFlow, data: Rows, options: TrainingOptions) -> tuple[Tensor, Tensor]:
@@ -186,10 +195,9 @@ def _train(
     validation: Tensor,
     *,
     options: TrainingOptions,
-    start: Checkpoint | None,
-    checkpoint: Path | None,
-    run: str,
     progress: bool,
+    start: Checkpoint | None = None,
+    save: Callable[[Checkpoint], None] | None = None,
     hold: Callable[[USFlow], None] | None = None,
 ) -> tuple[dict[str, np.ndarray], History]:
     """The training loop of one process; the best state comes back as arrays, which outlive the process, with the history."""
@@ -251,10 +259,10 @@ def _train(
                 bar.set_postfix(nll=f"{history.train_nll[-1]:.3f}", validation=f"{held_out:.3f}")
                 if history.best_step == step:
                     best = _snapshot(flow)
-                if checkpoint is not None and fabric.global_rank == 0:
+                if save is not None and fabric.global_rank == 0:
                     adam = optimizer.state[vector]
                     moments = {name: adam[name] for name in ("exp_avg", "exp_avg_sq", "step")}
-                    save_checkpoint(checkpoint, run, Checkpoint(_snapshot(flow), best, moments, asdict(history)))
+                    save(Checkpoint(_snapshot(flow), best, moments, asdict(history)))
         bar.close()
     return {name: tensor.numpy() for name, tensor in best.items()}, history
 

@@ -1,1 +1,1 @@
-"""Branch and bound: domains, splits, the frontier, bounds on what is left."""
+"""Branch and bound: domains and their bounds, splits, frontiers, checkpoints."""

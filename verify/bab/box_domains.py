@@ -1,4 +1,4 @@
-"""Parts of a region: stacks of boxes in it, their bounds, and what these leave open of a violation."""
+"""Boxes of a region as domains: their symbolic bounds, and the disjuncts that these leave open."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from veriflow.piecewise.bounds.tensor_bounds import Bounds, LinearBounds, Region
 from veriflow.queries.query import Query
 from veriflow.regions.region import Region
 
-from .frontier import Arrays, OpenParts, misfit
+from .frontier import Arrays, Frontier, misfit
 
 SPLITS, MOST_OPEN = 9, 256
-"""How often `open_part` splits, and the number of open boxes at which it stops."""
+"""Rounds of splits in `violation_hull`, and the number of open boxes at which it stops."""
 
 FEW_DIMENSIONS = 8
-"""In more dimensions a halved box is hardly smaller than it was, and ReLUs are split instead."""
+"""Dimensions up to which boxes are split; in more, halving one coordinate gains little, and ReLUs are split instead."""
 
 FEW_BOXES = 32
-"""Fewer boxes than this take hardly less time to bound."""
+"""Boxes are halved until there are this many: fewer take hardly less time to bound."""
 
 ROUND_STEPS = 8
-"""Steps of the bisection for the multiplier of an L2 ball."""
+"""Steps of the bisection for the dual multiplier of an L2 ball."""
 
 
 @dataclass(frozen=True, eq=False)
 class RegionBoxes:
-    """A stack of boxes ``[batch, dim]``, each meant together with one region; a trimmed ball's limit is theirs already."""
+    """Intersections of one region with a stack of boxes ``[batch, dim]``, which lie within the limit of a trimmed ball."""
 
     lower: Vector
     upper: Vector
@@ -52,7 +52,7 @@ class RegionBoxes:
 
     @property
     def vertices(self) -> Vector | None:
-        """None: what a box loses where the region cuts it off is worth more than its corners."""
+        """None: `support` is tighter than a bound by vertices."""
         return None
 
     @property
@@ -136,10 +136,10 @@ def box_norms(lower: Vector, upper: Vector, p: float) -> tuple[Vector, Vector]:
 
 
 def open_disjuncts(query: Query, regions: Regions, bounds: Bounds) -> tuple[Vector, LinearBounds, NDArray[np.bool_]]:
-    """What bounds over regions leave open of a violation.
+    """The disjuncts that bounds over regions leave open.
 
-    Returns the most that the least slack of each disjunct can be ``[..., disjuncts]``, which is open where that is not below
-    zero; the pass over all distinct constraints; and which of these are asked for in open disjuncts ``[..., n]``.
+    Returns upper bounds on each disjunct's least slack ``[..., disjuncts]``, below zero where it is excluded; the backward pass
+    over all distinct constraints; and which of these are in open disjuncts and not excluded themselves ``[..., n]``.
     """
     output, found = query.graph.output, query.arrays.conjunctions
     ended = backward_rows(query.graph, regions, bounds, output, -found.rows)
@@ -151,9 +151,9 @@ def open_disjuncts(query: Query, regions: Regions, bounds: Bounds) -> tuple[Vect
 
 
 def nearest_first(query: Query) -> tuple[Bounds, Indices]:
-    """Symbolic bounds over the region, and the disjuncts that they leave open, the one nearest to a violation first.
+    """Symbolic bounds over the region, and the places of the disjuncts that they leave open, that of the most slack first.
 
-    This is one pass for all disjuncts, however many there are.
+    One backward pass serves all disjuncts.
     """
     bounds = symbolic_bounds(query.graph, query.region)
     most, _, _ = open_disjuncts(query, query.region, bounds)
@@ -168,11 +168,11 @@ def narrowed(query: Query) -> tuple[Bounds, Query]:
 
 
 def _split_weights(query: Query, bounds: Bounds, ended: LinearBounds, asked: NDArray[np.bool_]) -> Vector:
-    """How much the bounds on some rows ``[batch, n]`` gain by each unit that a coordinate is narrower, ``[batch, dim]``.
+    """How much the bounds on the asked rows gain per unit of width that a coordinate loses, ``[batch, dim]``, estimated.
 
-    The lines that end the pass fall by their coefficients. What the upper lines of unstable units cost, falls with
-    the width between the units' bounds, and that with the coefficients of theirs: coordinates that cancel in the end
-    may well be why bounds are loose.
+    The sum of two effects: the coefficients of the rows' own linear bounds, and for each unstable unit the loss by its upper
+    line, relative to the width of its interval, times the coefficients of the unit's own bounds. The second matters
+    for coordinates that cancel in the output.
     """
     weights = (np.abs(ended.coefficients) * asked[..., None]).sum(axis=1)
     for relu in query.graph.relus:
@@ -185,9 +185,9 @@ def _split_weights(query: Query, bounds: Bounds, ended: LinearBounds, asked: NDA
 
 
 def split_boxes(lower: Vector, upper: Vector, weights: Vector, region: Region) -> tuple[Vector, Vector, Vector]:
-    """The halves of boxes ``[batch, dim]`` that meet the region, cut where width times weight ``[batch, dim]`` is largest.
+    """The halves of boxes ``[batch, dim]`` that meet the region, and the place of each half's parent.
 
-    The third array holds the place of the box that each one is a half of.
+    Each box is halved along the coordinate of the largest width times weight ``[batch, dim]``.
     """
     axes, places = np.argmax((upper - lower) * weights, axis=1), np.arange(len(lower))
     middle = (lower[places, axes] + upper[places, axes]) / 2
@@ -203,13 +203,13 @@ def split_boxes(lower: Vector, upper: Vector, weights: Vector, region: Region) -
 
 
 @dataclass(frozen=True, eq=False)
-class OpenBoxes:
-    """Boxes that are still to be bounded.
+class BoxDomains:
+    """A stack of boxes as domains.
 
     Attributes:
         lower: their lower ends ``[batch, dim]``.
         upper: their upper ends ``[batch, dim]``.
-        known: bounds on all inputs of ReLUs ``[batch, 2, units]`` that hold there, from the boxes that they are halves of.
+        known: bounds on all inputs of ReLUs ``[batch, 2, units]``, from their parents.
     """
 
     lower: Vector
@@ -217,26 +217,26 @@ class OpenBoxes:
     known: Vector
 
     @classmethod
-    def whole(cls, query: Query, region: Region) -> OpenBoxes:
+    def whole(cls, query: Query, region: Region) -> BoxDomains:
         """The region's own box."""
         units = query.graph.relu_count
         known = np.full((1, 2, units), np.inf) * np.array([-1.0, 1.0])[:, None]
         return cls(region.lower[None], region.upper[None], known)
 
     @classmethod
-    def stacked(cls, entries: Sequence[tuple[Vector, Vector, Vector]]) -> OpenBoxes:
+    def stacked(cls, entries: Sequence[tuple[Vector, Vector, Vector]]) -> BoxDomains:
         """Boxes from `entries`."""
         return cls(*(np.stack(arrays) for arrays in zip(*entries, strict=True)))
 
     @classmethod
-    def restored(cls, left: OpenParts, way: str, query: Query, region: Region) -> OpenBoxes:
-        """Boxes from what a search of this way has left open in a region.
+    def restored(cls, frontier: Frontier, kind: str, query: Query, region: Region) -> BoxDomains:
+        """The boxes of a frontier of this kind, in a region.
 
         Raises:
-            StorageError: open parts that are not those of this query.
+            StorageError: a frontier that is not of this query.
         """
-        boxes = cls(**left.stacks(vars(cls.whole(query, region))))
-        if left.way != way or (boxes.lower > boxes.upper).any():
+        boxes = cls(**frontier.stacks(vars(cls.whole(query, region))))
+        if frontier.kind != kind or (boxes.lower > boxes.upper).any():
             raise misfit("boxes of another kind")
         return boxes
 
@@ -246,11 +246,11 @@ class OpenBoxes:
         return vars(cls.stacked(entries)) if entries else {n: v[:0] for n, v in vars(cls.whole(query, region)).items()}
 
     def entries(self) -> list[tuple[Vector, Vector, Vector]]:
-        """Ends and known bounds of each box, to be kept in some order."""
+        """Ends and known bounds of each box, for a heap or a stack."""
         return list(zip(self.lower, self.upper, self.known, strict=True))
 
     def examined(self, query: Query, region: Region) -> tuple[Bounds, NDArray[np.bool_], Vector]:
-        """Symbolic bounds over the boxes within the region, and what `open_disjuncts` makes of them."""
+        """Symbolic bounds over the boxes within the region, the open disjuncts of each, and weights for `halved`."""
         places = query.graph.unit_places
         lower, upper = (
             {relu.input: self.known[:, side, places[relu.output]] for relu in query.graph.relus} for side in (0, 1)
@@ -262,10 +262,10 @@ class OpenBoxes:
 
     def halved(
         self, query: Query, bounds: Bounds, chosen: NDArray[np.bool_], weights: Vector, region: Region
-    ) -> tuple[OpenBoxes, Indices]:
-        """The halves of the chosen boxes, halved again while they are few, and which of the chosen each is a part of.
+    ) -> tuple[BoxDomains, Indices]:
+        """The halves of the chosen boxes, halved again while they are few, and the place of each one's ancestor among these.
 
-        The bounds are what is known of them now.
+        They inherit the bounds.
         """
         nothing = np.zeros((int(chosen.sum()), 0))
         sides = [
@@ -277,15 +277,15 @@ class OpenBoxes:
         while not is_split or 0 < len(lower) < FEW_BOXES:
             lower, upper, halves = split_boxes(lower, upper, weights[places], region)
             places, is_split = places[halves], True
-        return OpenBoxes(lower, upper, np.stack(sides, axis=1)[places]), places
+        return BoxDomains(lower, upper, np.stack(sides, axis=1)[places]), places
 
 
-def open_part(query: Query) -> tuple[Bounds | None, list[int]]:
-    """Bounds over the part of the region that a violation can still be in, and the disjuncts that stay open.
+def violation_hull(query: Query) -> tuple[Bounds | None, list[int]]:
+    """Bounds on every tensor over all inputs that can still violate, and the disjuncts that stay open.
 
-    In few dimensions the region's box is split again and again, and parts that bounds exclude are dropped: the hull of
-    what is left has tighter bounds than the region. In many, bounds are optimised over the region as a whole. None where
-    nothing is left: there is no violation. The disjunct that is nearest to a violation comes first.
+    In few dimensions the region's box is split in `SPLITS` rounds, boxes that bounds exclude are dropped, and the bounds
+    over the others are joined. In many, α-CROWN bounds over the whole region. None where no box stays: the property holds.
+    The disjunct of the most slack comes first.
     """
     region, (_, places) = query.region, nearest_first(query)
     if not places.size:
@@ -294,17 +294,17 @@ def open_part(query: Query) -> tuple[Bounds | None, list[int]]:
         found = exclude(query.graph, region, query.arrays.conjunctions.chosen(places))
         return None if found.excluded.all() else found.bounds, places[~found.excluded].tolist()
     _, query = narrowed(query)
-    boxes = OpenBoxes.whole(query, region)
+    boxes = BoxDomains.whole(query, region)
     for split in range(SPLITS + 1):
         bounds, is_open, weights = boxes.examined(query, region)
-        left = np.asarray(is_open.any(axis=1))
-        if not left.any():
+        stays = np.asarray(is_open.any(axis=1))
+        if not stays.any():
             return None, []
-        if split == SPLITS or left.sum() > MOST_OPEN:
+        if split == SPLITS or stays.sum() > MOST_OPEN:
             break
-        boxes, _ = boxes.halved(query, bounds, left, weights, region)
+        boxes, _ = boxes.halved(query, bounds, stays, weights, region)
     hull = Bounds(
-        {name: values[left].min(axis=0) for name, values in bounds.lower.items()},
-        {name: values[left].max(axis=0) for name, values in bounds.upper.items()},
+        {name: values[stays].min(axis=0) for name, values in bounds.lower.items()},
+        {name: values[stays].max(axis=0) for name, values in bounds.upper.items()},
     )
     return hull, places[is_open.any(axis=0)].tolist()

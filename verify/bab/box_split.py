@@ -1,10 +1,9 @@
 """Branch and bound on boxes, for regions of few dimensions.
 
-In a ball the search is radial: the violation of least norm, by splitting latent space into boxes, nearest to the centre
-first. Open boxes are kept in order of their least norm, so the least among them is at any time a radius up to which the
-property is proved, and the norm of the best replayed violation one at which it is refuted. A box goes when symbolic
-bounds over (box ∩ ball of the best violation) exclude the violation, when it is no nearer than the best violation, or
-when few unstable units are left and a small program decides it exactly.
+In a ball the search is radial: it looks for the violation of least norm, and bounds the open box of least norm first. That
+norm is at any time a radius up to which the property is proved; the norm of the best replayed violation is one at which it
+is refuted. A box is closed when symbolic bounds over (box ∩ ball up to the best violation) exclude the violation, when it is
+no nearer than the best violation, or when few unstable units are left and a program decides it.
 """
 
 from __future__ import annotations
@@ -35,36 +34,37 @@ from ..programs.solve import solve_milp
 from ..witness.attack import RepeatedAttack
 from ..witness.replay import replay
 from ..witness.verdict import Witness
-from .box_domains import OpenBoxes, box_norms, narrowed
-from .frontier import Arrays, OpenParts, numbers
-from .search import LEAF_UNITS, MOST_PIECES, PieceSearch, is_out_of_reach, piece_of
+from .box_domains import BoxDomains, box_norms, narrowed
+from .frontier import Arrays, Frontier, numbers
+from .options import SearchOptions
+from .search import LEAF_UNITS, MOST_DOMAINS, DomainSearch, domain_at, is_out_of_reach
 
 Entry = tuple[Vector, Vector, Vector]
 
 BATCH, MOST_ROWS = 256, 1 << 16
-"""How many boxes are bounded at once, and at most so many constraints over boxes."""
+"""Boxes that are bounded at once, and the largest product of boxes and constraints."""
 
 FEW_DISJUNCTS, PRICE = 32, 16
-"""So many disjuncts of a leaf are decided by programs at once, more of them when boxes by this factor more were bounded."""
+"""A leaf is decided by programs, one per open disjunct, if there are at most max(FEW_DISJUNCTS, boxes bounded / PRICE)."""
 
 BOXES, RADIAL = "boxes", "boxes by norm"
-"""What the parts of both searches are."""
+"""The kinds of domains of both searches."""
 
 
 @dataclass
 class RadialSearch:
-    """Where a radial branch and bound stands.
+    """The state of a radial branch and bound.
 
     Attributes:
         proved: no violation has a smaller norm than this.
         refuted: norm of the best replayed violation, or infinity.
         witness: that violation.
         boxes: how many boxes were bounded.
-        unsettled: least norm of a leaf in which a violation is only missed by less than the tolerance.
-        settled: whether the search came to its end before the deadline.
+        unsettled: least norm of a leaf in which a violation is missed by less than the tolerance.
+        settled: whether the search ended before its limits.
         is_full: whether it ended because more boxes are open than it keeps.
         open: how many boxes are neither closed nor split.
-        left: gives what was open when the search last told of itself.
+        frontier: gives the frontier at the last report.
     """
 
     proved: float
@@ -75,34 +75,38 @@ class RadialSearch:
     settled: bool = False
     is_full: bool = False
     open: int = 0
-    left: Callable[[], OpenParts] | None = field(default=None, repr=False)
+    frontier: Callable[[], Frontier] | None = field(default=None, repr=False)
 
 
 def search_radially(
     query: Query,
     ball: Ball,
-    start: Witness | None,
+    options: SearchOptions[RadialSearch],
     *,
-    gap: float,
-    deadline: float,
+    gap: float = 0.0,
+    start: Witness | None = None,
     proved: float = 0.0,
     attack: RepeatedAttack | None = None,
-    report: Callable[[RadialSearch], None] = lambda state: None,
-    left: OpenParts | None = None,
 ) -> RadialSearch:
     """Find the violation of least norm in a ball, or prove that there is none.
 
-    Ends when the relative gap between both radii is closed, or at ``deadline`` (a `time.monotonic` value); with an attack, at
-    the first violation, which the attack goes on to look for as well. Nothing is looked for within the radius ``proved``,
-    which an earlier search has settled. What that one has ``left`` open is all that this one looks at, unless it kept less
-    than this one asks for: its violation, which is to be ``start`` then, was nearer, or its gap larger.
-    `RadialSearch.proved` is the ball's radius where no violation is in it.
+    `RadialSearch.proved` is the ball's radius where no violation is in it. A frontier is taken up only if it was kept for a
+    limit no smaller than this search's, and a proved radius no larger: otherwise domains of this search are missing in it.
+
+    Args:
+        query: what is asked.
+        ball: where.
+        options: deadline, report and frontier.
+        gap: relative difference of both radii at which the search ends.
+        start: a known violation.
+        proved: a radius up to which an earlier search has proved the property; no box within it is bounded.
+        attack: goes on between the rounds; the search then ends at the first violation.
 
     Raises:
-        StorageError: open parts that are not those of this query.
+        StorageError: a frontier that is not of this query.
     """
     _, query = narrowed(query.at(ball))
-    state = RadialSearch(proved, start.norm if start else math.inf, start)
+    state, frontier = RadialSearch(proved, start.norm if start else math.inf, start), options.frontier
     counter = itertools.count()
 
     def limit() -> float:
@@ -110,15 +114,15 @@ def search_radially(
 
     if not query.violation:
         state.proved, state.settled = max(proved, limit()), True
-        report(state)
+        options.report(state)
         return state
     heap: list[tuple[float, int, Entry]] = []
-    if left is None or left.number("limit") < limit() or left.number("within") > proved:
+    if frontier is None or frontier.number("limit") < limit() or frontier.number("within") > proved:
         reach = min(ball.radius, state.refuted)
-        heap.append((0.0, next(counter), OpenBoxes.whole(query, replace(ball, radius=reach)).entries()[0]))
+        heap.append((0.0, next(counter), BoxDomains.whole(query, replace(ball, radius=reach)).entries()[0]))
     else:
-        state.boxes, state.unsettled = left.count("boxes"), left.number("unsettled")
-        boxes = OpenBoxes.restored(left, RADIAL, query, ball)
+        state.boxes, state.unsettled = frontier.count("boxes"), frontier.number("unsettled")
+        boxes = BoxDomains.restored(frontier, RADIAL, query, ball)
         norms = box_norms(boxes.lower, boxes.upper, ball.p)[0].tolist()
         heap += [(norm, next(counter), entry) for norm, entry in zip(norms, boxes.entries(), strict=True)]
         heapq.heapify(heap)
@@ -128,10 +132,10 @@ def search_radially(
         state.proved = max(state.proved, min(nearest, state.unsettled, limit()))
         state.open = len(heap)
         counts = numbers(boxes=state.boxes, unsettled=state.unsettled, limit=limit(), within=proved)
-        state.left = partial(_left_by_norm, list(heap), query, ball, counts)
-        report(state)
-        state.is_full = len(heap) > MOST_PIECES
-        late = state.is_full or time.monotonic() > deadline
+        state.frontier = partial(_frontier_by_norm, list(heap), query, ball, counts)
+        options.report(state)
+        state.is_full = len(heap) > MOST_DOMAINS
+        late = state.is_full or time.monotonic() > options.deadline
         state.settled = min(nearest, state.unsettled) >= limit() or (state.unsettled <= nearest and not late)
         if attack and state.witness is None and not state.settled:
             state.witness = attack.after(state.boxes)
@@ -141,8 +145,8 @@ def search_radially(
         near = [entry for entry in taken if entry[0] < limit()]
         state.boxes += len(near)
         within = replace(ball, radius=min(ball.radius, state.refuted))
-        boxes = OpenBoxes.stacked([entry for _, _, entry in near])
-        halves = _examine(query, boxes, within, state, limit, deadline)
+        boxes = BoxDomains.stacked([entry for _, _, entry in near])
+        halves = _examine(query, boxes, within, state, limit, options.deadline)
         least, greatest = box_norms(halves.lower, halves.upper, ball.p)
         for norm, most, entry in zip(least.tolist(), greatest.tolist(), halves.entries(), strict=True):
             if norm < limit() and most > proved:
@@ -155,28 +159,28 @@ def _batch(query: Query) -> int:
 
 
 def _is_worth(is_open: NDArray[np.bool_], boxes: int) -> NDArray[np.bool_]:
-    """Whether to decide the open disjuncts ``[batch, disjuncts]`` of a leaf one by one, when so many boxes were bounded.
+    """Whether to decide the open disjuncts ``[batch, disjuncts]`` of each leaf one by one, after so many boxes.
 
-    Where they are many, halves of the box are likely to close most of them at once.
+    Where they are many, bounds over the halves of the box are likely to close most of them at once.
     """
     return np.asarray(is_open.sum(axis=1) <= max(FEW_DISJUNCTS, boxes // PRICE))
 
 
-def _left_by_norm(heap: Sequence[tuple[float, int, Entry]], query: Query, ball: Ball, counts: Arrays) -> OpenParts:
-    """Open boxes as arrays, in their order; their norms can be had from their ends."""
-    return OpenParts(RADIAL, {**OpenBoxes.arrays([entry for _, _, entry in sorted(heap)], query, ball), **counts})
+def _frontier_by_norm(heap: Sequence[tuple[float, int, Entry]], query: Query, ball: Ball, counts: Arrays) -> Frontier:
+    """Open boxes as arrays, the least norm first."""
+    return Frontier(RADIAL, {**BoxDomains.arrays([entry for _, _, entry in sorted(heap)], query, ball), **counts})
 
 
 def _examine(
-    query: Query, boxes: OpenBoxes, ball: Ball, state: RadialSearch, limit: Callable[[], float], deadline: float
-) -> OpenBoxes:
-    """Halves of the boxes that bounds do not settle; leaves are decided on the way and may improve the witness."""
+    query: Query, boxes: BoxDomains, ball: Ball, state: RadialSearch, limit: Callable[[], float], deadline: float
+) -> BoxDomains:
+    """Halves of the boxes that stay open; leaves are decided by programs, which may improve the witness."""
     bounds, is_open, weights = boxes.examined(query, ball)
     unstable = bounds.unstable(query.graph)
     is_split: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
     is_worth = _is_worth(is_open, state.boxes)
     for place in np.flatnonzero(is_split & (unstable <= LEAF_UNITS)):
-        inside = piece_of(bounds, int(place))
+        inside = domain_at(bounds, int(place))
         if not is_worth[place]:
             asked = list(itertools.compress(query.violation, is_open[place]))
             is_split[place] = not is_out_of_reach(query.at(ball), inside, asked, deadline)
@@ -198,7 +202,7 @@ def _decide_leaf(
     limit: Callable[[], float],
     deadline: float,
 ) -> bool:
-    """Least norm of a violation in a box by a small program; what the tolerance leaves open goes to ``unsettled``.
+    """Least norm of a violation in a box by a program; what the tolerance leaves open goes to ``unsettled``.
 
     Returns whether the deadline left it open.
     """
@@ -225,50 +229,39 @@ def _decide_leaf(
     return False
 
 
-def search_box(
-    query: Query,
-    region: Region,
-    attack: RepeatedAttack,
-    *,
-    deadline: float,
-    report: Callable[[PieceSearch], None] = lambda state: None,
-    left: OpenParts | None = None,
-) -> PieceSearch:
-    """Close every part of a region, or find a violation, or stop at ``deadline`` (a `time.monotonic` value).
-
-    The parts made last come first, so that few of them are open at any time. It begins with what an earlier search of the
-    same query has ``left`` open.
+def search_box(query: Query, options: SearchOptions[DomainSearch], attack: RepeatedAttack) -> DomainSearch:
+    """Close every box that covers the region, depth first, or find a violation, or stop at the deadline.
 
     Raises:
-        StorageError: open parts that are not those of this query.
+        StorageError: a frontier that is not of this query.
     """
-    state = PieceSearch()
+    state, region, frontier, deadline = DomainSearch(), query.region, options.frontier, options.deadline
     _, query = narrowed(query)
     if not query.violation:
         return state
     batch = _batch(query)
-    if left is None:
-        stack = OpenBoxes.whole(query, region).entries()
+    if frontier is None:
+        stack = BoxDomains.whole(query, region).entries()
     else:
-        state.pieces, state.near_misses = left.count("pieces"), left.count("near_misses")
-        stack = OpenBoxes.restored(left, BOXES, query, region).entries()
+        state.domains, state.near_misses = frontier.count("pieces"), frontier.count("near_misses")
+        stack = BoxDomains.restored(frontier, BOXES, query, region).entries()
     while True:
         state.open = len(stack)
-        state.left = partial(_left, stack, query, region, state.pieces, state.near_misses)
-        report(state)
-        is_over = state.witness is not None or state.is_full or state.is_vain or time.monotonic() >= deadline
+        state.frontier = partial(_frontier, stack, query, region, state.domains, state.near_misses)
+        options.report(state)
+        is_over = state.witness is not None or state.is_full or state.gave_up or time.monotonic() >= deadline
         if not stack or is_over:
             return state
         taken, stack = stack[-batch:], stack[:-batch]
-        state.pieces += len(taken)
-        boxes = OpenBoxes.stacked(taken)
+        state.domains += len(taken)
+        boxes = BoxDomains.stacked(taken)
         bounds, is_open, weights = boxes.examined(query, region)
         is_left: NDArray[np.bool_] = np.asarray(is_open.any(axis=1))
         middles = torch.from_numpy((boxes.lower[is_left] + boxes.upper[is_left]) / 2)
         state.try_points(query, region.project(middles).numpy())
-        is_worth = _is_worth(is_open, state.pieces)
+        is_worth = _is_worth(is_open, state.domains)
         for place in np.flatnonzero(is_left & (bounds.unstable(query.graph) <= LEAF_UNITS)):
-            inside = piece_of(bounds, int(place))
+            inside = domain_at(bounds, int(place))
             if not is_worth[place]:
                 asked = list(itertools.compress(query.violation, is_open[place]))
                 is_left[place] = not is_out_of_reach(query, inside, asked, deadline)
@@ -281,10 +274,10 @@ def search_box(
             is_left[place] = any(stays)
             weights[place] = 1.0  # the halves of a leaf are to tell a shell from its inside
         stack += boxes.halved(query, bounds, is_left, weights, region)[0].entries()
-        state.witness = state.witness or (attack.after(state.pieces) if stack else None)
+        state.witness = state.witness or (attack.after(state.domains) if stack else None)
 
 
-def _left(stack: Sequence[Entry], query: Query, region: Region, pieces: int, near_misses: int) -> OpenParts:
-    """Open boxes as arrays, in their order."""
-    arrays = OpenBoxes.arrays(stack, query, region)
-    return OpenParts(BOXES, {**arrays, **numbers(pieces=pieces, near_misses=near_misses)})
+def _frontier(stack: Sequence[Entry], query: Query, region: Region, domains: int, near_misses: int) -> Frontier:
+    """Open boxes as arrays, the last one first to be bounded."""
+    arrays = BoxDomains.arrays(stack, query, region)
+    return Frontier(BOXES, {**arrays, **numbers(pieces=domains, near_misses=near_misses)})

@@ -1,7 +1,7 @@
-"""Searches on disk, so that a stopped one goes on: what each of some queries has left open, in one sealed file.
+"""Checkpoints: the frontiers of the searches of some queries in one sealed file, to go on from.
 
-A checkpoint is an input: what is not among its open parts counts as proved. The file's seal tells one that was cut short or
-altered by mistake, not one that somebody forged.
+A checkpoint is trusted: what is not in a frontier counts as proved. The seal, a hash, shows that a file was cut short or
+altered by mistake, not that somebody forged it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from veriflow.queries.query import Query
 
 from ..witness.replay import replay
 from ..witness.verdict import Witness
-from .frontier import OpenParts, Search, misfit
+from .frontier import Frontier, Search, misfit
 
 KIND = "search checkpoint 2"
-"""The number goes up where open parts get another meaning."""
+"""The number goes up where the arrays of a frontier get another meaning."""
 
 _DTYPES = (torch.float64, torch.float32, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 
@@ -35,7 +35,7 @@ INTERVAL, SHARE = 1.0, 0.05
 
 
 class SearchFile:
-    """The open parts and the violation of one query's search, in a file that may hold those of other queries too.
+    """The frontier and the violation of one query's search, in a file that may hold those of other queries too.
 
     Args:
         path: where it is; it is written at once where there is none.
@@ -44,7 +44,7 @@ class SearchFile:
         queries: all queries of the file, where there are more; where it is left out, a file of several will do.
 
     Attributes:
-        left: what was open; None where the search has not begun.
+        frontier: what was open; None where the search has not begun.
         witness: the violation, replayed; None where there is none yet.
         failure: why the last write failed, in a sentence, or nothing: a search does not end for a full disk.
 
@@ -56,7 +56,7 @@ class SearchFile:
     def __init__(self, path: Path, query: Query, *, task: str = "verify", queries: Sequence[Query] = ()) -> None:
         self.path, self.task, self.name = path, task, fingerprint(query)
         names = [fingerprint(one) for one in queries]
-        self.left: OpenParts | None = None
+        self.frontier: Frontier | None = None
         self.witness: Witness | None = None
         self.failure = ""
         self._search: Search | None = None
@@ -74,7 +74,7 @@ class SearchFile:
         if "way" in entry:
             prefix = f"{self.name}/"
             arrays = {n.removeprefix(prefix): t.numpy() for n, t in self._tensors.items() if n.startswith(prefix)}
-            self.left = OpenParts(entry["way"], arrays)
+            self.frontier = Frontier(entry["way"], arrays)
         if "point" in entry:
             if len(entry["point"]) != query.region.dim:
                 raise StorageError(f"expected a point of {query.region.dim} numbers in {str(path)!r}; got another")
@@ -93,26 +93,26 @@ class SearchFile:
                 raise misfit(f"a {dtype} tensor {name[:80]!r}")
 
     def keep(self, search: Search) -> None:
-        """Remember where a search stands, and write it if that is due."""
+        """Remember the state of a search, and write it if that is due."""
         self._search = search
         self._note()
         if time.monotonic() >= self._due:
             self.write()
 
     def write(self) -> None:
-        """Write where the search stood when it was last told."""
+        """Write the state that was kept last."""
         if self._search is None:
             return
         start = time.monotonic()
         self._note()
-        left = self.left if self._search.left is None else self._search.left()
-        self._entries[self.name] = {} if left is None else {"way": left.way}
+        frontier = self.frontier if self._search.frontier is None else self._search.frontier()
+        self._entries[self.name] = {} if frontier is None else {"way": frontier.kind}
         if self.witness is not None:
             self._entries[self.name]["point"] = [str(value) for value in self.witness.point]
         prefix = f"{self.name}/"
         self._tensors = {name: tensor for name, tensor in self._tensors.items() if not name.startswith(prefix)}
-        if left is not None:
-            self._tensors |= {prefix + name: torch.from_numpy(array) for name, array in left.arrays.items()}
+        if frontier is not None:
+            self._tensors |= {prefix + name: torch.from_numpy(array) for name, array in frontier.arrays.items()}
         try:
             self._save()
             self.failure = ""

@@ -1,4 +1,4 @@
-"""What a search has left open, as arrays: to be kept in a file, and to go on from."""
+"""The frontier of a search as arrays: to be kept in a file, and to go on from."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class OpenParts:
-    """The parts of a region in which a violation can still be, and what the search has counted by then.
+class Frontier:
+    """The open domains of a search, and what it has counted by then.
 
     Attributes:
-        way: what the parts are: pieces by the signs of ReLUs, boxes of a region, boxes by their norm.
-        arrays: entries of all parts ``[open, …]`` by name, and numbers ``[]``.
+        kind: of domains: signs of ReLU units, boxes of a region, or boxes in the order of their least norm.
+        arrays: entries of all domains ``[open, …]`` by name, and numbers ``[]``.
     """
 
-    way: str
+    kind: str
     arrays: Arrays
 
     def stacks(self, like: Arrays) -> dict[str, NDArray[Any]]:
-        """The arrays over parts that ``like`` names, which has the same kinds and shapes but for the number of parts.
+        """The arrays over domains that ``like`` names, which has the same types and shapes but for the number of domains.
 
         Raises:
-            StorageError: arrays that are missing, of other kinds, shapes or different numbers of parts, or hold NaN.
+            StorageError: arrays that are missing, of other types, shapes or different numbers of domains, or hold NaN.
         """
         found = {name: self.arrays.get(name, np.zeros(())) for name in like}
         for name, wanted in like.items():
@@ -69,15 +69,15 @@ class OpenParts:
 
 
 class Search(Protocol):
-    """What a search tells of itself.
+    """The state of a search, as it reports it.
 
     Attributes:
         witness: a replayed violation.
-        left: gives what was open when it was last told; None where nothing was looked at yet.
+        frontier: gives the frontier at the last report; None where nothing was bounded yet.
     """
 
     witness: Witness | None
-    left: Callable[[], OpenParts] | None
+    frontier: Callable[[], Frontier] | None
 
 
 def numbers(**values: float) -> dict[str, NDArray[Any]]:
@@ -86,5 +86,5 @@ def numbers(**values: float) -> dict[str, NDArray[Any]]:
 
 
 def misfit(got: str) -> StorageError:
-    """The error of open parts that are not those of a search of the query."""
+    """The error of a frontier that is not that of a search of the query."""
     return StorageError(f"expected a checkpoint with the open parts of this query's search; got {got}")

@@ -1,4 +1,4 @@
-"""How a search gets on, in a line."""
+"""The progress of a search in a line."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import math
 from veriflow.queries.query import Query
 
 from .box_split import RadialSearch
-from .search import PieceSearch
+from .search import DomainSearch
 
 
-def progress_text(search: PieceSearch | RadialSearch, query: Query) -> str:
-    """What is proved of a query, or else the least proved margin, and how many pieces were looked at and are open.
+def progress_text(search: DomainSearch | RadialSearch, query: Query) -> str:
+    """The proved radius or the least proved margin, and how many domains were bounded and are open.
 
-    Norms are told with the flow's mass of smaller ones, where the region is a ball that is not trimmed.
+    A radius comes with the mass of its ball under the flow, where the region is a ball that is not trimmed.
     """
     ball = query.region.ball
     law = query.flow.base.law if query.flow and ball and not ball.is_trimmed else None
@@ -25,4 +25,4 @@ def progress_text(search: PieceSearch | RadialSearch, query: Query) -> str:
         refuted = f"refuted at {radius(search.refuted)}, " if math.isfinite(search.refuted) else ""
         return f"proved to {radius(search.proved)}, {refuted}{search.boxes} pieces, {search.open} open"
     margin = "" if search.margin is None else f", least margin {search.margin:.3g}"
-    return f"{search.pieces} pieces, {search.open} open{margin}"
+    return f"{search.domains} pieces, {search.open} open{margin}"

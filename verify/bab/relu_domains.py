@@ -1,6 +1,7 @@
-"""Parts of a region in which some ReLU units are on and some are off, and bounds over them.
+"""Domains in which some ReLU units are fixed to on or off, and bounds over them.
 
-All pieces share bounds that hold over the whole region; a piece adds what its splits say, and its multipliers.
+All domains share the bounds over the whole region. A domain adds its split constraints, and the slopes and multipliers (α and
+β) that its bound was optimised to, from which its children start.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ Places = slice | Indices | NDArray[np.bool_] | tuple[Indices, Indices]
 
 
 @dataclass(frozen=True, eq=False)
-class ReluPieces:
-    """A stack of pieces.
+class ReluDomains:
+    """A stack of domains, each about one row of the output.
 
     Attributes:
         signs: of every unit ``[batch, units]``: 1 on, −1 off, 0 not split.
-        rows: number of the row that each is about ``[batch]``.
-        choices: slopes, multipliers and chords to begin with ``[batch, 3, units]``, as `PieceAscent` takes them.
+        rows: number of the row ``[batch]``.
+        choices: slopes, multipliers and chords to start from ``[batch, 3, units]``, as `PieceAscent` takes them.
         units: which unit to split next ``[batch]``.
     """
 
@@ -37,36 +38,36 @@ class ReluPieces:
     choices: NDArray[np.float32]
     units: Indices
 
-    def __getitem__(self, places: Places) -> ReluPieces:
+    def __getitem__(self, places: Places) -> ReluDomains:
         """Some of them."""
-        return ReluPieces(self.signs[places], self.rows[places], self.choices[places], self.units[places])
+        return ReluDomains(self.signs[places], self.rows[places], self.choices[places], self.units[places])
 
-    def children(self) -> ReluPieces:
-        """Each piece twice: with its unit on, and off."""
+    def children(self) -> ReluDomains:
+        """The two children of each domain, one after the other: its unit on, and off."""
         places = np.arange(len(self.signs)).repeat(2)
         signs = self.signs[places]
         signs[np.arange(len(places)), self.units[places]] = np.tile(np.array([1, -1], dtype=np.int8), len(self.signs))
-        return ReluPieces(signs, self.rows[places], self.choices[places], self.units[places])
+        return ReluDomains(signs, self.rows[places], self.choices[places], self.units[places])
 
     @classmethod
-    def stacked(cls, parts: Sequence[ReluPieces]) -> ReluPieces:
+    def stacked(cls, parts: Sequence[ReluDomains]) -> ReluDomains:
         """One stack of several."""
         return cls(*(np.concatenate(arrays) for arrays in zip(*(vars(part).values() for part in parts), strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
-class BoundedPieces:
-    """Pieces with what is proved of them.
+class BoundedDomains:
+    """Domains with their bounds.
 
     Attributes:
-        pieces: with the choices that were found and the unit to split next.
-        margins: proved lower bounds on ``limits − rows @ output`` ``[batch]``; infinity where the piece is empty.
-        bounds: of the inputs of ReLUs in each piece.
+        domains: with the optimised choices and the unit to split next.
+        margins: proved lower bounds on ``limits − rows @ output`` ``[batch]``; infinity where the domain is empty.
+        bounds: of the inputs of ReLUs in each domain.
         unstable: how many units are on neither side ``[batch]``.
-        found: all that bounds gave.
+        found: the whole answer of the bounds.
     """
 
-    pieces: ReluPieces
+    domains: ReluDomains
     margins: Vector
     bounds: Bounds
     unstable: Indices
@@ -74,7 +75,7 @@ class BoundedPieces:
 
 
 class ReluTree:
-    """What all pieces share: a graph, bounds over the whole region, and the rows that pieces are about.
+    """What all domains share: a graph, bounds over the whole region, and rows of the output.
 
     Args:
         graph: whose units are split.
@@ -89,27 +90,27 @@ class ReluTree:
         self.relus, self.places = graph.relus, graph.unit_places
         self._ascent = PieceAscent(graph, region)
 
-    def whole(self, rows: Indices, relaxation: Relaxation, losses: Mapping[str, Vector] | None = None) -> ReluPieces:
-        """The whole region as one piece for each of some rows, from what is known of all rows ``[n, …]``.
+    def whole(self, rows: Indices, relaxation: Relaxation, losses: Mapping[str, Vector] | None = None) -> ReluDomains:
+        """The whole region as one domain for each of some rows; relaxation and losses are those of all rows ``[n, …]``.
 
-        Without losses, the unit to split is that which is spread most.
+        Without losses, the unit to split is the one farthest to both sides of zero.
         """
         slopes, chords = self._joined(relaxation.slopes)[rows], self._joined(relaxation.chords)[rows]
         choices = np.stack([slopes, np.zeros_like(slopes), chords], axis=1).astype(np.float32)
         signs = np.zeros(slopes.shape, dtype=np.int8)
         costs = np.zeros(slopes.shape) if losses is None else self._joined(losses)[rows]
-        return ReluPieces(signs, rows, choices, self._units(signs, costs, self.bounds))
+        return ReluDomains(signs, rows, choices, self._units(signs, costs, self.bounds))
 
-    def bounded(self, pieces: ReluPieces) -> BoundedPieces:
-        """Bounds over pieces."""
-        bounds = self.bounds_of(pieces.signs)
-        rows, limits = self.rows[pieces.rows], self.limits[pieces.rows]
-        found, choices = self._ascent.exclude(bounds, rows, limits, pieces.choices)
+    def bounded(self, domains: ReluDomains) -> BoundedDomains:
+        """Bounds over domains."""
+        bounds = self.bounds_of(domains.signs)
+        rows, limits = self.rows[domains.rows], self.limits[domains.rows]
+        found, choices = self._ascent.exclude(bounds, rows, limits, domains.choices)
         empty = np.any([(bounds.lower[r.input] > bounds.upper[r.input]).any(axis=-1) for r in self.relus], axis=0)
-        units = self._units(pieces.signs, self._joined(found.ended.losses)[:, 0], bounds)
-        after = ReluPieces(pieces.signs, pieces.rows, choices, units)
+        units = self._units(domains.signs, self._joined(found.ended.losses)[:, 0], bounds)
+        after = ReluDomains(domains.signs, domains.rows, choices, units)
         unstable = (self._spread(bounds) > 0).sum(axis=-1)
-        return BoundedPieces(after, np.where(empty, np.inf, found.margins[:, 0]), bounds, unstable, found)
+        return BoundedDomains(after, np.where(empty, np.inf, found.margins[:, 0]), bounds, unstable, found)
 
     def _joined(self, parts: Mapping[str, Vector]) -> Vector:
         """Values by output of a ReLU, as one array over all units."""
@@ -125,12 +126,12 @@ class ReluTree:
         return Bounds(lower, upper, self.bounds.convex)
 
     def _spread(self, bounds: Bounds) -> Vector:
-        """How far each unit may be on its nearer side of zero: zero for stable ones."""
+        """min(−lower, upper) of each unit's input, zero for stable ones."""
         sides = {r.output: np.minimum(-bounds.lower[r.input], bounds.upper[r.input]) for r in self.relus}
         return np.maximum(self._joined(sides), 0)
 
     def _units(self, signs: Signs, losses: Vector, bounds: Bounds) -> Indices:
-        """The unstable unit whose upper line costs most; where none costs anything, the one spread most."""
+        """The unstable unit whose upper line costs the bound most; where none costs anything, that of the largest spread."""
         spread = self._spread(bounds)
         scores = np.where(spread > 0, losses + 1e-9 * spread, -1.0)
         return np.asarray(np.where(signs != 0, -1.0, scores).argmax(axis=-1))

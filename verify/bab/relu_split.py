@@ -1,17 +1,19 @@
-"""Branch and bound on ReLUs: for regions of many dimensions, where halving one coordinate hardly shrinks anything.
+"""Branch and bound on ReLUs, for regions of many dimensions, where halving boxes gains little.
 
-Pieces with the worst margin come first, so that the proof or the violation is looked for where it is hardest. Every margin
-that closes a piece is a proved one. The bounds that all pieces share are refined on the way, with about as much work as the
-search has had by then; pieces that were bounded before that are bounded again when it is their turn, rather than split.
+The domain with the least margin is split first. A domain is closed by a proved margin alone (β-CROWN, or a program in small
+ones). The bounds on units that all domains share are tightened from time to time, for about as much work as the search
+itself. A domain that was bounded before the last tightening is bounded again before it is split.
+
+Source: Wang et al., *Beta-CROWN: Efficient Bound Propagation with Per-neuron Split Constraints for Neural Network
+Robustness Verification*, NeurIPS 2021.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -26,48 +28,44 @@ from veriflow.regions.region import Region
 
 from ..witness.attack import RepeatedAttack
 from .box_domains import nearest_first
-from .frontier import Arrays, OpenParts, misfit, numbers
-from .relu_domains import ReluPieces, ReluTree
+from .frontier import Arrays, Frontier, misfit, numbers
+from .options import SearchOptions
+from .relu_domains import ReluDomains, ReluTree
 from .sdp_tree import SemidefiniteTrees
-from .search import LEAF_UNITS, PieceSearch, piece_of
-from .tightening import Refinement
+from .search import LEAF_UNITS, DomainSearch, domain_at
+from .tightening import Tightening
 
 BATCH = 256
-WAY = "signs of units"
-"""What the parts of this search are."""
+SIGNS = "signs of units"
+"""The kind of domains of this search."""
 
 LARGER_LEAVES, MANY = 40, 3000
-"""Pieces of so many unstable units are leaves when many have been looked at: near to a violation bounds hardly close one."""
+"""Unstable units up to which a domain is a leaf once MANY were bounded: near a violation bounds alone close few."""
 
-_Entry = tuple[float, int, ReluPieces]
-"""The margin of one piece, its number, and the piece."""
+_Entry = tuple[float, int, ReluDomains]
+"""The margin of one domain, its number, and the domain."""
 
 
 def search_splits(
     query: Query,
+    options: SearchOptions[DomainSearch],
     attack: RepeatedAttack | None = None,
-    *,
-    deadline: float,
-    most_pieces: float = math.inf,
-    report: Callable[[PieceSearch], None] = lambda state: None,
-    left: OpenParts | None = None,
-) -> PieceSearch:
-    """Close every piece of the region, or find a violation, or stop at ``deadline`` (a `time.monotonic` value).
+) -> DomainSearch:
+    """Close every domain of the region, or find a violation, or stop at one of the limits.
 
-    An attack, where one is given, goes on between the rounds. After ``most_pieces`` the search stops as well. It begins
-    with what an earlier one of the same query has ``left`` open.
+    An attack, where one is given, goes on between the rounds.
 
     Raises:
-        StorageError: open parts that are not those of this query.
+        StorageError: a frontier that is not of this query.
     """
-    state = PieceSearch()
+    state, frontier, deadline = DomainSearch(), options.frontier, options.deadline
     _, places = nearest_first(query)
     if not places.size:
         return state
     root = exclude(query.graph, query.region, query.arrays.conjunctions.chosen(places))
     if root.excluded.all():
         return state
-    refinement = Refinement(query.graph, query.region, root)
+    tightening = Tightening(query.graph, query.region, root)
     rows, limits = np.zeros((len(query.violation), root.rows.shape[-1])), np.zeros(len(query.violation))
     rows[places], limits[places] = root.rows, root.limits
     tree = ReluTree(query.graph, query.region, root.bounds, rows, limits)
@@ -79,88 +77,88 @@ def search_splits(
     heap: list[_Entry] = []
     counter, fresh = itertools.count(), 0
 
-    def tell() -> None:
+    def report() -> None:
         state.open, state.margin = len(heap), heap[0][0] if heap else None
-        counts = numbers(pieces=state.pieces, near_misses=state.near_misses)
-        state.left = partial(_left, list(heap), whole, {**counts, **refinement.kept()})
-        report(state)
+        counts = numbers(pieces=state.domains, near_misses=state.near_misses)
+        state.frontier = partial(_frontier, list(heap), whole, {**counts, **tightening.kept()})
+        options.report(state)
 
-    def push(margins: Vector, pieces: ReluPieces) -> None:
+    def push(margins: Vector, domains: ReluDomains) -> None:
         for place, margin in enumerate(margins.tolist()):
-            heapq.heappush(heap, (margin, next(counter), pieces[place : place + 1]))
+            heapq.heappush(heap, (margin, next(counter), domains[place : place + 1]))
 
-    if left is None:
+    if frontier is None:
         push(root.margins[asked], whole)
     else:
-        state.pieces, state.near_misses = left.count("pieces"), left.count("near_misses")
-        push(*_restored(left, query, whole))
-        refinement.restore(left)
-        tree.bounds = refinement.bounds
+        state.domains, state.near_misses = frontier.count("pieces"), frontier.count("near_misses")
+        push(*_restored(frontier, query, whole))
+        tightening.restore(frontier)
+        tree.bounds = tightening.bounds
     while heap:
-        tell()
+        report()
         if attack and state.witness is None:
-            state.witness = attack.after(state.pieces + int(trees.work) + 1)
-        late = time.monotonic() > deadline or state.pieces > most_pieces
-        if state.witness is not None or late or state.is_full or state.is_vain:
+            state.witness = attack.after(state.domains + int(trees.work) + 1)
+        late = time.monotonic() > deadline or state.domains > options.most_domains
+        if state.witness is not None or late or state.is_full or state.gave_up:
             return state
-        if refinement.is_due(state.pieces):
-            refinement.tighten(deadline)
-            tree.bounds, fresh = refinement.bounds, next(counter)
-        if trees.is_due(state.pieces):
-            worst_last = sorted(((int(piece.rows[0]), margin) for margin, _, piece in heap), reverse=True)
+        if tightening.is_due(state.domains):
+            tightening.tighten(deadline)
+            tree.bounds, fresh = tightening.bounds, next(counter)
+        if trees.is_due(state.domains):
+            worst_last = sorted(((int(domain.rows[0]), margin) for margin, _, domain in heap), reverse=True)
             closed = trees.step(dict(worst_last), state, deadline)
             heap = [entry for entry in heap if entry[2].rows[0] != closed]
             heapq.heapify(heap)
             continue
         taken = [heapq.heappop(heap) for _ in range(min(BATCH, len(heap)))]
         old, new = ([entry for entry in taken if (entry[1] < fresh) is is_old] for is_old in (True, False))
-        pieces = [ReluPieces.stacked([piece for _, _, piece in part]) for part in (old, new) if part]
-        pieces[-1] = pieces[-1].children() if new else pieces[-1]
+        domains = [ReluDomains.stacked([domain for _, _, domain in part]) for part in (old, new) if part]
+        domains[-1] = domains[-1].children() if new else domains[-1]
         margins = [margin for margin, _, _ in old] + [margin for margin, _, _ in new for _ in range(2)]
-        push(*_examined(query, tree, ReluPieces.stacked(pieces), np.array(margins), state, deadline))
-    tell()
+        push(*_examined(query, tree, ReluDomains.stacked(domains), np.array(margins), state, deadline))
+    report()
     return state
 
 
-def _left(heap: Sequence[_Entry], like: ReluPieces, others: Arrays) -> OpenParts:
-    """Open pieces as arrays, in their order, and what else is kept."""
+def _frontier(heap: Sequence[_Entry], like: ReluDomains, others: Arrays) -> Frontier:
+    """Open domains as arrays, the least margin first, and the other arrays to keep."""
     heap = sorted(heap)
-    nothing = ReluPieces(*(array[:0] for array in vars(like).values()))
-    stack = ReluPieces.stacked([nothing, *(piece for _, _, piece in heap)])
+    nothing = ReluDomains(*(array[:0] for array in vars(like).values()))
+    stack = ReluDomains.stacked([nothing, *(domain for _, _, domain in heap)])
     margins = np.array([margin for margin, _, _ in heap], dtype=np.float64)
-    return OpenParts(WAY, {**vars(stack), "margins": margins, **others})
+    return Frontier(SIGNS, {**vars(stack), "margins": margins, **others})
 
 
-def _restored(left: OpenParts, query: Query, like: ReluPieces) -> tuple[Vector, ReluPieces]:
-    """Margins and pieces from arrays."""
-    arrays = left.stacks({**vars(like), "margins": np.zeros(0)})
-    margins, pieces = arrays.pop("margins"), ReluPieces(**arrays)
-    ends = ((pieces.rows, len(query.violation)), (pieces.units, query.graph.relu_count))
-    if left.way != WAY or any(((places < 0) | (places >= count)).any() for places, count in ends):
+def _restored(frontier: Frontier, query: Query, like: ReluDomains) -> tuple[Vector, ReluDomains]:
+    """Margins and domains from arrays."""
+    arrays = frontier.stacks({**vars(like), "margins": np.zeros(0)})
+    margins, domains = arrays.pop("margins"), ReluDomains(**arrays)
+    ends = ((domains.rows, len(query.violation)), (domains.units, query.graph.relu_count))
+    if frontier.kind != SIGNS or any(((places < 0) | (places >= count)).any() for places, count in ends):
         raise misfit("pieces of another kind")
-    if (np.abs(pieces.signs) > 1).any() or (pieces.choices < 0).any() or (pieces.choices[:, ::2] > 1).any():
+    if (np.abs(domains.signs) > 1).any() or (domains.choices < 0).any() or (domains.choices[:, ::2] > 1).any():
         raise misfit("signs or slopes out of their range")
-    return margins, pieces
+    return margins, domains
 
 
 def _examined(
-    query: Query, tree: ReluTree, pieces: ReluPieces, before: Vector, state: PieceSearch, deadline: float
-) -> tuple[Vector, ReluPieces]:
-    """Margins and pieces that stay open; a margin is never below the one ``before``."""
-    bounded = tree.bounded(pieces)
-    state.pieces += len(pieces.rows)
+    query: Query, tree: ReluTree, domains: ReluDomains, before: Vector, state: DomainSearch, deadline: float
+) -> tuple[Vector, ReluDomains]:
+    """Margins and domains that stay open; no margin is below that of the domain or of its parent ``before``."""
+    bounded = tree.bounded(domains)
+    state.domains += len(domains.rows)
     is_open = ~(bounded.margins > 0)
     state.try_points(query, _extremes(query.region, bounded.found.ended, is_open))
-    leaf = LEAF_UNITS if state.pieces < MANY else LARGER_LEAVES
+    leaf = LEAF_UNITS if state.domains < MANY else LARGER_LEAVES
     for place in np.flatnonzero(is_open & (bounded.unstable <= leaf)):
         if state.witness is None:
-            inside, disjunct = piece_of(bounded.bounds, int(place)), query.violation[pieces.rows[place]]
+            inside, disjunct = domain_at(bounded.bounds, int(place)), query.violation[domains.rows[place]]
             is_open[place] = state.decide_leaf(query, inside, disjunct, deadline)
-    return np.maximum(bounded.margins, before)[is_open], bounded.pieces[is_open]
+    return np.maximum(bounded.margins, before)[is_open], bounded.domains[is_open]
 
 
 def _extremes(region: Region, ended: LinearBounds, is_open: NDArray[np.bool_]) -> Vector:
-    """The points of the region at which the bounds of open pieces are attained."""
+    """The points of the region at which the linear bounds of open domains are attained, ``[open, dim]``."""
     if ended.at_vertices is None or region.vertices is None:
         return np.asarray(region.farthest(-ended.coefficients[is_open][:, 0]))
     if region.shares is not None:

@@ -1,7 +1,7 @@
-"""Trees of pieces that are bounded by semidefinite programs, beside the tree of linear bounds.
+"""Branch and bound on ReLUs with semidefinite programs as bounds, beside that with linear ones.
 
-Such a bound costs as much as thousands of linear ones, but where many units are unstable at once it closes at its root what
-takes these millions of pieces. So both searches go on side by side, and a row is closed as soon as one of them has closed it.
+A semidefinite bound costs as much as thousands of linear ones. Where many units are unstable at once, it closes at the root
+what linear bounds close after millions of splits. Both searches run in turn; a row is closed as soon as one of them closes it.
 """
 
 from __future__ import annotations
@@ -25,35 +25,34 @@ from veriflow.runtime.deadline import check_deadline
 
 from ..witness.attack import climb
 from .relu_domains import ReluTree
-from .search import LEAF_UNITS, PieceSearch
+from .search import LEAF_UNITS, DomainSearch
 
 STEPS, PRICE, CHEAPEST = 12, 7, 500
-"""A bound takes about so many steps, each as much as entries · products² / (price · weights) linear ones; so many at least."""
+"""Cost model, in linear bounds per semidefinite one: STEPS · entries · products² / (PRICE · weights), CHEAPEST at least."""
 
 CHEAP = 0.1
-"""The least share of its price that a bound costs, if it is so much nearer to zero than the linear one."""
+"""A bound that closes nothing is charged margin / linear margin of its price, and at least this share."""
 
 LARGEST = 3000
-"""Products from which on no program is tried: the system for its steps has the square of that many numbers."""
+"""Largest number of products for which a program is tried: its linear systems have the square of that many numbers."""
 
 PAIRS, MOST_PAIRS = 100, 1000
-"""Pairs of units whose products are taken up for the parts of a piece, those that its moments have below zero by most, and how
-many of its own may be kept beside."""
+"""Pairs of sides whose product ≥ 0 the children of a domain add: those that its moments violate most, and tight ones kept."""
 
 ROUNDED = 32
-"""Inputs that are drawn by the moments of a piece that stays open, from which a violation is looked for."""
+"""Inputs drawn from the moments of a domain that stays open; an attack starts from them."""
 
 HOPELESS = 0.5
-"""Gap, as a share of a bound, at which a piece is split if its bound stays below zero."""
+"""A program ends early, and its domain is split, once bound + gap < 0 and the gap is below this share of |bound|."""
 
 
 def is_known(region: Region) -> bool:
-    """Whether a region is a box, an L2 ball, or a product of these, but for its middle: nothing else is told to programs."""
+    """Whether programs state all of a region but its holes: boxes, L2 and L∞ balls, and products of these."""
     return all(part.p != 1 for part in region.parts)
 
 
-class _Part(NamedTuple):
-    """A piece: what its margin is at least, its number, row and signs, and pairs of sides for its program."""
+class _Domain(NamedTuple):
+    """A domain: its proved margin, its number, row and signs, and pairs of sides whose products its program has."""
 
     margin: float
     number: int
@@ -63,19 +62,19 @@ class _Part(NamedTuple):
 
 
 class SemidefiniteTrees:
-    """A tree for each row of a `ReluTree`, of which linear ``margins`` are known, over the same bounds.
+    """A tree for each row of a `ReluTree` whose linear ``margins`` are given, over the same bounds.
 
     Attributes:
-        cost: number of linear bounds from which on the next piece is due. Pieces that close cost nothing, and others less
-            where their bound is much above the linear ones.
-        work: as many linear bounds as take about as long as all pieces have taken.
+        cost: number of linear bounds after which the next domain is due. A domain that closes is charged nothing, others
+            less than their price where their bound is much better than the linear one.
+        work: time that all domains have taken, in linear bounds.
     """
 
     def __init__(self, query: Query, tree: ReluTree, margins: Mapping[int, float]) -> None:
         self.query, self.tree = query, tree
         graph = query.graph
         self._count = 0
-        self._heap: list[_Part] = []
+        self._heap: list[_Domain] = []
         for row, margin in margins.items():
             self._push(margin, row, np.zeros(graph.relu_count, dtype=np.int8), NO_PAIRS)
         self._balls = [(place, part.radius) for place, part in query.region.placed_parts if part.p == 2]
@@ -86,28 +85,28 @@ class SemidefiniteTrees:
         self.cost, self.work = self._price(entries, products, STEPS), 0.0
 
     def is_due(self, count: int) -> bool:
-        """Whether to bound a piece, when so many were bounded linearly."""
+        """Whether to bound a domain, after ``count`` linear bounds."""
         return self._fits and bool(self._heap) and count >= self.cost
 
-    def step(self, least: Mapping[int, float], state: PieceSearch, deadline: float) -> int | None:
-        """Bound a piece of a row that is open, with its ``least`` linear margin; the row, if that closes it."""
-        self._heap = [part for part in self._heap if part.row in least]
+    def step(self, least: Mapping[int, float], state: DomainSearch, deadline: float) -> int | None:
+        """Bound the worst domain of the open rows, whose ``least`` linear margins are given; the row, if that closes it."""
+        self._heap = [domain for domain in self._heap if domain.row in least]
         if not self._heap:
             return None
         heapq.heapify(self._heap)
-        part = heapq.heappop(self._heap)
-        state.pieces += 1
-        self._examine(part, least[part.row], state, deadline)
-        return None if any(other.row == part.row for other in self._heap) else part.row
+        domain = heapq.heappop(self._heap)
+        state.domains += 1
+        self._examine(domain, least[domain.row], state, deadline)
+        return None if any(other.row == domain.row for other in self._heap) else domain.row
 
-    def _examine(self, part: _Part, linear: float, state: PieceSearch, deadline: float) -> None:
-        """Bound a piece, and keep what stays open of it."""
-        tree, query, row = self.tree, self.query, part.row
-        bounds = tree.bounds_of(part.signs)
+    def _examine(self, domain: _Domain, linear: float, state: DomainSearch, deadline: float) -> None:
+        """Bound a domain; push its children, or the domain itself where the time is up."""
+        tree, query, row = self.tree, self.query, domain.row
+        bounds = tree.bounds_of(domain.signs)
         if any((bounds.lower[relu.input] > bounds.upper[relu.input]).any() for relu in tree.relus):
             return
         about = tree.rows[row], float(tree.limits[row])
-        lifting = lift(tree.graph, query.region, bounds, part.signs, *about, part.pairs, self._balls)
+        lifting = lift(tree.graph, query.region, bounds, domain.signs, *about, domain.pairs, self._balls)
 
         def is_enough(now: Iterate) -> bool:
             is_hopeless = now.bound + now.gap < 0 and now.gap < HOPELESS * -now.bound
@@ -121,10 +120,10 @@ class SemidefiniteTrees:
             return
         share = min(max(margin / linear, CHEAP), 1.0) if linear < 0 else 1.0
         self.cost += share * price
-        points = torch.from_numpy(_rounded(lifting, found.moments, part.number))
+        points = torch.from_numpy(_rounded(lifting, found.moments, domain.number))
         state.try_points(query, climb(query, query.region.project(points)).numpy())
         if state.witness is not None or time.monotonic() > deadline:
-            self._push(part.margin, row, part.signs, part.pairs)
+            self._push(domain.margin, row, domain.signs, domain.pairs)
         elif len(lifting.units) > LEAF_UNITS:
             count, last = len(lifting.units), len(lifting.equal) - len(lifting.pairs)
             mean = found.moments[0] / found.moments[0, 0]
@@ -132,18 +131,18 @@ class SemidefiniteTrees:
             is_tight = found.values[last:-1] > found.slacks[last:-1]
             pairs = np.concatenate([lifting.pairs[is_tight][:MOST_PAIRS], lifting.violated(found.moments, PAIRS)])
             for sign in (1, -1):
-                signs = part.signs.copy()
+                signs = domain.signs.copy()
                 signs[lifting.units[costs.argmax()]] = sign
-                self._push(max(part.margin, margin), row, signs, np.unique(pairs, axis=0))
+                self._push(max(domain.margin, margin), row, signs, np.unique(pairs, axis=0))
         elif state.decide_leaf(query, bounds, query.violation[row], deadline):
-            self._push(part.margin, row, part.signs, part.pairs)
+            self._push(domain.margin, row, domain.signs, domain.pairs)
 
     def _push(self, margin: float, row: int, signs: Signs, pairs: Indices) -> None:
         self._count += 1
-        heapq.heappush(self._heap, _Part(margin, self._count, row, signs, pairs))
+        heapq.heappush(self._heap, _Domain(margin, self._count, row, signs, pairs))
 
     def _price(self, entries: int, products: int, steps: int) -> float:
-        """As many linear bounds as take about as long."""
+        """The price of a bound, in linear bounds."""
         return float(max(steps * entries * products**2 / (PRICE * self._weights), CHEAPEST))
 
 

@@ -1,4 +1,4 @@
-"""What both ways of splitting a region share: where a search stands, and the exact decision of a small piece."""
+"""What searches on boxes and on ReLUs share: their state, and the exact decision of small domains."""
 
 from __future__ import annotations
 
@@ -24,50 +24,53 @@ from ..programs.solve import solve_milp
 from ..witness.attack import violation_slack
 from ..witness.replay import replay
 from ..witness.verdict import Witness
-from .frontier import OpenParts
+from .frontier import Frontier
 
-MOST_PIECES = 400_000
-"""Open pieces at which a search gives up rather than fill the memory: each takes some kilobytes."""
+MOST_DOMAINS = 400_000
+"""Open domains at which a search gives up rather than fill the memory: each takes some kilobytes."""
+
+MEMORY_FULL = f"the memory's limit of {MOST_DOMAINS} open pieces"
+"""How a search ends that has more."""
 
 LEAF_UNITS = 20
-"""Pieces with at most this many unstable units are decided by a small program: it joins what all splits say, bounds do not."""
+"""Unstable units up to which a domain is a leaf: decided by a mixed-integer program."""
 
 ENOUGH_MISSES = 32
-"""Near misses after which a search ends: it can no longer prove anything, and no violation is next to so many."""
+"""Near misses after which a search gives up: one of them already rules out HOLDS."""
 
 INSIDE = 1 - 2.0**-30
-"""A solution whose norm is a smaller share of a shell's inner radius lies inside of it, and not by rounding."""
+"""A point of norm below this share of a shell's inner radius is in its hole, which rounding does not explain."""
 
 
 @dataclass
-class PieceSearch:
-    """Where a search over pieces of a region stands.
+class DomainSearch:
+    """The state of a search over domains of a region.
 
     Attributes:
-        pieces: how many were bounded.
+        domains: how many were bounded.
         open: how many are neither closed nor split.
         margin: the least proved margin among the open ones; None where they are not ordered by it.
         witness: a replayed violation, which ends the search.
-        near_misses: leaves in which a violation is only missed by less than the tolerance.
-        left: gives what was open when the search last told of itself.
+        near_misses: number of leaves in which a violation is missed by less than the tolerance.
+        frontier: gives the frontier at the last report.
     """
 
-    pieces: int = 0
+    domains: int = 0
     open: int = 0
     margin: float | None = None
     witness: Witness | None = None
     near_misses: int = 0
-    left: Callable[[], OpenParts] | None = field(default=None, repr=False)
+    frontier: Callable[[], Frontier] | None = field(default=None, repr=False)
 
     @property
-    def is_vain(self) -> bool:
-        """Whether so many near misses were met that there is no more to find."""
+    def gave_up(self) -> bool:
+        """Whether the search ended for its many near misses."""
         return self.near_misses >= ENOUGH_MISSES
 
     @property
     def is_full(self) -> bool:
-        """Whether there are more open pieces than a search keeps."""
-        return self.open > MOST_PIECES
+        """Whether there are more open domains than a search keeps."""
+        return self.open > MOST_DOMAINS
 
     def try_points(self, query: Query, points: Vector) -> None:
         """Replay the best of some points ``[n, dim]``, if it looks like a violation."""
@@ -88,11 +91,11 @@ class PieceSearch:
         *,
         is_halved: bool = False,
     ) -> bool:
-        """Decide one disjunct where bounds leave few units unstable; whether it stays open.
+        """Decide one disjunct in a leaf by a mixed-integer program; returns whether it stays open.
 
-        It does where the deadline leaves it open. L2 shells are filled, for no program states them: one without a
-        solution has none in the shell either. A solution inside of one leaves the leaf open where its box ``is_halved``
-        then, for boxes inside of shells are dropped; elsewhere it counts as a near miss.
+        It stays open where the deadline comes first. Programs cannot state the hole of an L2 shell, so that it is filled:
+        no solution then means none in the shell. A solution in the hole leaves the leaf open where the search ``is_halved``
+        boxes, for those in the hole are dropped; elsewhere it counts as a near miss.
         """
         check_deadline()
         tolerance = slack_tolerance(disjunct, bounds, query.graph)
@@ -118,9 +121,9 @@ class PieceSearch:
 
 
 def is_out_of_reach(query: Query, bounds: Bounds, disjuncts: Sequence[tuple[Constraint, ...]], deadline: float) -> bool:
-    """Whether one program shows that what all of several disjuncts ask for is met nowhere within bounds.
+    """Whether one program excludes several disjuncts at once within bounds.
 
-    For each sum of outputs that every disjunct compares, that is the least of the bounds.
+    It has the constraints that all of them imply: for every linear form that each disjunct bounds, the weakest bound.
     """
     asked = [{c.coefficients: c for c in row} for row in disjuncts]
     sums = [key for key in asked[0] if all(key in row for row in asked)]
@@ -134,14 +137,14 @@ def is_out_of_reach(query: Query, bounds: Bounds, disjuncts: Sequence[tuple[Cons
 
 
 def _is_inside(region: Region, point: Vector) -> bool:
-    """Whether a point is further inside of an L2 shell than rounding can bring it."""
+    """Whether a point is in the hole of an L2 shell, by more than rounding."""
     return any(
         part.p == 2 and float(np.linalg.norm(point[place])) < INSIDE * part.inner for place, part in region.placed_parts
     )
 
 
-def piece_of(bounds: Bounds, place: int) -> Bounds:
-    """The bounds of one piece of a stack; those that all pieces share stay as they are."""
+def domain_at(bounds: Bounds, place: int) -> Bounds:
+    """The bounds of one domain of a stack; bounds without a batch dimension are shared by all."""
     lower, upper = (
         {name: v[place] if v.ndim > 1 else v for name, v in side.items()} for side in (bounds.lower, bounds.upper)
     )

@@ -1,9 +1,8 @@
-"""Tighter bounds on the inputs of ReLUs, by a small branch and bound on each of them.
+"""Tighter bounds on the inputs of ReLUs, by a small branch and bound on each unit.
 
-A bound on the output can be no better than the lines around the units on its way, and these are as far apart as the units'
-bounds. So each unit that is unstable over the region gets a tree of its own, whose pieces are bounds on that one unit: the
-worst is split again and again, and the worst that is left is the unit's bound. Layers are taken in their order, each with
-the bounds of those before it.
+The gap between the two linear bounds of a ReLU grows with the interval of its input. So each unit that is unstable over the
+region gets two trees of its own, one for each end of its interval: the domain with the worst bound is split again and
+again, and the worst bound over the leaves is the new end. Layers are taken in order, each with the new bounds of those before.
 
 Source: bound tightening by optimisation, as for mixed-integer programs (Tjeng et al., *Evaluating Robustness of Neural
 Networks with Mixed Integer Programming*, ICLR 2019, section 4.2), with trees cut short in the place of exact optima.
@@ -24,32 +23,37 @@ from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.graph import Graph
 from veriflow.regions.region import Region
 
-from .frontier import OpenParts, misfit, numbers
-from .relu_domains import ReluPieces, ReluTree
+from .frontier import Frontier, misfit, numbers
+from .relu_domains import ReluDomains, ReluTree
 
 FIRST, MOST = 8, 2048
-"""How often the worst piece of a unit's tree is split at first, and at most: each time twice as often."""
+"""Splits in each tree in the first round, and in the last one: each round doubles them."""
 
 EARLY = 16
-"""The first step is due when a search has cost the so-manieth part of it."""
+"""Tightening begins once its first round costs at most EARLY times the work done so far."""
 
 MEMORY = 1 << 28
-"""Bytes that the pieces of one layer's trees may take: in wide layers trees are split less often."""
+"""Bytes that the trees of one layer may take: in wide layers each is split less often."""
 
 KEPT = ("least", "most", "worth")
-"""Names of arrays that are kept over units: their bounds, and whether their trees are to grow."""
+"""Names of the arrays over units in a frontier: lower and upper bounds, and whether the unit's trees grow again."""
 
 WORTH = 0.02
-"""Share by which the width between a unit's bounds must have shrunk for its tree to grow again."""
+"""Share by which a round must shrink a unit's interval for its trees to grow again."""
 
 
-class Refinement:
-    """Bounds over a region that get tighter step by step.
+class Tightening:
+    """Bounds over a region that get tighter round by round.
+
+    Args:
+        graph: whose units are bounded.
+        region: of its inputs.
+        root: α-CROWN's bounds over the whole region, with the relaxations to start from.
 
     Attributes:
-        bounds: as tight as they are by now.
-        cost: how many pieces were looked at, each counted by its share of the graph's units.
-        splits: how often each tree's worst piece is split in the next step.
+        bounds: the tightest so far.
+        cost: number of domains bounded, each counted by its share of the graph's units.
+        splits: in each tree in the next round.
     """
 
     def __init__(self, graph: Graph, region: Region, root: Exclusion) -> None:
@@ -59,22 +63,22 @@ class Refinement:
         self._worth = {name: np.ones(graph.sizes[name], dtype=bool) for name in names}
 
     def kept(self) -> dict[str, NDArray[Any]]:
-        """All that it has found, as arrays."""
+        """Its state as arrays."""
         parts = ((self.bounds.lower, np.float64), (self.bounds.upper, np.float64), (self._worth, np.bool_))
         arrays = [np.concatenate([np.zeros(0, kind), *(part[name] for name in self._worth)]) for part, kind in parts]
         return {**dict(zip(KEPT, arrays, strict=True)), **numbers(cost=self.cost, splits=self.splits)}
 
-    def restore(self, left: OpenParts) -> None:
+    def restore(self, frontier: Frontier) -> None:
         """Go on from `kept`.
 
         Raises:
-            StorageError: what another graph's units have.
+            StorageError: arrays for the units of another graph.
         """
         mine = self.kept()
-        found = left.stacks({name: mine[name] for name in KEPT})
+        found = frontier.stacks({name: mine[name] for name in KEPT})
         if len(found[KEPT[0]]) != len(mine[KEPT[0]]):
             raise misfit("bounds of other units")
-        self.cost, self.splits = left.number("cost"), left.count("splits")
+        self.cost, self.splits = frontier.number("cost"), frontier.count("splits")
         ends = np.cumsum([0, *(len(worth) for worth in self._worth.values())])
         units = {name: slice(*pair) for name, pair in zip(self._worth, itertools.pairwise(ends), strict=True)}
         least, most, worth = (found[name] for name in KEPT)
@@ -88,18 +92,18 @@ class Refinement:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is to be gained."""
+        """Whether no further round is taken."""
         return self.splits > MOST or not any(worth.any() for worth in self._worth.values())
 
-    def is_due(self, pieces: int) -> bool:
-        """Whether the next step is to be taken, when a search has looked at so many pieces."""
+    def is_due(self, domains: int) -> bool:
+        """Whether the next round is due, after a search has bounded so many domains: both get about as much work."""
         if self.cost:
-            return pieces >= self.cost and not self.is_over
+            return domains >= self.cost and not self.is_over
         rows = [2 * self._units(name).size * self._share(self.graph.ending_at(name)) for name in self._worth]
-        return EARLY * pieces >= sum(rows) * (2 * FIRST + 1) and not self.is_over
+        return EARLY * domains >= sum(rows) * (2 * FIRST + 1) and not self.is_over
 
     def tighten(self, deadline: float) -> None:
-        """Grow every tree that is worth it, up to ``deadline`` (a `time.monotonic` value)."""
+        """Take one round, up to ``deadline`` (a `time.monotonic` value)."""
         for name, worth in self._worth.items():
             if time.monotonic() > deadline:
                 break
@@ -122,7 +126,7 @@ class Refinement:
         return np.flatnonzero(self._worth[name] & (self.bounds.lower[name] < 0) & (self.bounds.upper[name] > 0))
 
     def _share(self, graph: Graph) -> float:
-        """What a piece of a part of the graph costs beside one of the whole graph."""
+        """Cost of a domain of a part of the graph, relative to one of the whole graph."""
         return graph.relu_count / self.graph.relu_count
 
     def _ends(self, name: str, units: Indices, deadline: float) -> tuple[Vector, Vector]:
@@ -135,22 +139,22 @@ class Refinement:
         margins = self._grown(tree, whole, deadline)
         return margins[: len(units)], -margins[len(units) :]
 
-    def _grown(self, tree: ReluTree, whole: ReluPieces, deadline: float) -> Vector:
-        """Proved least margin of each row, ``[n]``: the worst pieces are split, of rows whose margin is not above zero."""
+    def _grown(self, tree: ReluTree, whole: ReluDomains, deadline: float) -> Vector:
+        """Proved least margin of each row, ``[n]``: the worst domains are split, of rows whose margin is not above zero."""
         count, size = len(whole.rows), sum(array[0].nbytes for array in vars(whole).values())
         most = max(min(self.splits + 1, MEMORY // (count * size)), 1)
-        kept = ReluPieces(*(np.zeros((count, most, *array.shape[1:]), array.dtype) for array in vars(whole).values()))
+        kept = ReluDomains(*(np.zeros((count, most, *array.shape[1:]), array.dtype) for array in vars(whole).values()))
         margins = np.full((count, most), np.inf)
 
-        def put(at: tuple[Indices, Indices], pieces: ReluPieces, found: Vector) -> None:
-            for array, part in zip(vars(kept).values(), vars(pieces).values(), strict=True):
+        def put(at: tuple[Indices, Indices], domains: ReluDomains, found: Vector) -> None:
+            for array, part in zip(vars(kept).values(), vars(domains).values(), strict=True):
                 array[at] = part
             margins[at] = found
 
         share = self._share(tree.graph)
         rows, column = np.arange(count), np.zeros(count, dtype=np.intp)
         found = tree.bounded(whole)
-        put((rows, column), found.pieces, found.margins)
+        put((rows, column), found.domains, found.margins)
         self.cost += count * share
         for last in range(1, most):
             worst = margins.argmin(axis=1)
@@ -160,7 +164,7 @@ class Refinement:
             at = (rows, worst[rows])
             found = tree.bounded(kept[at].children())
             better = np.maximum(found.margins, margins[at].repeat(2))
-            put(at, found.pieces[::2], better[::2])
-            put((rows, np.full_like(rows, last)), found.pieces[1::2], better[1::2])
+            put(at, found.domains[::2], better[::2])
+            put((rows, np.full_like(rows, last)), found.domains[1::2], better[1::2])
             self.cost += 2 * len(rows) * share
         return np.asarray(margins.min(axis=1))

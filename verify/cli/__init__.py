@@ -21,7 +21,7 @@ from veriflow.errors import VeriflowError
 from veriflow.wording import perhaps
 
 from .kernels import choose_common_kernels
-from .output import ExitCode, fail, os_error_sentence, say, told
+from .output import ExitCode, fail, log_to_stderr, os_error_sentence, say
 from .standard_streams import lasting_streams, open_closed_descriptors
 
 COMMANDS = {
@@ -121,7 +121,7 @@ def _show_version(value: bool) -> None:
 
 def _tell(context: typer.Context, value: bool) -> None:
     if value:
-        context.with_resource(told())
+        context.with_resource(log_to_stderr())
 
 
 app = typer.Typer(cls=_Commands, rich_markup_mode="markdown", context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,4 +1,4 @@
-"""What commands read: models and tables."""
+"""Models and tables that commands read."""
 
 from __future__ import annotations
 

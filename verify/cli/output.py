@@ -1,4 +1,4 @@
-"""How commands answer: one JSON document or tables on stdout, sentences on stderr, and an exit code."""
+"""How commands answer: one JSON document or tables on stdout, sentences on stderr, an exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 Document: TypeAlias = "Mapping[str, Document] | Sequence[Document] | str | float | None"
-"""What JSON holds; infinite numbers are written as null."""
+"""A JSON value; infinite numbers are written as null."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
@@ -82,7 +82,7 @@ def fail(sentence: str) -> ExitCode:
 PACKAGES = ("veriflow", "exporters", "verify")
 
 
-class _Telling(logging.Handler):
+class _StderrLines(logging.Handler):
     """Log records as lines on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -90,10 +90,10 @@ class _Telling(logging.Handler):
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Say what the packages log, while the block runs."""
-    loggers, handler = [logging.getLogger(name) for name in PACKAGES], _Telling()
-    if any(isinstance(one, _Telling) for one in loggers[0].handlers):  # -v was given twice
+def log_to_stderr() -> Iterator[None]:
+    """Write log records of the packages to stderr, while the block runs."""
+    loggers, handler = [logging.getLogger(name) for name in PACKAGES], _StderrLines()
+    if any(isinstance(one, _StderrLines) for one in loggers[0].handlers):  # -v was given twice
         yield
         return
     levels = [logger.level for logger in loggers]

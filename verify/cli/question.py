@@ -1,4 +1,4 @@
-"""What export, restrict, verify and certify ask: a network, a property, and a level set of a flow or a property file."""
+"""What commands ask: a network, a property, and a level set of a flow or a property file."""
 
 from __future__ import annotations
 

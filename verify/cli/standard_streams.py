@@ -1,4 +1,4 @@
-"""Standard output and standard error that may be closed, full or read by nobody, which changes no exit code."""
+"""Standard output and error that may be closed, full or unread, which changes no exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One question of several queries, such as the shells of a level set or the boxes of a property file."""
+"""Several queries as one question, such as the shells of a level set or the boxes of a file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from ..bab.checkpoint import SearchFile
 from ..tools.process import MEMORY_LIMIT
 from ..witness.interrupted import InterruptedSearch
 from ..witness.verdict import LATE, NoTruthValue, Outcome, Verdict
-from .portfolio import ANSWERING, AUTO, Answers, verify_with
-from .registry import check_checkpoint, check_time
+from .limits import Limits
+from .portfolio import ANSWERING, AUTO, Answers, answered
+from .registry import check_checkpoint
 
 _ORDER = (Outcome.VIOLATED, Outcome.UNKNOWN, Outcome.HOLDS)
 
 
 @dataclass(frozen=True)
 class JointAnswers(NoTruthValue):
-    """What is known of several queries as one question.
+    """The answer to several queries as one question.
 
     Attributes:
         verdict: VIOLATED where one query is, else UNKNOWN where one is open, else HOLDS; with the seconds of all.
@@ -57,7 +58,7 @@ def verify_all(
         QueryError: no queries; otherwise as `verify_with`.
         InterruptedSearch: Ctrl-C before the question was decided; it has the joint answers by then.
     """
-    check_time(timeout)
+    limits = Limits(timeout, memory, checkpoint, report)
     if not queries:
         raise QueryError("expected one query at least; got none")
     if checkpoint is not None:
@@ -68,7 +69,7 @@ def verify_all(
     answers: list[Answers] = []
     begun, is_late, last = time.monotonic(), False, f"asking {', '.join(names)}"
 
-    def tell(text: str) -> None:
+    def keep(text: str) -> None:
         nonlocal last
         last = text
         if report is not None:
@@ -84,15 +85,8 @@ def verify_all(
                 is_late = True
                 continue
             share = left / (len(queries) - place)
-            found = verify_with(
-                query,
-                names,
-                timeout=share,
-                memory=memory,
-                wait_for_all=wait_for_all,
-                checkpoint=checkpoint,
-                report=_placed(tell, place, len(queries)),
-            )
+            here = replace(limits, timeout=share, report=_placed(keep, place, len(queries)))
+            found = answered(query, names, here, wait_for_all)
             answers.append(found)
             if found.verdict.outcome is Outcome.VIOLATED:
                 break

@@ -1,4 +1,4 @@
-"""The milp engine: one program for each way to violate the property, whose slack is maximised."""
+"""The milp engine: one program for each disjunct of the violation, whose slack is maximised."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ import time
 from exporters import milp_model
 from veriflow.queries.query import Query
 
-from ..bab.box_domains import open_part
+from ..bab.box_domains import violation_hull
 from ..programs.scaling import MARGIN_TOLERANCE, slack_scale, slack_tolerance
 from ..programs.solve import refuse_round_shells, solve_milp
 from ..witness.attack import RepeatedAttack
 from ..witness.replay import replay
 from ..witness.verdict import LATE, Outcome, Verdict
+from .limits import Limits
 
 
-def verify_milp(query: Query, *, timeout: float) -> Verdict:
+def verify_milp(query: Query, limits: Limits) -> Verdict:
     """Decide a query by one program for each disjunct that neither an attack nor symbolic bounds settle.
 
     Raises:
         QueryError: an L2 shell.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + limits.timeout
     refuse_round_shells(query.region)
     attack, attacked = RepeatedAttack(query, first=1, cut=8), "an attack found a violation, replayed exactly"
     witness = attack.after(0)
     if witness is not None:
         return Verdict(Outcome.VIOLATED, attacked, witness)
-    bounds, places = open_part(query)
+    bounds, places = violation_hull(query)
     if bounds is None:
         return Verdict(Outcome.HOLDS, "symbolic bounds exclude every violation")
     witness = attack.after(1)

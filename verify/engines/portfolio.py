@@ -1,6 +1,6 @@
-"""Several solvers on one query, each in processes that can be killed: the first answer that counts, or all of them compared.
+"""Several solvers on one query, in processes that can be killed: first answer, or all compared.
 
-VIOLATED is always replayed here, so it counts from anyone, and so does HOLDS from an engine of veriflow. HOLDS from an
+VIOLATED is always replayed here and so counts from every solver; HOLDS counts from the engines of veriflow. HOLDS from an
 outside tool ends the run too, but its reason says that it is that tool's claim.
 """
 
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -31,20 +31,18 @@ from ..witness.interrupted import InterruptedSearch
 from ..witness.onnx_replay import confirmed
 from ..witness.replay import replay
 from ..witness.verdict import LATE, NoTruthValue, Outcome, Verdict
-from .registry import ENGINES, EngineInfo, check_checkpoint, check_time, solver, verify_alone
+from .limits import Limits
+from .registry import ENGINES, EngineInfo, check_checkpoint, solver, verify_alone
 
 _log = logging.getLogger(__name__)
 
 STOPPED = "was stopped, as another answer came first"
 
-MOST_MEMORY = 1e6
-"""Gigabytes that a limit may name: a petabyte is no limit any more."""
-
 ANSWERING, MOST_ANSWERING = 0.1, 0.25
-"""Share of its time, and seconds at most, that an engine in a process has for saying what it found."""
+"""Share of its time, and seconds at most, that an engine in a process has for writing its answer."""
 
 AUTO, DEFAULT, ALONE = "auto", "bab", 2.0
-"""The name that stands for the engines in the order that decides most, the first of them, and its seconds for itself."""
+"""The name for the engines in the order that decides most, the first of them, and its seconds alone."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,8 @@ def verify(
     Raises:
         VeriflowError: as `verify_with`.
     """
-    if name == AUTO:
-        return verify_with(query, timeout=timeout, memory=memory, checkpoint=checkpoint, report=report).verdict
-    return verify_alone(query, name, timeout=timeout, checkpoint=checkpoint, report=report)
+    limits = Limits(timeout, memory, checkpoint, report)
+    return answered(query, [AUTO], limits).verdict if name == AUTO else verify_alone(query, name, limits)
 
 
 def verify_with(
@@ -125,26 +122,34 @@ def verify_with(
         InterruptedSearch: Ctrl-C while several solvers run; it has the answers by then.
         GraphError: a violation at which a network's file gives what no rounding of the exact outputs explains.
     """
-    check_time(timeout)
-    if not 0 < memory <= MOST_MEMORY:
-        raise SolverError(f"expected a memory limit above 0 GB and up to {MOST_MEMORY:g} GB; got {memory}")
+    return answered(query, names, Limits(timeout, memory, checkpoint, report), wait_for_all, evidence)
+
+
+def answered(
+    query: Query,
+    names: Sequence[str],
+    limits: Limits,
+    wait_for_all: bool = False,
+    evidence: str | Path = "disagreement",
+) -> Answers:
+    """`verify_with`, with its limits as one object."""
     if not query.violation:
-        verdict = verify_alone(query, DEFAULT, timeout=timeout)
+        verdict = verify_alone(query, DEFAULT, replace(limits, checkpoint=None))
         return Answers(verdict, (verdict,))
     if list(names) == [AUTO]:
-        return _in_order(query, timeout, memory, checkpoint, report)
+        return _in_order(query, limits)
     if not names or len(set(names)) < len(names):
         raise SolverError(f"expected solvers that are named once; got {', '.join(names) or 'none'}")
-    solvers = [solver(name) for name in names]
+    solvers = {name: solver(name) for name in names}
     if len(names) == 1 and names[0] in ENGINES:
-        verdict = verify_alone(query, names[0], timeout=timeout, checkpoint=checkpoint, report=report)
+        verdict = verify_alone(query, names[0], limits)
         return Answers(verdict, (verdict,))
-    if checkpoint is not None:
+    if limits.checkpoint is not None:
         check_checkpoint(names)
-        SearchFile(checkpoint, query)  # refused here, and not in a process
-    if report is not None:
-        report(f"asking {', '.join(names)}")
-    each, is_interrupted = _asked(query, solvers, names, timeout, memory, wait_for_all, checkpoint)
+        SearchFile(limits.checkpoint, query)  # refused here, and not in a process
+    if limits.report is not None:
+        limits.report(f"asking {', '.join(names)}")
+    each, is_interrupted = _asked(query, solvers, limits, wait_for_all)
     _compare(query, each, Path(evidence))
     order = (Outcome.VIOLATED, Outcome.HOLDS, Outcome.UNKNOWN)
     best = min(each, key=lambda verdict: (order.index(verdict.outcome), verdict.engine not in ENGINES, verdict.seconds))
@@ -157,35 +162,27 @@ def verify_with(
     return answers
 
 
-def _in_order(
-    query: Query, timeout: float, memory: float, checkpoint: Path | None, report: Callable[[str], None] | None
-) -> Answers:
+def _in_order(query: Query, limits: Limits) -> Answers:
     """What ``auto`` answers."""
-    deadline = time.monotonic() + timeout
-    alone = verify_alone(query, DEFAULT, timeout=min(ALONE, timeout), checkpoint=checkpoint, report=report)
+    deadline = time.monotonic() + limits.timeout
+    alone = verify_alone(query, DEFAULT, replace(limits, timeout=min(ALONE, limits.timeout)))
     left = deadline - time.monotonic()
-    if alone.outcome is not Outcome.UNKNOWN or left <= ANSWERING * timeout:
+    if alone.outcome is not Outcome.UNKNOWN or left <= ANSWERING * limits.timeout:
         return Answers(alone, (alone,))
     others = ("bab", "milp", "smt") if alone.seconds >= ALONE else ("smt",)
     names = tuple(name for name in others if ENGINES[name].takes(query.region))
     if not names:
         return Answers(alone, (alone,))
-    kept = checkpoint if "bab" in names else None
-    together = verify_with(query, names, timeout=left, memory=memory, checkpoint=kept, report=report)
+    checkpoint = limits.checkpoint if "bab" in names else None
+    together = answered(query, names, replace(limits, timeout=left, checkpoint=checkpoint))
     verdict = replace(together.verdict, seconds=alone.seconds + together.verdict.seconds)
     return Answers(verdict, (alone, *together.each))
 
 
 def _asked(
-    query: Query,
-    solvers: Sequence[EngineInfo | ExternalTool],
-    names: Sequence[str],
-    timeout: float,
-    memory: float,
-    wait_for_all: bool,
-    checkpoint: Path | None,
+    query: Query, solvers: Mapping[str, EngineInfo | ExternalTool], limits: Limits, wait_for_all: bool
 ) -> tuple[list[Verdict], bool]:
-    """Everyone's verdict, and whether an interrupt stopped some; so does one that counts, unless all are waited for."""
+    """Every solver's verdict, and whether an interrupt stopped some. The first answer stops the others, if it may."""
     stop, is_interrupted = threading.Event(), False
     refusals: list[VeriflowError] = []
 
@@ -193,13 +190,13 @@ def _asked(
         start = time.monotonic()
         if stop.is_set():
             return Verdict(Outcome.UNKNOWN, STOPPED, engine=name)
-        _log.info("asking %s in a process of its own for %g s: %r", name, timeout, query)
+        _log.info("asking %s in a process of its own for %g s: %r", name, limits.timeout, query)
         try:
             if isinstance(chosen, ExternalTool):
-                verdict = chosen.run(query, timeout=timeout, memory=memory, stop=stop)
+                verdict = chosen.run(query, timeout=limits.timeout, memory=limits.memory, stop=stop)
             else:
-                kept = checkpoint if chosen.keeps_checkpoints else None
-                verdict = _in_a_process(query, name, timeout, memory, stop, kept)
+                checkpoint = limits.checkpoint if chosen.keeps_checkpoints else None
+                verdict = _in_a_process(query, name, replace(limits, checkpoint=checkpoint), stop)
         except OutOfTime:
             verdict = Verdict(Outcome.UNKNOWN, LATE)
         except SolverError as error:
@@ -211,10 +208,8 @@ def _asked(
         _log.info("%s: %s, %s (%.2f s)", name, verdict.outcome, verdict.reason, verdict.seconds)
         return verdict
 
-    with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        futures: list[Future[Verdict]] = [
-            pool.submit(ask, name, chosen) for name, chosen in zip(names, solvers, strict=True)
-        ]
+    with ThreadPoolExecutor(max_workers=len(solvers)) as pool:
+        futures: list[Future[Verdict]] = [pool.submit(ask, name, chosen) for name, chosen in solvers.items()]
         try:
             for future in as_completed(futures):
                 if future.result().outcome is not Outcome.UNKNOWN and not wait_for_all:
@@ -223,7 +218,7 @@ def _asked(
             is_interrupted = True
         finally:
             stop.set()
-    if len(refusals) == len(names):
+    if len(refusals) == len(solvers):
         raise refusals[0]
     each = [future.result() for future in futures]
     if is_interrupted:
@@ -231,19 +226,17 @@ def _asked(
     return each, is_interrupted
 
 
-def _in_a_process(
-    query: Query, name: str, timeout: float, memory: float, stop: threading.Event, checkpoint: Path | None
-) -> Verdict:
+def _in_a_process(query: Query, name: str, limits: Limits, stop: threading.Event) -> Verdict:
     """An engine's verdict from a process of its own; its witness is replayed here once more, with the flow."""
-    start, kept = time.monotonic(), [] if checkpoint is None else [checkpoint.resolve()]
-    deadline, answering = start + timeout, min(ANSWERING * timeout, MOST_ANSWERING)
+    start, kept = time.monotonic(), [] if limits.checkpoint is None else [limits.checkpoint.resolve()]
+    deadline, answering = start + limits.timeout, min(ANSWERING * limits.timeout, MOST_ANSWERING)
     with tempfile.TemporaryDirectory(prefix="veriflow-") as folder:
         path = Path(folder) / "query.npz"
         path.write_bytes(query_to_bytes(query))
         run = run_tool(
             [sys.executable, "-m", "verify.engines.worker", path, name, f"{deadline - answering!r}", *kept],
             timeout=max(deadline - time.monotonic(), 0.01),
-            memory=memory,
+            memory=limits.memory,
             folder=folder,
             stop=stop,
             environment={"PYTHONPATH": os.pathsep.join(part for part in sys.path if part), "OMP_NUM_THREADS": "1"},

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from veriflow.errors import SolverError
 from veriflow.queries.query import Query
@@ -23,15 +22,13 @@ from ..tools.tool import ExternalTool
 from ..witness.onnx_replay import confirmed
 from ..witness.verdict import LATE, Outcome, Verdict
 from .bab import verify_branch_and_bound
+from .limits import Limits
 from .milp import verify_milp
 from .smt import verify_smt
 
 _log = logging.getLogger(__name__)
 
-Engine = Callable[..., Verdict]
-
-MOST_SECONDS = 1e9
-"""The longest time limit: thirty years."""
+Engine = Callable[[Query, Limits], Verdict]
 
 IMPOSSIBLE = "what would violate the property contradicts itself"
 """Why a query without disjuncts holds."""
@@ -54,7 +51,7 @@ def _linear(region: Region) -> bool:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """One engine: its name, the package that it needs, what it is for and how to get it.
+    """An engine: its name, the module and package that it needs, what it takes in words, how to get it, its function.
 
     And whether it keeps checkpoints, and which regions it takes.
     """
@@ -171,18 +168,6 @@ def solver(name: str) -> EngineInfo | ExternalTool:
     return external_tool(name)
 
 
-def check_time(timeout: float) -> None:
-    """Refuse a time limit that is none.
-
-    Raises:
-        SolverError: a limit that is not positive, or above `MOST_SECONDS`.
-    """
-    if not timeout > 0:
-        raise SolverError(f"expected a time limit above 0 seconds; got {timeout}")
-    if timeout > MOST_SECONDS:
-        raise SolverError(f"expected a time limit of at most {MOST_SECONDS:g} seconds; got {timeout}")
-
-
 def check_checkpoint(names: Sequence[str]) -> None:
     """Refuse a checkpoint for solvers of which none keeps one.
 
@@ -194,55 +179,37 @@ def check_checkpoint(names: Sequence[str]) -> None:
         raise SolverError(f"expected {' or '.join(able)} among the solvers, for a checkpoint; got {', '.join(names)}")
 
 
-def verify_alone(
-    query: Query,
-    name: str,
-    *,
-    timeout: float = 60.0,
-    checkpoint: Path | None = None,
-    report: Callable[[str], None] | None = None,
-) -> Verdict:
+def verify_alone(query: Query, name: str, limits: Limits) -> Verdict:
     """Decide a query by one solver, and have onnxruntime look at the witness, on the networks' own files too.
 
     Args:
         query: what to decide.
         name: an engine of `ENGINES`, which runs in this process, or an outside tool, see `solver`.
-        timeout: seconds after which the answer is UNKNOWN.
-        checkpoint: for ``bab``, a file that keeps what is open, and from which a stopped run goes on.
-        report: called with a line on how ``bab`` gets on, now and then.
+        limits: of which ``bab`` alone takes the checkpoint and the report, and none the memory.
 
     Raises:
-        SolverError: a solver that is unknown, not installed or broken, or a time limit that is not positive; a checkpoint
-            for another solver than ``bab``.
+        SolverError: a solver that is unknown, not installed or broken; a checkpoint for another solver than ``bab``.
         QueryError: a region that the solver cannot take, a checkpoint of another query.
         StorageError: a checkpoint that cannot be read or written.
         GraphError: a violation at which a network's file gives what no rounding of the exact outputs explains.
     """
-    return confirmed(query, decide(query, name, timeout=timeout, checkpoint=checkpoint, report=report))
+    return confirmed(query, decide(query, name, limits))
 
 
-def decide(
-    query: Query,
-    engine_name: str,
-    *,
-    timeout: float,
-    checkpoint: Path | None = None,
-    report: Callable[[str], None] | None = None,
-) -> Verdict:
+def decide(query: Query, engine_name: str, limits: Limits) -> Verdict:
     """The verdict of `verify_alone` without onnxruntime: its witness is replayed in exact rationals alone."""
-    check_time(timeout)
     chosen, start = solver(engine_name), time.monotonic()
-    if checkpoint is not None:
+    if limits.checkpoint is not None:
         check_checkpoint([engine_name])
-    _log.info("asking %s for %g s: %r", engine_name, timeout, query)
-    with one_thread(), until(start + timeout):
+    _log.info("asking %s for %g s: %r", engine_name, limits.timeout, query)
+    with one_thread(), until(start + limits.timeout):
         try:
             if not query.violation:
                 verdict = Verdict(Outcome.HOLDS, IMPOSSIBLE)
-            elif isinstance(chosen, EngineInfo) and chosen.keeps_checkpoints:
-                verdict = chosen.run(query, timeout=timeout, checkpoint=checkpoint, report=report)
+            elif isinstance(chosen, EngineInfo):
+                verdict = chosen.run(query, limits)
             else:
-                verdict = chosen.run(query, timeout=timeout)
+                verdict = chosen.run(query, timeout=limits.timeout)
         except OutOfTime:
             verdict = Verdict(Outcome.UNKNOWN, LATE)
         except (MemoryError, RuntimeError) as error:  # the latter is torch's

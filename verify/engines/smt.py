@@ -18,18 +18,19 @@ from ..tools.nearby import replay_claim
 from ..tools.process import run_tool
 from ..witness.replay import replay
 from ..witness.verdict import Outcome, Verdict
+from .limits import Limits
 
 WORKER = Path(__file__).with_name("smt_worker.py")
 
 
-def verify_smt(query: Query, *, timeout: float, solver: str = "z3") -> Verdict:
+def verify_smt(query: Query, limits: Limits, *, solver: str = "z3") -> Verdict:
     """Decide a query by an SMT solver over exact rationals, with symbolic bounds and triangles as extra facts.
 
     Raises:
         QueryError: an L2 ball, which is not linear.
         SolverError: a solver process that fails or answers in a way that cannot be read.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + limits.timeout
     bounds, asked = narrowed(query)
     if not asked.violation:
         return Verdict(Outcome.HOLDS, "symbolic bounds exclude every violation")

@@ -1,4 +1,4 @@
-"""Run as a script in a process of its own: decides an SMT-LIB script with one pySMT solver.
+"""A script in a process of its own: decides an SMT-LIB script with one pySMT solver.
 
 Arguments: the file and the solver's name. Prints one JSON object:
 ``{"result": "sat"|"unsat"|"unknown", "model": {"z_0": "1/3", …}}``. It imports nothing of veriflow, so that it starts fast,

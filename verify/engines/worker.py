@@ -1,4 +1,4 @@
-"""Run as a module in a process of its own: decides a query file with one of veriflow's engines.
+"""A module run in a process of its own: decides a query file with one of veriflow's engines.
 
 Arguments: the file, the engine's name, the deadline on the clock of `time.monotonic`, and perhaps a checkpoint, which is
 written too when the process is asked to end. Prints one JSON object on the last line: ``{"outcome": …, "reason": …, "point":
@@ -14,6 +14,7 @@ from pathlib import Path
 from exporters import query_from_bytes
 from veriflow.errors import SolverError, VeriflowError
 
+from .limits import Limits
 from .registry import decide
 
 
@@ -22,7 +23,7 @@ def answer(path: str, engine_name: str, deadline: float, checkpoint: Path | None
     try:
         query = query_from_bytes(Path(path).read_bytes())
         left = max(deadline - time.monotonic(), 1e-6)
-        verdict = decide(query, engine_name, timeout=left, checkpoint=checkpoint)
+        verdict = decide(query, engine_name, Limits(timeout=left, checkpoint=checkpoint))
     except SolverError as error:
         return {"error": str(error)}
     except VeriflowError as error:

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from veriflow.density.ball_mass import ball_mass
@@ -17,28 +16,21 @@ from veriflow.regions.ball import Ball
 from veriflow.runtime.deadline import OutOfTime, until
 from veriflow.runtime.threads import one_thread
 
-from ..bab.box_domains import FEW_DIMENSIONS
-from ..bab.box_split import RadialSearch, search_radially
+from ..bab.box_split import RadialSearch
 from ..bab.checkpoint import SearchFile
-from ..bab.frontier import OpenParts, numbers
-from ..bab.relu_split import search_splits
-from ..bab.search import PieceSearch
-from ..engines.bab import FULL
-from ..witness.attack import drawn_in, nearest_violation
+from ..bab.options import SearchOptions
+from ..bab.search import MEMORY_FULL
 from ..witness.interrupted import InterruptedSearch
 from ..witness.onnx_replay import remark, with_runs
 from ..witness.verdict import Witness
-from .local_search import polished
+from .growing_balls import search_outwards
 
 _log = logging.getLogger(__name__)
-
-GROWTH, STAGES = 1.5, 13
-"""Factor between the radii of successive searches, and how many there are: bounds are tight only near their radius."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """How far out a property is proved, and the most probable violation.
+    """The radius up to which a property is proved, and the most probable violation.
 
     Attributes:
         property: the property in words.
@@ -78,8 +70,8 @@ def certify(
 ) -> Certificate:
     """The smallest-norm violating latent in the query's ball, which is the most probable counterexample.
 
-    An attack gives a first violation; the search then proves balls that grow up to its norm (or up to the whole ball),
-    since bounds are tight only near the radius that they are made for.
+    An attack gives a first violation; branch and bound then proves balls of growing radius, up to its norm or the whole ball:
+    bounds are tight only near the radius for which they are computed.
 
     Args:
         query: on a flow, over a ball: how far out to look.
@@ -113,7 +105,7 @@ def certify(
 
     known = RadialSearch(0.0, math.inf, None)
 
-    def tell(state: RadialSearch) -> None:
+    def keep(state: RadialSearch) -> None:
         known.proved, known.boxes = max(known.proved, state.proved), state.boxes
         if state.witness is not None and state.refuted < known.refuted:
             known.refuted, known.witness = state.refuted, state.witness
@@ -122,14 +114,15 @@ def certify(
             file.keep(state)
 
     def certificate(state: RadialSearch, end: str) -> Certificate:
-        return _certificate(
-            query, ball, state, gap, time.monotonic() - start, end, "" if file is None else file.failure
-        )
+        found = _certificate(query, ball, state, gap, time.monotonic() - start, end)
+        failure = "" if file is None else file.failure
+        return replace(found, reason=f"{found.reason}; {failure}") if failure else found
 
     try:
         with one_thread(), until(start + timeout):
-            state = _search(query, ball, file, gap, start + timeout, tell)
-            tell(state)
+            options = SearchOptions(start + timeout, keep, None if file is None else file.frontier)
+            state = search_outwards(query, ball, options, gap, None if file is None else file.witness)
+            keep(state)
     except OutOfTime:
         state = known
     except KeyboardInterrupt:
@@ -137,13 +130,11 @@ def certify(
     finally:
         if file is not None:
             file.write()
-    return certificate(state, f"{FULL if state.is_full else f'time limit of {timeout:g} s'} reached")
+    return certificate(state, f"{MEMORY_FULL if state.is_full else f'time limit of {timeout:g} s'} reached")
 
 
-def _certificate(
-    query: Query, ball: Ball, state: RadialSearch, gap: float, seconds: float, end: str, failure: str
-) -> Certificate:
-    """What a search that came to its end, or to this ``end``, has found."""
+def _certificate(query: Query, ball: Ball, state: RadialSearch, gap: float, seconds: float, end: str) -> Certificate:
+    """The certificate of a search; ``end`` says why it ended where it is not complete."""
     complete = state.proved >= min(ball.radius, state.refuted * (1 - gap))
     if not complete:
         reason = "a near miss within the tolerance stays open" if state.settled else end
@@ -164,124 +155,14 @@ def _certificate(
         _masses(query, ball, ball.radius)[0],
         witness,
         complete,
-        f"{reason}; {failure}" if failure else reason,
+        reason,
         seconds,
         state.boxes,
     )
 
 
 def _masses(query: Query, ball: Ball, radius: float) -> tuple[float, float]:
-    """Mass of the ball with another radius, but the same limit: not above the truth, and not below it."""
+    """Lower and upper bound on the mass of the ball with another radius and the same limit."""
     assert query.flow is not None  # noqa: S101 - as checked
     value, error = ball_mass(query.flow.base, replace(ball, radius=radius))
     return max(value - error, 0.0), min(value + error, 1.0)
-
-
-def _kept(radius: float, proved: float, left: Callable[[], OpenParts] | None) -> OpenParts:
-    """What is open in the ball of a radius, and the radius that is proved."""
-    way, arrays = "", {}
-    if left is not None:
-        found = left()
-        way, arrays = found.way, dict(found.arrays)
-    return OpenParts(way, {**arrays, **numbers(radius=radius, proved=proved)})
-
-
-def _search(
-    query: Query,
-    ball: Ball,
-    file: SearchFile | None,
-    gap: float,
-    deadline: float,
-    report: Callable[[RadialSearch], None],
-) -> RadialSearch:
-    """Both radii, from what the file knows on."""
-    proved, begun, left = 0.0, 0.0, None
-    if file is not None and file.left is not None:
-        proved, begun = min(file.left.number("proved"), ball.radius), file.left.number("radius")
-        left = file.left if file.left.way and begun > proved else None
-    known = None if file is None else file.witness
-    report(RadialSearch(proved, known.norm if known else math.inf, known))
-    witness = known or nearest_violation(query, ball)
-    state = RadialSearch(proved, witness.norm if witness else math.inf, witness)
-    report(state)
-    if ball.dim > FEW_DIMENSIONS and query.graph.relus:
-        return _grow_balls(query, ball, state, gap, deadline, report, begun, left)
-    outermost = min(ball.radius, state.refuted)
-    radii = [outermost / GROWTH**stage for stage in reversed(range(STAGES))]
-    if left is not None:
-        radii = [begun, *(radius for radius in radii if radius > begun)]
-    boxes = 0
-
-    def tell(state: RadialSearch) -> None:
-        state.left = partial(_kept, radius, state.proved, state.left)
-        report(state)
-
-    for radius in radii:
-        if radius <= proved and radius < outermost:
-            continue
-        inner = replace(ball, radius=radius)
-        start = witness if radius >= outermost else None
-        state = search_radially(query, inner, start, gap=gap, deadline=deadline, proved=proved, report=tell, left=left)
-        state.boxes, left = boxes + state.boxes, None
-        boxes = state.boxes
-        if state.witness is not None or state.proved < radius:
-            break
-        proved = state.proved
-    if witness is not None and witness.norm < state.refuted:
-        state.refuted, state.witness = witness.norm, witness
-    return state
-
-
-def _grow_balls(
-    query: Query,
-    ball: Ball,
-    state: RadialSearch,
-    gap: float,
-    deadline: float,
-    report: Callable[[RadialSearch], None],
-    begun: float = 0.0,
-    left: OpenParts | None = None,
-) -> RadialSearch:
-    """Decide balls that grow, or shrink where one is too hard; each gets half of the time that is left.
-
-    The first violation is polished before the ball that reaches it is asked for, which is the hardest. A ball that was
-    ``begun``, with parts ``left`` open, comes first, unless a violation in it is known.
-    """
-    limit, too_hard = min(ball.radius, state.refuted * (1 - gap)), math.inf
-    radius, is_polished = min(limit, max(state.proved * GROWTH, limit / GROWTH**4)), False
-    if left is not None and begun <= replace(ball, radius=limit).rounded_outward().radius:
-        radius = min(begun, limit)
-    while state.proved < limit and too_hard > state.proved * (1 + gap) and time.monotonic() < deadline:
-        if state.witness is not None and not is_polished and radius * GROWTH > limit:
-            state.witness = polished(query, state.witness, deadline=(3 * time.monotonic() + deadline) / 4)
-            state.refuted, is_polished = state.witness.norm, True
-            limit = state.refuted * (1 - gap)
-            radius = min(radius, limit)
-        report(state)
-        inner = replace(ball, radius=radius).rounded_outward()
-        here = query.at(inner)
-        before = state.boxes
-
-        def tell(found: PieceSearch, before: int = before, radius: float = inner.radius) -> None:
-            state.boxes, state.open = before + found.pieces, found.open
-            if found.witness is None:  # parts may be closed that hold the violation
-                state.left = partial(_kept, radius, state.proved, found.left)
-            report(state)
-
-        half = (time.monotonic() + deadline) / 2
-        found = search_splits(here, deadline=half, report=tell, left=left if inner.radius == begun else None)
-        state.boxes, left = before + found.pieces, None
-        if found.witness is not None:
-            state.witness = drawn_in(here, found.witness)
-            state.refuted, is_polished = state.witness.norm, False
-            limit = state.refuted * (1 - gap)
-        elif found.open or found.near_misses:
-            too_hard = radius
-        else:
-            state.proved = inner.radius
-            state.left = partial(_kept, inner.radius, state.proved, None)
-        if too_hard > limit:
-            radius = min(limit, max(state.proved * GROWTH, limit / GROWTH**4))
-        else:
-            radius = math.sqrt(too_hard * max(state.proved, too_hard / GROWTH**4))
-    return state

@@ -1,4 +1,4 @@
-"""Violations of smaller norm near one that is known, by small programs in which most ReLUs keep the side they are on."""
+"""Violations of smaller norm near a known one, by programs in which most ReLUs keep their side."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from ..witness.replay import replay
 from ..witness.verdict import Witness
 
 FREE_UNITS = (4, 8, 16, 24)
-"""How many units nearest to zero may change their side, in turn: more once fewer find nothing better."""
+"""How many units, those nearest to zero, may change their side: the next number once one finds nothing better."""
 
 GAIN, SECONDS = 1e-3, 2.0
-"""Relative gain in the norm that counts as one, and the time for one program."""
+"""Least relative gain in the norm that counts, and seconds for one program."""
 
 
 def polished(query: Query, witness: Witness, *, deadline: float) -> Witness:
-    """The violation of least norm that neighbourhoods of a witness lead to, until none is better, or ``deadline``.
+    """A violation of smaller norm by local search: the best one in a neighbourhood of the witness, again and again.
 
-    ``query`` is over a ball; what comes back is replayed.
+    It ends where no neighbourhood has a better one, or at ``deadline``. ``query`` is over a ball; the answer is replayed.
     """
     ball = query.latent_region.ball
     if ball is None:
@@ -48,7 +48,7 @@ def polished(query: Query, witness: Witness, *, deadline: float) -> Witness:
 
 
 def _neighbour(query: Query, witness: Witness, bounds: Bounds, free: int, deadline: float) -> Witness | None:
-    """The violation of least norm at which all but ``free`` unstable units are on the side where the witness has them."""
+    """The violation of least norm at which all but ``free`` unstable units are on the same side as at the witness."""
     point = torch.tensor([[float(v) for v in witness.point]], dtype=torch.float64)
     values = evaluate(query.graph, point)
     near = _near(query, {name: value[0].numpy() for name, value in values.items()}, bounds, free)
@@ -65,12 +65,12 @@ def _neighbour(query: Query, witness: Witness, bounds: Bounds, free: int, deadli
 
 
 def _near(query: Query, values: dict[str, NDArray[np.float64]], bounds: Bounds, free: int) -> Bounds:
-    """The bounds, with the side of zero at which ``values`` are for all units but those that may go over most easily."""
+    """The bounds, with every unit fixed to the side of ``values`` but the ``free`` unstable ones nearest to zero."""
     relus, lower, upper = query.graph.relus, dict(bounds.lower), dict(bounds.upper)
-    ways = [np.abs(values[r.input]) / np.maximum(upper[r.input] - lower[r.input], 1e-300) for r in relus]
+    distances = [np.abs(values[r.input]) / np.maximum(upper[r.input] - lower[r.input], 1e-300) for r in relus]
     unstable = [(lower[r.input] < 0) & (upper[r.input] > 0) for r in relus]
     kept = np.ones(query.graph.relu_count, dtype=bool)
-    kept[np.where(np.concatenate(unstable), np.concatenate(ways), np.inf).argsort(kind="stable")[:free]] = False
+    kept[np.where(np.concatenate(unstable), np.concatenate(distances), np.inf).argsort(kind="stable")[:free]] = False
     ends = np.cumsum([0, *(query.graph.sizes[r.output] for r in relus)]).tolist()
     for relu, (start, end) in zip(relus, pairwise(ends), strict=True):
         name, held = relu.input, kept[start:end]

@@ -1,9 +1,10 @@
-"""The least and the greatest output over a level set, such as the prices that a regression gives to probable houses."""
+"""The least and the greatest output of a network over a level set."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -27,7 +28,7 @@ from veriflow.regions.ball import Ball
 from veriflow.runtime.deadline import OutOfTime, until
 from veriflow.runtime.threads import one_thread
 
-from ..bab.box_domains import open_part
+from ..bab.box_domains import violation_hull
 from ..programs.scaling import MARGIN_TOLERANCE, slack_scale, slack_tolerance
 from ..programs.solve import refuse_round_shells, solve_milp
 from ..witness.attack import climb
@@ -36,10 +37,10 @@ from ..witness.replay import replay
 from ..witness.verdict import Witness
 
 STARTS, STEPS = 128, 40
-"""Points from which the attack climbs, and how often it moves them."""
+"""Points from which the attack starts, and its gradient steps."""
 
 _ROUNDINGS = (1e-7, 1e-6, 1e-5, 1e-3)
-"""How much of its value a point may lose by being rounded to float32 within the region, relative to the scale."""
+"""How much of its score a point may lose by being rounded to float32 in the region, relative to the scale; in turn."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class RangeEnd:
 
 @dataclass(frozen=True)
 class OutputRange:
-    """Between which numbers an output lies: every output is from ``low.proved`` to ``high.proved``.
+    """The range of an output over a level set: every output is from ``low.proved`` to ``high.proved``.
 
     Attributes:
         score: the output, or the linear expression over outputs.
@@ -84,7 +85,7 @@ def output_range(
 ) -> OutputRange:
     """The least and the greatest value of a linear expression over a network's outputs, on a level set of a flow.
 
-    For each end an attack gives a first value; what bounds leave open beyond it goes to a mixed-integer program. Its
+    For each end an attack gives a first value; where bounds do not exclude a better one, a mixed-integer program decides. Its
     proved bound is moved outward by 1e-6 of the scale of the numbers in it, the tolerance of the ``milp`` engine. Where time
     runs out, each end is what is proved and what is attained by then.
 
@@ -170,7 +171,7 @@ def _searched(query: Query, score: Expression, witness: Witness, deadline: float
     witness, attained = _better(query, score, witness, points, scale)
 
     question = _asked(query, score, attained)
-    bounds, _ = open_part(question)
+    bounds, _ = violation_hull(question)
     if bounds is None:  # rounding apart, nothing is above what is attained
         return RangeEnd(min(proved, float(attained) + MARGIN_TOLERANCE * scale), float(attained), witness), True
     disjunct = question.violation[0]
@@ -217,6 +218,6 @@ def _best(query: Query, score: Expression, points: torch.Tensor, scale: float) -
     return None
 
 
-def _score_at(query: Query, score: Expression, point: list[Fraction] | tuple[Fraction, ...]) -> Fraction:
-    low, high = (values[query.graph.output] for values in enclose_exact(query.graph, list(point)))
+def _score_at(query: Query, score: Expression, point: Sequence[Fraction]) -> Fraction:
+    low, high = (values[query.graph.output] for values in enclose_exact(query.graph, point))
     return score.least(low, high)

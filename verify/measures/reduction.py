@@ -1,8 +1,8 @@
-"""A smaller query for others: ReLU units that keep to one phase all over the region are folded away.
+"""A smaller query: ReLU units that are stable all over the region are folded into affine maps.
 
-Units are settled layer by layer, each behind those that are folded already: by points at which they are on both sides of
-zero, by bounds, and while there is time by branch and bound, which is asked whether a unit's input ever gets to its other
-side. Nothing is asked about the property, so that no verdict goes into the smaller query.
+Layers are taken in order, each after the layers before it are folded. A unit is unstable where sampled points are on both
+sides of zero, stable where bounds prove it, and otherwise branch and bound is asked whether its input changes sign, while
+there is time. Nothing is asked about the property, so that no verdict goes into the smaller query.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from veriflow.regions.region import Region
 
 from ..bab.box_domains import RegionBoxes, split_boxes
 from ..engines.bab import verify_branch_and_bound
+from ..engines.limits import Limits
 from ..witness.verdict import Outcome
 
 POINTS = 4096
-"""How many points of the region are looked at for units that are on both sides of zero."""
+"""Points of the region at which units are evaluated, to find unstable ones."""
 
 HALVINGS = 6
-"""How often the region's box is halved for bounds."""
+"""Times that the region's box is halved for bounds."""
 
 UNIT_SECONDS = 2.0
-"""How long branch and bound may take for one unit."""
+"""Seconds of branch and bound for one unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class Reduction:
 
 
 def reduce_query(query: Query, *, timeout: float = 60.0) -> Reduction:
-    """Fold what is never negative, or never positive, all over the region.
+    """Fold the ReLU units that are stable all over the region: never negative, or never positive.
 
     The graphs are equal in real arithmetic at every point of the region: no constant is changed. A unit counts as stable
     where bounds prove it, or the bab engine with the tolerance of its verdicts; after ``timeout`` seconds bounds alone.
@@ -88,9 +89,9 @@ def reduce_query(query: Query, *, timeout: float = 60.0) -> Reduction:
 
 
 def _phases(graph: Graph, region: Region, above: NDArray[np.bool_], below: NDArray[np.bool_], deadline: float) -> Signs:
-    """Of each output that is a unit's input: 1 where it is never negative, −1 where it is never positive, else 0.
+    """The phase of each unit whose input is an output of the graph: 1 never negative, −1 never positive, 0 unstable or open.
 
-    ``above`` and ``below`` say which were seen to be positive and negative.
+    ``above`` and ``below`` say which were positive and negative at some point.
     """
     bounds = bounds_in_parts(graph, region)
     phases = np.where(bounds.lower[graph.output] >= 0, 1, np.where(bounds.upper[graph.output] <= 0, -1, 0)).astype(
@@ -105,7 +106,7 @@ def _phases(graph: Graph, region: Region, above: NDArray[np.bool_], below: NDArr
 
 
 def bounds_in_parts(graph: Graph, region: Region) -> Bounds:
-    """Bounds over the region: the better ones of those over it as a whole and those over boxes that cover it."""
+    """Bounds over the region: the tighter of those over the whole and the hull of those over boxes that cover it."""
     lower, upper = region.lower[None], region.upper[None]
     for _ in range(HALVINGS):
         lower, upper, _ = split_boxes(lower, upper, np.ones_like(lower), region)
@@ -123,4 +124,4 @@ def _never_crosses(graph: Graph, region: Region, unit: int, sign: int, deadline:
         return False
     crossing = Constraint(((unit, Fraction(-sign)),), Fraction(0), strict=True)
     query = Query(graph, region, ((crossing,),), "", graph.input)
-    return verify_branch_and_bound(query, timeout=min(UNIT_SECONDS, left)).outcome is Outcome.HOLDS
+    return verify_branch_and_bound(query, Limits(timeout=min(UNIT_SECONDS, left))).outcome is Outcome.HOLDS

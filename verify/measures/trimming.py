@@ -1,4 +1,4 @@
-"""How far to trim a ball: the limit of latent coordinates at which a search can be expected to prove the most mass."""
+"""The limit at which a ball is trimmed, so that a search can be expected to prove the most mass."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from veriflow.runtime.threads import one_thread
 from ..witness.attack import nearest_violation
 
 WITHIN = (0.3, 0.5, 0.7, 0.9, 0.99)
-"""Limits that are tried, as shares of the flow's samples that have no larger coordinate."""
+"""Limits to try, as quantiles of the largest |coordinate| of the flow's samples."""
 
 SAMPLES = 4096
-"""Samples to find these limits by."""
+"""Number of these samples."""
 
 REACH, HALVINGS = 3.0, 6
-"""The logarithm of the radius is sought in so long an interval, which ends at that of the violation's, in so many steps."""
+"""log(radius) is bisected in [log(violation's radius) − REACH, log(violation's radius)], HALVINGS times."""
 
 
 def trimmed_for_proof(query: Query, *, timeout: float) -> Query:
     """The query over its L1 ball trimmed where the most mass can be proved, to be given to `certify`.
 
-    For each limit of a grid, plain symbolic bounds exclude every violation up to some radius, and an attack finds one at
-    another; what a search will prove is between, and is taken to be their geometric mean. The limit at which the ball of
-    that radius has the most mass is the one. This is a guess; the search then proves all that it says.
+    For each limit of a grid, symbolic bounds exclude every violation up to a radius r₀, and an attack finds one of norm r₁.
+    A search is expected to prove √(r₀ r₁). Chosen is the limit at which the ball of that radius has the most mass. This is a
+    heuristic: nothing is proved here.
 
     Args:
         query: on a flow over an L1 base, over a ball.
@@ -61,7 +61,7 @@ def trimmed_for_proof(query: Query, *, timeout: float) -> Query:
 
 
 def _largest_proved(query: Query, ball: Ball, most: float) -> float:
-    """About the largest radius that bounds prove, up to the given one, by bisection of its logarithm."""
+    """The largest radius, at most the given one, that symbolic bounds prove; approximately, by bisection of its logarithm."""
     violation = query.arrays.conjunctions
     low, high = math.log(most) - REACH, math.log(most)
     for _ in range(HALVINGS):

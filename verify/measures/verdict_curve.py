@@ -1,4 +1,4 @@
-"""What one certificate says of every level set: the curve from mass to verdict, without any further search."""
+"""What one certificate says of every level set: the curve from mass to verdict."""
 
 from __future__ import annotations
 

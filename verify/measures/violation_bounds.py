@@ -1,10 +1,9 @@
 """How probable a violation is, by proof: certain bounds on its probability under the flow.
 
-All of latent space but a sliver is a box, and boxes are split, the one with most open mass first. Symbolic bounds on a box
-are linear in the latent: they say that all of it is safe, or all of it violates, or else what lies beyond one hyperplane is
-safe and what lies beyond another violates. The masses of these parts are known (`veriflow.density.box_masses`,
-`veriflow.density.halfspace_masses`), so what surely violates is a lower bound on the probability, and all that is not surely
-safe an upper bound, at any time.
+Branch and bound starts from a box that holds all but `OUTSIDE` of the mass, and splits the box of the most open mass. CROWN
+bounds on a box are linear in the latent: beyond one hyperplane every point violates, beyond another every point is safe. The
+masses of both parts have closed forms (`veriflow.density.box_masses`, `veriflow.density.halfspace_masses`). Their sums over
+the boxes bound the probability of a violation from below and from above at any time.
 `violation_probability` counts samples instead: an estimate with a confidence, in any dimension.
 """
 
@@ -34,14 +33,14 @@ from veriflow.regions.float32 import float32_above
 from veriflow.runtime.deadline import OutOfTime, check_deadline, until
 from veriflow.runtime.threads import one_thread
 
-from ..bab.box_domains import OpenBoxes, RegionBoxes, box_norms
+from ..bab.box_domains import BoxDomains, RegionBoxes, box_norms
 from .violation_probability import base_of_inputs
 
 OUTSIDE = 1e-9
 """Mass that may lie outside of the outermost box; what is there counts as open."""
 
 LEAST_GAP = 1e-7
-"""The least gap that can be asked for: above what stays open for good."""
+"""The least gap that can be asked for, above `OUTSIDE` and the shares that are never split."""
 
 BATCH = 128
 _CLOSED = 1e-8  # a box with a smaller open share is not split: that share stays open
@@ -159,7 +158,7 @@ class _Search:
         region = Box(np.full(base.dim, -reach), np.full(base.dim, reach))
         # the box holds the ball of norm p and radius `reach`, whatever p is
         search = cls(query, base, region, proved_radius, float(base.law.sf(reach)))
-        whole = OpenBoxes.whole(query, region)
+        whole = BoxDomains.whole(query, region)
         search.heap.append((-float(box_masses(base, whole.lower, whole.upper)[0]), 0, _Node(0.0, whole.entries())))
         return search
 
@@ -174,11 +173,11 @@ class _Search:
     def step(self) -> None:
         """Bound the halves of the boxes with most open mass, and halve those that bounds do not settle."""
         taken = [heapq.heappop(self.heap)[-1] for _ in range(min(BATCH, len(self.heap)))]
-        halves = OpenBoxes.stacked(list(itertools.chain(*(node.halves for node in taken))))
+        halves = BoxDomains.stacked(list(itertools.chain(*(node.halves for node in taken))))
         far = box_norms(halves.lower, halves.upper, self.base.p)[1] > self.proved_radius
         if not far.any():
             return
-        boxes = OpenBoxes(halves.lower[far], halves.upper[far], halves.known[far])
+        boxes = BoxDomains(halves.lower[far], halves.upper[far], halves.known[far])
         self.boxes += len(boxes.lower)
         bounds, is_open, weights = boxes.examined(self.query, self.region)
         masses = box_masses(self.base, boxes.lower, boxes.upper)
@@ -196,7 +195,7 @@ class _Search:
             node = _Node(float(violated[index]), children[place])
             heapq.heappush(self.heap, (-float(open_mass[index]), next(self.counter), node))
 
-    def parted(self, boxes: OpenBoxes, bounds: Bounds, masses: Vector) -> tuple[Vector, Vector]:
+    def parted(self, boxes: BoxDomains, bounds: Bounds, masses: Vector) -> tuple[Vector, Vector]:
         """How much of each box ``[batch]`` surely violates, at least, and how much is open, at most.
 
         A margin above what float64 loses of coefficients and bounds lets strict comparisons hold as well. Differences of

@@ -1,9 +1,10 @@
-"""Mixed-integer programs by branch and bound on linear programs, every bound of which is proved here.
+"""Mixed-integer programs by branch and bound on linear programs, with every bound proved here.
 
-HiGHS solves the linear programs, but what it finds only counts as a proposal. For any multipliers y of the rows, c·v is at
-least Σ yᵢ (the end of row i that yᵢ pulls at) + Σ min over [lⱼ, uⱼ] of (c − Aᵀy)ⱼ vⱼ all over the program, by weak duality;
-this is computed with a margin for rounding. With c = 0, a bound above zero shows that there is no solution: Neumaier and
-Shcherbina, *Safe bounds in linear and mixed-integer linear programming*, Mathematical Programming 99, 2004.
+HiGHS solves the linear programs, but its answers are proposals. With dual multipliers y of the rows a ≤ A v ≤ b and columns
+l ≤ v ≤ u, weak duality gives c·v ≥ Σᵢ (aᵢ yᵢ⁺ − bᵢ yᵢ⁻) + Σⱼ min over [lⱼ, uⱼ] of (c − Aᵀy)ⱼ vⱼ, computed with a margin for
+rounding. For c = 0, Farkas multipliers for which this is above zero prove that there is no solution.
+
+Source: Neumaier and Shcherbina, *Safe bounds in linear and mixed-integer linear programming*, Math. Programming 99, 2004.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .scaling import FEASIBILITY_TOLERANCE, SMALLEST_COEFFICIENT
 Status = Literal["optimal", "infeasible", "stopped"]
 
 WHOLE = 1e-6
-"""Numbers this near to whole ones are taken for them; the linear program is then solved with these."""
+"""Numbers this near to whole ones are rounded; the linear program is then solved with these fixed."""
 
 _UNIT, _TINY = 2.0**-52, 1e-290
 
@@ -102,7 +103,7 @@ class BranchedProgram:
         return values if better is None else better
 
     def _enough(self, cutoff: float) -> float:
-        """A bound from which on a part of the tree is of no more interest."""
+        """The least bound at which a part of the tree is pruned."""
         return min(cutoff, self.found - 1e-9 - 1e-6 * abs(self.found)) if self.found < math.inf else cutoff
 
     def _take(self, values: Vector) -> None:
@@ -111,7 +112,7 @@ class BranchedProgram:
             self.found, self.solution = objective, values
 
     def _bounded(self, low: Vector, high: Vector, deadline: float) -> tuple[float, Vector | None]:
-        """A proved bound where whole numbers lie between ends, and HiGHS's solution if it has one."""
+        """A proved bound with the whole numbers in [low, high], and HiGHS's solution of the relaxation if it has one."""
         self.lower[self.whole], self.upper[self.whole] = low, high
         self.solver.changeColsBounds(len(self.whole), self.whole.astype(np.int32), low, high)
         left = max(deadline - time.monotonic(), 0.01)
@@ -128,7 +129,7 @@ class BranchedProgram:
         return -math.inf, None
 
     def _below(self, cost: Vector, multipliers: Vector) -> float:
-        """What weak duality says of the least ``cost · v``, rounded down."""
+        """The lower bound on ``cost · v`` by weak duality, rounded down."""
         ends = np.where(multipliers > 0, self.row_lower, self.row_upper)
         used = np.isfinite(ends) & (multipliers != 0)
         multipliers, ends = np.where(used, multipliers, 0.0), np.where(used, ends, 0.0)

@@ -1,4 +1,4 @@
-"""A mixed-integer program in units of its own size: HiGHS drops coefficients below 1e-9, and its tolerances are absolute."""
+"""Mixed-integer programs in units of their own size, as the tolerances of HiGHS are absolute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from veriflow.piecewise.graph import Graph, Relu
 from veriflow.queries.constraints import Constraint
 
 SMALLEST_COEFFICIENT = 1e-9
-"""HiGHS takes what is at most this for zero."""
+"""HiGHS drops coefficients up to this size."""
 
 FEASIBILITY_TOLERANCE = 1e-9
 """How far HiGHS may leave a row or a bound, in the units of `balanced`."""
@@ -34,7 +34,7 @@ class BalancedModel:
 def balanced(model: MilpModel) -> BalancedModel:
     """The program with columns of at most about one, rows with a largest coefficient of about one, nothing tiny.
 
-    A coefficient that HiGHS would drop is dropped here, and its row made wider by the most that it can matter: every
+    A coefficient that HiGHS would drop is dropped here, and its row is widened by the largest term that it can make: every
     solution stays one.
     """
     reach = np.maximum(np.abs(model.lower), np.abs(model.upper))
@@ -67,7 +67,7 @@ def _power_of_two(sizes: Vector) -> Vector:
 
 
 def slack_scale(disjunct: tuple[Constraint, ...], bounds: Bounds, output: str) -> float:
-    """The size of numbers that meet in a disjunct's slack: what the margin tolerance is relative to."""
+    """The largest sum of magnitudes in a disjunct's slack, 1 at least: the margin tolerance is relative to it."""
     size = bounds.magnitude(output)
     return max(
         [1.0, *(abs(float(c.bound)) + sum(abs(float(a)) * float(size[i]) for i, a in c.coefficients) for c in disjunct)]
@@ -75,10 +75,10 @@ def slack_scale(disjunct: tuple[Constraint, ...], bounds: Bounds, output: str) -
 
 
 def slack_tolerance(disjunct: tuple[Constraint, ...], bounds: Bounds, graph: Graph) -> float:
-    """By how much a violation must be missed for programs to prove it: the larger of two.
+    """The slack below zero that programs must prove for HOLDS: the larger of two numbers.
 
-    The one is `MARGIN_TOLERANCE` of the size of the numbers that meet in the slack, the other is what becomes of
-    `FEASIBILITY_TOLERANCE` in each row on the way to the slack.
+    The first is `MARGIN_TOLERANCE` times `slack_scale`. The second bounds what violations of the rows by up to
+    `FEASIBILITY_TOLERANCE` can add to the slack.
     """
     scale, error = slack_scale(disjunct, bounds, graph.output), _errors(graph, bounds)
     carried = max([0.0, *(sum(abs(float(a)) * float(error[i]) for i, a in row.coefficients) for row in disjunct)])

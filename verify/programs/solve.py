@@ -18,10 +18,10 @@ from .scaling import balanced
 
 @dataclass(frozen=True)
 class MilpAnswer:
-    """What was found: the least objective proved possible, the best solution and its objective.
+    """A proved lower bound on the objective, the best solution and its objective.
 
-    A solution whose objective is infinite lies outside of an L2 ball in the last program that there was time for; its
-    input is then moved onto the sphere.
+    The objective is infinite where the time ended before tangents brought the solution into an L2 ball; its input was then
+    moved onto the sphere.
     """
 
     status: Status
@@ -63,7 +63,7 @@ def solve_milp(
 def _solve_outline(
     model: MilpModel, minimise: tuple[int, float], *, time_limit: float, target: float, cutoff: float
 ) -> MilpAnswer:
-    """The answer for the rows alone."""
+    """The answer for the linear rows and the tangents so far."""
     scaled = balanced(model)
     unit = float(scaled.units[minimise[0]])
     tree = BranchedProgram(scaled.program, minimise)
@@ -73,7 +73,7 @@ def _solve_outline(
 
 
 def refuse_round_shells(region: Region) -> None:
-    """Refuse what programs cannot state.
+    """Refuse regions that programs cannot state.
 
     Raises:
         QueryError: an L2 shell, which `bab` alone decides: outlines from outside fill it.

@@ -1,4 +1,4 @@
-"""Run as a script in a process of its own: runs one program, and ends everything that it started, whatever becomes of anyone.
+"""A script in a process of its own: runs one program, and ends everything that this has started.
 
 Arguments: bytes of data that each process may hold, seconds of processor time, seconds between asking to end and killing,
 the program and its arguments. The program is started in a session of its own. It is ended once standard input is closed,

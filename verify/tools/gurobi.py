@@ -1,4 +1,4 @@
-"""Gurobi, under a Python of its own that has gurobipy and its licence: the program of the engine ``milp`` as an MPS file."""
+"""Gurobi, by a Python of its own that has gurobipy: the programs of ``milp`` as MPS files."""
 
 from __future__ import annotations
 

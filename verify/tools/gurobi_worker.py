@@ -1,4 +1,4 @@
-"""Run as a script under a Python that has gurobipy: solves the MPS file named by its first argument.
+"""A script under a Python that has gurobipy: solves the MPS file that its first argument names.
 
 The second argument is the time limit in seconds, the third the slack at which a solution is good enough. Prints one JSON
 object: ``{"answer": "sat"|"unsat"|"unknown", "point": {"0": 0.25, …}, "reason": "…"}``. It imports nothing of veriflow.

@@ -1,4 +1,4 @@
-"""Marabou (BSD licence) through its program and input queries in its own format, one for each disjunct of the violation.
+"""Marabou: its program and its input query format, one query for each disjunct of the violation.
 
 They are read and solved faster than ONNX and VNN-LIB, and hold L1 balls and proven bounds as they are.
 """

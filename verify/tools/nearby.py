@@ -1,4 +1,4 @@
-"""Witnesses of tools that work in floats and print decimals: drawn into the region, pushed off a tie, then replayed."""
+"""Witnesses of tools that work in floats: moved into the region, pushed off a tie, then replayed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..witness.replay import replay
 from ..witness.verdict import Witness
 
 ROUNDING = Fraction(1, 10**6)
-"""How far outside the region a point may lie, relative to the region's size, and still count as rounded."""
+"""How far outside the region, relative to its size, a point may be and still count as rounded."""
 
 _REACHES = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
 _POINTS, _STEPS = 32, 4
@@ -28,8 +28,7 @@ def replay_claim(query: Query, point: Sequence[Fraction]) -> Witness | None:
     """A replayed violation at the point or within rounding of it, or None.
 
     Solvers stop at a point that violates the property up to their own tolerance, and often exactly at a tie or a kink.
-    Where the point itself is no violation, those a few millionths of the region's size away are tried: what is found is as
-    true a violation as any.
+    Where the point itself is no violation, points up to 1e-5 of the region's size away are tried, and replayed in turn.
     """
     inside = drawn_in(query.region, point)
     if inside is None:
@@ -43,7 +42,7 @@ def replay_claim(query: Query, point: Sequence[Fraction]) -> Witness | None:
 
 
 def _best_near(query: Query, centre: Tensor, reach: float) -> Tensor:
-    """The point with the most slack among random ones near the centre and where gradient steps lead from them."""
+    """The point of the most slack among random ones near the centre and their gradient steps."""
     directions = torch.randn(_POINTS, len(centre), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     points = query.region.project(centre + reach * directions)
     best, best_slack = centre, -math.inf

@@ -1,4 +1,4 @@
-"""Programs of others, in processes that can be killed: with a time limit, a memory limit and a limit on what they print.
+"""Outside programs in processes that can be killed, with limits on time, memory and output.
 
 A program is started by a guard, see `guard`. When it ends, runs out of its limits or is no longer wanted, or this process
 dies, everything that it started is asked to end and then killed, so that nothing is left running.

@@ -33,7 +33,7 @@ class Vibecheck(VnnLib2Tool):
     install = "pip install vibecheck-nn, in an environment of its own"
 
     def refusal(self, query: Query, timeout: float, stop: threading.Event | None) -> str | None:
-        """None: every query that has a portable form."""
+        """None: it takes every query that has a portable form."""
         return None
 
 

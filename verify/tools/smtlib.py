@@ -1,4 +1,4 @@
-"""Any SMT-LIB 2 solver with linear real arithmetic that reads a file: Z3, cvc5, yices-smt2, OpenSMT, MathSAT, …"""
+"""Any SMT-LIB 2 solver of linear real arithmetic: Z3, cvc5, yices-smt2, OpenSMT, MathSAT, …"""
 
 from __future__ import annotations
 

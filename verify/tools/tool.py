@@ -45,7 +45,7 @@ class Claim:
 
 
 class ExternalTool(ABC):
-    """One program of others. A subclass says how a query is written for it and how its answer is read.
+    """An outside program. A subclass says how a query is written for it and how its answer is read.
 
     Attributes:
         label: what the tool is called in sentences.

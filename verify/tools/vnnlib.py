@@ -1,4 +1,4 @@
-"""Tools that read ONNX and VNN-LIB: the solver interface of VNN-LIB 2.0, and the three scripts of VNN-COMP.
+"""Tools that read ONNX and VNN-LIB: the VNN-LIB 2.0 interface, and the scripts of VNN-COMP.
 
 Sources: the VNN-LIB 2.0 standard, chapter 5 (https://www.vnnlib.org), and the rules of VNN-COMP
 (https://github.com/VNN-COMP). Both are given the query's portable form.

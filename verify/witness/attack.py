@@ -1,4 +1,4 @@
-"""Search for violations by sampling and projected gradients: no proof, but an early end where the answer is "violated"."""
+"""Search for violations by sampling and projected gradients; it proves nothing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .replay import replay
 from .verdict import Witness
 
 LATER = 256
-"""Pieces of a search after which it is attacked again; then after four times as many, and so on."""
+"""Domains of a search after which the next attack is due; then after four times as many, and so on."""
 
 STEPS = 40
-"""Steps of an attack, which get shorter up to the last."""
+"""Gradient steps of an attack; their lengths fall to zero."""
 
 
 def disjunct_slacks(query: Query, outputs: Tensor) -> Tensor:
-    """How far outputs ``[..., k]`` are into each disjunct of the violation, ``[..., disjuncts]``: its least slack.
+    """Least slack of the constraints of each disjunct at outputs ``[..., k]``, ``[..., disjuncts]``: ≥ 0 where it is met.
 
     A strict comparison that is met with equality is missed by the least normal number.
     """
@@ -32,7 +32,7 @@ def disjunct_slacks(query: Query, outputs: Tensor) -> Tensor:
 
 
 def violation_slack(query: Query, outputs: Tensor) -> Tensor:
-    """How far outputs ``[..., k]`` are into the violation, ``[...]``: the best disjunct's slack; ≥ 0 where violated."""
+    """The slack of the best disjunct at outputs ``[..., k]``, ``[...]``: ≥ 0 where the property is violated."""
     if not query.violation:
         return torch.full(outputs.shape[:-1], -math.inf, dtype=torch.float64)
     return disjunct_slacks(query, outputs).amax(-1)
@@ -63,7 +63,7 @@ def _member_slacks(query: Query, outputs: Tensor) -> Tensor:
 def find_violation(query: Query, *, starts: int = 128, seed: int = 0, cut: int = STEPS) -> Witness | None:
     """A replayed violation, or None: projected gradient ascent on the slack from random points of the region.
 
-    ``cut`` ends it after as many of its steps.
+    ``cut`` ends it after that many of its `STEPS` steps.
     """
     points = climb(query, query.region.draw(starts, seed), cut=cut)
     with torch.no_grad():
@@ -78,24 +78,24 @@ def find_violation(query: Query, *, starts: int = 128, seed: int = 0, cut: int =
 
 
 class RepeatedAttack:
-    """Attacks between the rounds of a search: a short one at once, a longer one after ``first`` pieces, then ever fewer.
+    """Attacks between the rounds of a search: a short one at once, a whole one after ``first`` domains, then ever fewer.
 
-    Each is from other points; the next one is due when the search has looked at four times as many pieces. The short one
-    has ``cut`` steps: most violations are found by then.
+    Each starts from other points; the next one is due when the search has bounded four times as many domains. The short
+    one ends after ``cut`` steps: most violations are found by then.
     """
 
     def __init__(self, query: Query, *, first: int, cut: int) -> None:
         self.query, self.first, self.cut, self.due, self.seed = query, first, cut, 0, 0
 
-    def after(self, pieces: int) -> Witness | None:
-        """A violation, if an attack is due after so many pieces and finds one."""
-        if pieces < self.due:
+    def after(self, domains: int) -> Witness | None:
+        """A violation, if an attack is due after so many domains and finds one."""
+        if domains < self.due:
             return None
         self.seed += 1
         if self.seed == 1:
             self.due = self.first
             return find_violation(self.query, cut=self.cut)
-        self.due = max(LATER, 4 * pieces)
+        self.due = max(LATER, 4 * domains)
         return find_violation(self.query, seed=self.seed)
 
 
@@ -121,7 +121,7 @@ def nearest_violation(query: Query, ball: Ball, *, seed: int = 0) -> Witness | N
 
 
 def drawn_in(query: Query, witness: Witness) -> Witness:
-    """The same violation moved towards the centre as far as it stays one."""
+    """The violation nearest to the centre on a grid of the segment from the centre to the witness."""
     z = torch.tensor([float(v) for v in witness.latent], dtype=torch.float64)
     shares = torch.linspace(0, 1, 257, dtype=torch.float64)[1:, None]
     with torch.no_grad():

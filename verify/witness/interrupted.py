@@ -1,4 +1,4 @@
-"""Ctrl-C while solvers run."""
+"""The error of a search that Ctrl-C stopped, with what it has found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class InterruptedSearch(KeyboardInterrupt):
-    """An interrupt that knows what was found out by then.
+    """An interrupt that carries what was found by then.
 
     Attributes:
         found: what the call would have returned: `Answers` of `verify_with`, `JointAnswers` of `verify_all`, a `Certificate` of

@@ -1,16 +1,15 @@
-"""What onnxruntime makes of a witness: on the networks' own files, and on the exported form of the query's graph.
+"""What onnxruntime computes at a witness: on the networks' own files and on the exported form.
 
-Exact rationals have decided that the witness is a violation, and floats do not overrule them: a float32 may be unable to hold
-the data point, or the difference that makes the violation. The property is judged on the files' outputs too, and what differs
-is told. Only outputs that no rounding explains are an error: then a file was not read as what it computes, and no verdict
-on it is worth anything.
+Exact rationals decide that the witness is a violation, and floats do not overrule them: float32 may be unable to hold the
+data point, or the difference that makes the violation. The property is judged on the files' outputs too, and a verdict
+says where they differ. Outputs that no rounding explains are an error: then the graph is not what the file computes.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -18,26 +17,25 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters import FileRun, OnnxFile, Port, graph_to_onnx
+from exporters import FileRun, OnnxFile
 from veriflow.errors import GraphError, StorageError
 from veriflow.piecewise.build import with_tensors_given
-from veriflow.piecewise.evaluate import evaluate_exact, nearest_floats
+from veriflow.piecewise.evaluate import enclose_exact, evaluate_exact, nearest_floats
 from veriflow.piecewise.graph import Graph, Relu
 from veriflow.queries.query import Application, Query
 
+from .replayer import Replayer, Values, replayer
 from .verdict import OnnxRun, Verdict, Witness
 
 TOLERANCE = 1e-3
-"""Largest difference of outputs, relative to their scale, that needs no explanation."""
+"""Largest difference of outputs, relative to their scale, that is not looked into."""
 
 DRAWS, FACTOR = 32, 16.0
-"""How often rounding errors are drawn, and how many times the largest effect of these still explains a difference."""
-
-Values = Mapping[str, list[Fraction]]
+"""Draws of rounding errors, and the factor by which a difference may exceed the largest effect among them."""
 
 
 def confirmed(query: Query, verdict: Verdict) -> Verdict:
-    """The verdict with what onnxruntime makes of its witness, and in its reason what should not be overlooked.
+    """The verdict with what onnxruntime computes at its witness, and a `remark` in its reason.
 
     Raises:
         GraphError: outputs of a file that rounding cannot explain.
@@ -49,7 +47,7 @@ def confirmed(query: Query, verdict: Verdict) -> Verdict:
 
 
 def remark(witness: Witness) -> str:
-    """What to add to a reason: that the violation is none in floats, or that nothing could be run."""
+    """An addition to a reason: that the violation is none in floats, or that nothing could be run."""
     if witness.own is not None and witness.own.violated is False:
         return f"; no violation in the {witness.own.dtype} of {witness.own.called}"
     if witness.own is None and witness.exported is None:
@@ -58,34 +56,28 @@ def remark(witness: Witness) -> str:
 
 
 def with_runs(query: Query, witness: Witness) -> Witness:
-    """The witness with what onnxruntime makes of it.
+    """The witness with what onnxruntime computes at it.
 
     A file that is gone, or that onnxruntime cannot run, and a form that is too large to write leave a sentence instead.
 
     Raises:
         GraphError: outputs of a file that rounding cannot explain.
     """
-    values = evaluate_exact(query.graph, list(witness.point))
+    shared = replayer(query)
+    values, _ = enclose_exact(query.graph, witness.point)
     own = [one for one in query.applications if isinstance(one.network.source, OnnxFile)]
     found: list[OnnxRun | None] = []
     failures: list[str] = []
     for where in ("the network's own file", "the exported form"):
         try:
-            applied = own if not found else [_exported(query.graph)]
-            runs = _runs(applied, values)
+            applied = own if not found else [shared.exported(query.graph)]
+            runs = _runs(shared, applied, values)
         except (StorageError, GraphError, MemoryError) as error:
             failures.append(f"onnxruntime was not run on {where}: {error or 'out of memory'}")
             found.append(None)
         else:
-            found.append(_judged(query, values, applied, runs) if applied else None)
+            found.append(_judged(query, shared, values, applied, runs) if applied else None)
     return replace(witness, own=found[0], exported=found[1], not_run=tuple(failures))
-
-
-def _exported(graph: Graph) -> Application:
-    """The graph as a network of its own, whose file is the exported form."""
-    ends = [Port(name, (1, size), 0, size) for name, size in (("X", graph.input_size), ("Y", graph.output_size))]
-    file = OnnxFile("the exported form", graph_to_onnx(graph), (ends[0],), (ends[1],))
-    return Application(replace(graph, source=file), graph.input, graph.output)
 
 
 def _file(application: Application) -> OnnxFile:
@@ -94,18 +86,20 @@ def _file(application: Application) -> OnnxFile:
     return file
 
 
-def _runs(applied: Sequence[Application], values: Values) -> list[FileRun]:
-    """What the files give where they are applied; each file is opened once."""
+def _runs(shared: Replayer, applied: Sequence[Application], values: Values) -> list[FileRun]:
+    """What the files compute at the exact inputs of each application."""
     places: dict[OnnxFile, list[int]] = {}
     for place, one in enumerate(applied):
         places.setdefault(_file(one), []).append(place)
     found: dict[int, FileRun] = {}
     for file, own in places.items():
-        found |= zip(own, file.run([values[applied[place].input] for place in own]), strict=True)
+        found |= zip(own, shared.run(file, [values[applied[place].input] for place in own]), strict=True)
     return [found[place] for place in range(len(applied))]
 
 
-def _judged(query: Query, values: Values, applied: Sequence[Application], runs: Sequence[FileRun]) -> OnnxRun:
+def _judged(
+    query: Query, shared: Replayer, values: Values, applied: Sequence[Application], runs: Sequence[FileRun]
+) -> OnnxRun:
     """How far the outputs are from the exact ones, and whether they violate the property.
 
     Raises:
@@ -117,7 +111,7 @@ def _judged(query: Query, values: Values, applied: Sequence[Application], runs: 
     ]
     for one, run, deviation in zip(applied, runs, deviations, strict=True):
         if not deviation <= TOLERANCE:
-            _check_explained(one.network, _file(one), run)
+            _check_explained(shared, one.network, _file(one), run)
     violated = None
     if query.violation and all(math.isfinite(value) for run in runs for value in run.logits):
         given = {one.output: list(map(Fraction, run.logits)) for one, run in zip(applied, runs, strict=True)}
@@ -134,7 +128,7 @@ def _judged(query: Query, values: Values, applied: Sequence[Application], runs: 
 
 
 def _largest_difference(outputs: Sequence[float], exact: Sequence[float]) -> float:
-    """Infinite where one is."""
+    """The largest |difference|, infinite where an output is."""
     return float(_differences(outputs, exact).max())
 
 
@@ -143,10 +137,10 @@ def _differences(outputs: Sequence[float], exact: Sequence[float]) -> NDArray[np
         return np.nan_to_num(np.abs(np.subtract(outputs, exact)), nan=math.inf, posinf=math.inf)
 
 
-def _check_explained(network: Graph, file: OnnxFile, run: FileRun) -> None:
-    """Refuse outputs that are further from the exact ones, at the point that the file saw, than rounding may take them.
+def _check_explained(shared: Replayer, network: Graph, file: OnnxFile, run: FileRun) -> None:
+    """Refuse outputs that are farther from the exact ones, at the point that the file saw, than rounding explains.
 
-    Before that, operations are computed as they are written: onnxruntime's optimised ones may round quantised weights again.
+    The file is run once more without optimisation first: optimised operations may round quantised weights again.
 
     Raises:
         GraphError: such outputs.
@@ -157,7 +151,7 @@ def _check_explained(network: Graph, file: OnnxFile, run: FileRun) -> None:
         return
     plain = run
     with suppress(StorageError, GraphError):
-        (plain,) = file.run([run.point], optimised=False)
+        (plain,) = shared.run(file, [run.point], optimised=False)
     if not file.agrees(plain, exact, max(allowed, FACTOR * _effect_of_rounding(network, run, exact))):
         wanted = file.outputs_of(exact)
         worst = int(_differences(plain.outputs, wanted).argmax())

@@ -1,4 +1,4 @@
-"""A witness is believed only after it was replayed in exact rationals; `onnx_replay` then has onnxruntime look at it."""
+"""Replay of a proposed violation in exact rationals; no witness is believed without it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from veriflow.errors import GraphError
 from veriflow.piecewise.evaluate import enclose_exact, nearest_floats
 from veriflow.queries.query import Query
 
+from .replayer import replayer
 from .verdict import Witness
 
 
@@ -63,7 +64,7 @@ def _witness(query: Query, point: list[Fraction], values: Mapping[str, list[Frac
     if query.flow is not None:
         z = torch.tensor(nearest_floats(latent), dtype=torch.float64)
         with torch.no_grad():
-            log_density = float(query.flow.base.log_prob(z)) - query.flow.log_volume()
+            log_density = float(query.flow.base.log_prob(z)) - replayer(query).log_volume
         level_mass = float(query.flow.base.law.cdf(norm_of(latent, query.flow.base.p)))
     own = nearest_floats(outputs[: query.network_outputs])
     others = {name: nearest_floats(values[name]) for name in query.others}

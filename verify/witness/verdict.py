@@ -1,4 +1,4 @@
-"""What an engine answers."""
+"""Verdicts and witnesses: what an engine answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class OnnxRun:
-    """What onnxruntime gives at a witness, and how the property fares there; exact rationals alone decide a verdict.
+    """What onnxruntime computes at a witness, and whether the property is violated there; a verdict rests on exact rationals.
 
     Attributes:
         names: of the files that were run, one for each place where the query applies a network.
@@ -83,7 +83,7 @@ class Witness:
 
 
 class NoTruthValue:
-    """What is neither true nor false, so that ``if verify(query):`` is an error and not always taken."""
+    """A base that refuses ``bool``: ``if verify(query):`` is an error, and not always true."""
 
     def __bool__(self) -> bool:
         raise SolverError(

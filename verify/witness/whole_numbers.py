@@ -1,8 +1,7 @@
-"""Witnesses in tables with whole numbers: ages and categories that a density model treats as real numbers."""
+"""Witnesses with whole numbers in columns that a density model treats as real, such as ages."""
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +18,14 @@ from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
 
 from .attack import violation_slack
+from .replayer import replayer
 from .verdict import Witness
 
 MOST_TURNED = 2
-"""In how many columns at most the whole number on the other side is tried too."""
+"""Columns at once in which the second nearest whole number is tried."""
 
 MOST_DRAWN, MOST_JUDGED = 50_000, 32
-"""How many points are drawn where no rounding of the witness is a violation, and how many of these are replayed."""
+"""Samples that are drawn where no rounding of the witness is a violation, and how many of these are replayed."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def rounded_witness(
     size = query.graph.sizes[query.data]
     if not all(0 <= column < size for column in columns):
         raise QueryError(f"expected columns from 0 to {size - 1}; got {list(columns)}")
-    query = replace(query, flow=None if query.flow is None else copy.deepcopy(query.flow).double())
+    query = replace(query, flow=replayer(query).flow)
     graph = reading_first(query.graph, query.data)
     if limits is not None and limits.dim != size:
         raise QueryError(f"expected limits of {size} dimensions; got {limits.dim}")
@@ -131,7 +131,7 @@ def _limited(value: Fraction, column: int, limits: Box | None) -> Fraction:
 def _freed(
     query: Query, graph: Graph, point: list[Fraction], free: list[Fraction], columns: Sequence[int]
 ) -> list[Fraction]:
-    """The free numbers, changed where one of them alone sets a column of a further point, to make that whole too."""
+    """The free numbers; where one alone moves a column of a further point, it is changed so that the column is whole."""
     chosen = list(free)
     values = evaluate_exact(graph, [*point, *chosen]) if free else {}
     for node in graph.nodes if free else ():

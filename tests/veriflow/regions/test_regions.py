@@ -17,7 +17,7 @@ from veriflow.piecewise.graph import Affine, Graph, Relu
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
 from veriflow.regions.product import Product
-from verify.bab.box_domains import OpenBoxes, RegionBoxes, split_boxes
+from verify.bab.box_domains import BoxDomains, RegionBoxes, split_boxes
 
 radii = st.floats(0.1, 10)
 balls = st.builds(
@@ -226,7 +226,7 @@ def test_a_coordinate_that_cancels_but_costs_bounds_is_split():
     )
     square = Box(-np.ones(2), np.ones(2))
     query = network_query(Graph("x", 2, nodes, "y"), square, output_between(0, -0.9, 1.0))
-    _, is_open, weights = (boxes := OpenBoxes.whole(query, square)).examined(query, square)
+    _, is_open, weights = (boxes := BoxDomains.whole(query, square)).examined(query, square)
     assert is_open.tolist() == [[True, False]]
     assert weights[0] == pytest.approx([0.01, 0.5])
     lower, upper, _ = split_boxes(boxes.lower, boxes.upper, weights, square)
@@ -236,7 +236,7 @@ def test_a_coordinate_that_cancels_but_costs_bounds_is_split():
 def test_parts_of_a_few_boxes_cover_them_and_keep_their_parents_bounds():
     ball = Ball(1, 2.0, 2)
     query = network_query(linear([1.0, 1.0]), ball, output_between(0, -1.0, 1.0))
-    whole = OpenBoxes.whole(query, ball)
+    whole = BoxDomains.whole(query, ball)
     bounds, _, weights = whole.examined(query, ball)
     parts, parents = whole.halved(query, bounds, np.array([True]), weights, ball)
     assert len(parts.lower) > 8

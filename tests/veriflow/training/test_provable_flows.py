@@ -315,8 +315,14 @@ def test_a_rounded_flow_is_saved_and_loaded(fitted: USFlow, tmp_path) -> None:
     tuned = compress(back, rings(), keep=0.5, steps=20, progress=False)  # its last map is on no grid any more
     assert tuned.bits is None
     assert tuned.rounding_deviation() < 1e-4
-    fit(back, rings(), TrainingOptions(steps=5), progress=False)
-    assert back.bits is None
+    with pytest.raises(TrainingError, match=r"not rounded.*got one of 7 bits"):
+        fit(back, rings(), TrainingOptions(steps=5), progress=False)
+    assert back.bits == 7
+    free = back.with_bits(None)
+    fit(free, rings(), TrainingOptions(steps=5), progress=False)
+    assert (free.bits, back.bits, back.config()) == (None, 7, small.config())
+    with pytest.raises(AttributeError):
+        back.bits = 8
 
 
 # the law of the norm

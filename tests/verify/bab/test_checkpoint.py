@@ -20,7 +20,7 @@ from veriflow.files.sealed import load_tensors, save_tensors
 from veriflow.piecewise.evaluate import evaluate
 from verify import Outcome, certify, verify, verify_all
 from verify.bab.checkpoint import KIND, SearchFile, fingerprint
-from verify.bab.search import PieceSearch
+from verify.bab.search import DomainSearch
 from verify.cli import app
 from verify.cli.question import ask
 from verify.witness.attack import climb
@@ -108,7 +108,7 @@ def stop_after(count):
 @pytest.mark.parametrize("few", [DIM, 0])
 def test_a_certificate_goes_on_within_a_ball(folder, tmp_path, monkeypatch, few, steps):
     """By boxes and by units, stopped again and again after so many rounds: it ends as one run does."""
-    monkeypatch.setattr(sys.modules["verify.measures.certify"], "FEW_DIMENSIONS", few)
+    monkeypatch.setattr(sys.modules["verify.measures.growing_balls"], "FEW_DIMENSIONS", few)
     monkeypatch.setattr(sys.modules["verify.bab.relu_split"], "LEAF_UNITS", 0)
     for module in ("verify.bab.relu_split", "verify.bab.box_split"):
         monkeypatch.setattr(sys.modules[module], "BATCH", 8)
@@ -188,7 +188,7 @@ def test_a_verdict_goes_on_to_its_end(way, tmp_path):
 def test_a_violation_in_an_open_part_is_found_after_any_number_of_stops(way, seed, tmp_path, monkeypatch):
     """The property is false by a thousandth of the greatest difference known; nothing but the search looks for violations."""
     monkeypatch.setattr(sys.modules["verify.witness.attack"], "find_violation", lambda query, **options: None)
-    monkeypatch.setattr(PieceSearch, "try_points", lambda *arguments: None)
+    monkeypatch.setattr(DomainSearch, "try_points", lambda *arguments: None)
     for module in ("verify.bab.relu_split", "verify.bab.box_split"):
         monkeypatch.setattr(sys.modules[module], "LEAF_UNITS", 6)
     sizes, region, _ = SEARCHES[way]
@@ -222,7 +222,7 @@ def test_a_violation_is_kept(tmp_path):
     network = random_network(np.random.default_rng(1), HARD)
     query = network_query(network, Ball(1, 10.0, 5), classified_as(0))
     file, witness = SearchFile(tmp_path / "search", query), verify(query, "bab").witness
-    file.keep(PieceSearch(witness=witness))
+    file.keep(DomainSearch(witness=witness))
     file.write()
     verdict = verify(query, "bab", checkpoint=tmp_path / "search")
     assert (verdict.outcome, verdict.witness) == (Outcome.VIOLATED, witness)
@@ -258,7 +258,7 @@ def test_few_writes_where_they_take_long(tmp_path, monkeypatch):
         now[0] += 1
 
     monkeypatch.setattr(file, "_save", save)
-    state = PieceSearch()
+    state = DomainSearch()
     for _ in range(100):
         file.keep(state)
         now[0] += 1
@@ -414,7 +414,7 @@ def test_a_search_that_fills_the_memory_says_so_and_what_is_proved(monkeypatch, 
     network = random_network(np.random.default_rng(1), (dim, 16, 16, 2))
     query = network_query(network, Ball(p, 2.0, dim), classified_as(0, -margin))
     for module in ("verify.bab.search", "verify.bab.box_split"):
-        monkeypatch.setattr(sys.modules[module], "MOST_PIECES", 0)
+        monkeypatch.setattr(sys.modules[module], "MOST_DOMAINS", 0)
     monkeypatch.setattr(sys.modules["verify.witness.attack"], "find_violation", lambda query, **options: None)
     verdict = verify(query, "bab", timeout=60)
     assert verdict.outcome is Outcome.UNKNOWN

@@ -15,7 +15,7 @@ from veriflow.piecewise.graph import compose
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
 from verify.bab.relu_domains import ReluTree
-from verify.bab.tightening import FIRST, Refinement
+from verify.bab.tightening import FIRST, Tightening
 
 REGIONS = [
     Ball(1, 1.5, 6),
@@ -31,7 +31,7 @@ def refinement_of(region, seed):
     rng = np.random.default_rng(seed)
     graph = compose(random_flow(rng, 6, 2, 8, depth=1), random_network(rng, (6, 8, 8, 2)))
     root = exclude(graph, region, Conjunctions(np.array([[1.0, -1.0]]), np.array([0.0]), ((0,),)))
-    return graph, Refinement(graph, region, root), rng
+    return graph, Tightening(graph, region, root), rng
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -63,7 +63,7 @@ def test_a_tree_that_is_split_to_its_end_gives_exact_bounds():
     region = Ball(math.inf, 1.0, 2)
     graph = random_network(rng, (2, 4, 3, 1))
     root = exclude(graph, region, Conjunctions(np.array([[1.0]]), np.array([0.0]), ((0,),)))
-    refinement = Refinement(graph, region, root)
+    refinement = Tightening(graph, region, root)
     for _ in range(6):
         refinement.tighten(FOREVER)
     axis = np.linspace(-1, 1, 401)

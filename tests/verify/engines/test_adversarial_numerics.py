@@ -34,6 +34,7 @@ from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
 from verify import Outcome, verify
 from verify.bab.box_domains import RegionBoxes, open_disjuncts
+from verify.bab.options import SearchOptions
 from verify.bab.relu_split import search_splits
 from verify.programs.scaling import BalancedModel, balanced, slack_tolerance
 from verify.programs.solve import solve_milp
@@ -230,10 +231,10 @@ def test_choices_stay_numbers_where_the_search_for_them_leaves_float32(region):
         nodes.append(node if isinstance(node, Relu) else Affine(node.output, terms, node.bias))
     query = asked(Graph("x", 6, tuple(nodes), nodes[-1].output), y[1] - y[0] < 0.5, region.rounded_outward())
     with patch.multiple("verify.bab.relu_split", LEAF_UNITS=-1, LARGER_LEAVES=-1):
-        found = search_splits(query, deadline=time.monotonic() + 60, most_pieces=100)
+        found = search_splits(query, SearchOptions(time.monotonic() + 60, most_domains=100))
         assert found.open
-        again = search_splits(query, deadline=0.0, left=found.left())
-    assert np.isfinite(found.left().arrays["choices"]).all()
+        again = search_splits(query, SearchOptions(0.0, frontier=found.frontier()))
+    assert np.isfinite(found.frontier().arrays["choices"]).all()
     assert again.open == found.open
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_queries import linear
 
-from veriflow.errors import QueryError, VeriflowError
+from veriflow.errors import QueryError, SolverError, VeriflowError
 from veriflow.queries.constraints import y
 from veriflow.queries.properties import formula_property
 from veriflow.queries.query import Query, network_query
@@ -57,3 +57,22 @@ def test_engines_say_which_regions_they_take(name, region):
         assert not region.is_linear
         with pytest.raises(QueryError, match="expected"):
             verify(query, name)
+
+
+@pytest.mark.parametrize(
+    ("limits", "what"),
+    [
+        ({"timeout": 0.0}, "a time limit above 0 seconds; got 0.0"),
+        ({"timeout": 1e10}, "a time limit of at most 1e[+]09 seconds"),
+        ({"memory": -1.0}, "a memory limit above 0 GB and up to 1e[+]06 GB; got -1.0"),
+        ({"memory": float("nan")}, "a memory limit above 0 GB"),
+    ],
+)
+def test_limits_are_refused_alike_by_all_who_take_them(limits, what):
+    query = below(2.0, BOX)
+    for ask in (verify, verify_with, lambda query, **limits: verify_all([query], **limits)):
+        with pytest.raises(SolverError, match=f"^expected {what}"):
+            ask(query, **limits)
+    for name in ("bab", "milp"):
+        with pytest.raises(SolverError, match=f"^expected {what}"):
+            verify(query, name, **limits)

@@ -36,7 +36,8 @@ from verify import (
     violations_in_data,
 )
 from verify.bab.box_domains import RegionBoxes, box_norms, split_boxes
-from verify.bab.search import PieceSearch
+from verify.bab.options import SearchOptions
+from verify.bab.search import DomainSearch
 from verify.engines import smt as smt_module
 from verify.witness.attack import RepeatedAttack, climb
 from verify.witness.onnx_replay import with_runs
@@ -271,18 +272,18 @@ def test_the_certificate_is_the_least_norm_of_a_violation(p, wanted):
 
 def test_after_a_ball_that_is_too_hard_smaller_ones_are_tried(monkeypatch):
     """A search that gives up above a norm of 0.4: the proved radius comes within the gap of it."""
-    module = sys.modules["verify.measures.certify"]
+    module = sys.modules["verify.measures.growing_balls"]
     asked = []
 
-    def search(query, *, deadline, report, left):
+    def search(query, options):
         asked.append(query.region.radius)
-        return PieceSearch(pieces=1, open=int(query.region.radius > 0.4))
+        return DomainSearch(domains=1, open=int(query.region.radius > 0.4))
 
     monkeypatch.setattr(module, "search_splits", search)
     ball = Ball(1, 1.0, 12)
     query = network_query(random_network(np.random.default_rng(0), (12, 2, 2)), ball, classified_as(0))
     nothing = RadialSearch(0.0, math.inf, None)
-    state = module._grow_balls(query, ball, nothing, 0.01, time.monotonic() + 600, lambda state: None)
+    state = module.grow_balls(query, ball, nothing, 0.01, SearchOptions(time.monotonic() + 600), 0.0)
     assert 0.4 * 0.99 <= state.proved <= 0.4
     assert state.boxes == len(asked) < 20
 

@@ -29,8 +29,9 @@ from veriflow.regions.product import Product
 from veriflow.runtime.threads import one_thread
 from verify import Outcome, certify, output_range, verify
 from verify.bab.box_domains import RegionBoxes
+from verify.bab.options import SearchOptions
 from verify.bab.relu_split import search_splits
-from verify.bab.search import piece_of
+from verify.bab.search import domain_at
 from verify.programs.solve import solve_milp
 from verify.witness.attack import climb
 
@@ -68,7 +69,7 @@ def check_agreement(seeds):
         slack = greatest_slack(query)
         truth = Outcome.VIOLATED if slack > 0 else Outcome.HOLDS
         with one_thread():
-            splits = search_splits(query, deadline=time.monotonic() + 600)
+            splits = search_splits(query, SearchOptions(time.monotonic() + 600))
         outcomes = [verify(query, name, timeout=600).outcome for name in ("bab", "milp")]
         if abs(slack) > 1e-5:
             assert set(outcomes) <= {truth, Outcome.UNKNOWN}, (seed, slack, outcomes)
@@ -208,7 +209,7 @@ def test_bounds_on_a_box_in_a_ball_are_close_to_what_a_program_finds():
         (weight,) = next(iter(network.nodes)).terms[0][1]
         query = network_query(network, ball, formula_property(y[0] < 0))
         box = RegionBoxes(lower[None], upper[None], ball)
-        bounds = piece_of(symbolic_bounds(query.graph, box), 0)
+        bounds = domain_at(symbolic_bounds(query.graph, box), 0)
         model = milp_model(query, bounds, query.violation[0], -1e3)
         answer = solve_milp(model, (model.slack, -1.0), time_limit=60)
         (constant,) = next(iter(network.nodes)).bias

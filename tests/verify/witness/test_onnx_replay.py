@@ -1,6 +1,8 @@
 """What onnxruntime makes of a witness: on the networks' own files and on the exported form, judged beside exact rationals."""
 
+import gc
 import itertools
+import weakref
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,9 +13,10 @@ import pytest
 import torch
 from cli_runs import document, run
 from onnx_models import inferred, model, node, weights
+from onnxruntime import InferenceSession
 from small_queries import float32_array, random_network
 
-from exporters import graph_to_onnx, read_logits, read_network, read_onnx, run_onnx
+from exporters import OnnxFile, graph_to_onnx, read_logits, read_network, read_onnx, run_onnx
 from exporters.onnx import writer as onnx_model
 from veriflow.density.radial import make_base
 from veriflow.errors import GraphError
@@ -29,6 +32,7 @@ from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
 from verify import certify, output_range, replay, verify, verify_with
 from verify.witness.onnx_replay import with_runs
+from verify.witness.replayer import replayer
 
 
 def saved(proto: onnx.ModelProto, path: Path) -> Path:
@@ -264,6 +268,34 @@ def test_a_file_that_is_gone_or_another_is_said_so(tmp_path: Path) -> None:
         assert verdict.witness.exported.violated
         assert why in verdict.witness.not_run[0]
         path.unlink(missing_ok=True)
+
+
+def test_files_are_opened_once_for_a_graph_and_what_replays_share_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[OnnxFile] = []
+    open_file = OnnxFile.open
+
+    def counted(file: OnnxFile, *, optimised: bool = True) -> InferenceSession:
+        opened.append(file)
+        return open_file(file, optimised=optimised)
+
+    monkeypatch.setattr(OnnxFile, "open", counted)
+    graph = read_onnx(affine_file(tmp_path / "net.onnx", [[1.0, 2.0]], [0.5]))
+    query = flow_query(USFlow(2, blocks=1), graph, Ball(1, 2.0, 2), formula_property(y[0] <= 1))
+    first = verify(query, "bab").witness
+    again = verify(query.at(Ball(1, 1.0, 2)), "bab").witness
+    assert [file.name for file in opened] == ["net.onnx", "the exported form"]
+    for witness in (first, again):  # as if nothing were shared
+        apart = replace(query, graph=replace(query.graph))
+        alone = with_runs(apart, replay(apart, witness.point))
+        assert alone == witness
+        latent = torch.tensor([float(v) for v in witness.latent], dtype=torch.float64)
+        assert witness.log_density == float(query.flow.base.log_prob(latent).detach()) - query.flow.log_volume()
+    shared = weakref.ref(replayer(apart))
+    del apart
+    gc.collect()
+    assert shared() is None
 
 
 def test_outputs_beyond_float64_are_refused(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ with LazyImports(__name__) as imports:
 
 FARTHEST_MASS = 0.999
 CURVE = (*(step / 20 for step in range(1, 20)), 0.99)
-"""Masses at which the verdict is told, all from one search."""
+"""Masses whose verdicts are printed, all from one search."""
 
 CHOOSING = 0.1
 """Share of the time in which --trim auto may try limits."""

@@ -43,7 +43,7 @@ WIDTHS = ",".join(map(str, HIDDEN))
 """`HIDDEN` as an option."""
 
 UNRESOLVED = 0.1
-"""From what share on it is said of a column that its values are too close together for the flow's graph."""
+"""Share from which on a note says that a column's values are too close together for the flow's graph."""
 
 
 @imports.on_call

@@ -1,4 +1,4 @@
-"""``veriflow solver``: veriflow as other programs call it, by the solver interface of VNN-LIB 2.0 (chapter 5)."""
+"""``veriflow solver``: the solver interface of VNN-LIB 2.0 (chapter 5), for other programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ with LazyImports(__name__) as imports:
     from veriflow.queries.specification import Specification
 
     from ... import Witness, verify_all
-    from ...engines.registry import check_time
+    from ...engines.limits import check_time
     from ..question import network_files, queries_on_files
 
 CAPABILITIES = {
@@ -38,7 +38,7 @@ CAPABILITIES = {
     "--optimised-disjunctive-reasoning": ("true",),
     "--serialise-assignments": ("false",),
 }
-"""What `supports` answers, one line each; what follows a * is a note."""
+"""The lines that `supports` prints; a * begins a note."""
 
 WORDS = {Outcome.VIOLATED: "sat", Outcome.HOLDS: "unsat", Outcome.UNKNOWN: "unknown"}
 

@@ -1,1 +1,1 @@
-"""What `veriflow demo` needs beside its command."""
+"""The demo: its data, models, rows, plots, page and files."""

@@ -1,4 +1,4 @@
-"""The files that the demo writes, so that each of its steps can be taken again from the command line."""
+"""The files that the demo writes, so that each step can be repeated from the command line."""
 
 from __future__ import annotations
 

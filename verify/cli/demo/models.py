@@ -1,4 +1,4 @@
-"""The demo's data and models: Breast Cancer Wisconsin, a small ReLU classifier, and one flow for each class."""
+"""The demo's data and models: Breast Cancer Wisconsin, a ReLU classifier, a flow for each class."""
 
 from __future__ import annotations
 

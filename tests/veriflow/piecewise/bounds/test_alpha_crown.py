@@ -20,6 +20,7 @@ from veriflow.queries.properties import classified_as
 from veriflow.queries.query import network_query
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
+from verify.bab.options import SearchOptions
 from verify.bab.relu_split import search_splits
 
 REGIONS = [Ball(1, 0.7, 3), Ball(2, 0.6, 3), Ball(math.inf, 0.4, 3), Box(np.array([-0.3, 0.1, -1.0]), np.full(3, 0.5))]
@@ -175,7 +176,7 @@ def test_splitting_relus_finds_the_largest_output(seed, share):
     outputs = values_at(graph, points)[graph.output]
     seen = (outputs[:, 1] - outputs[:, 0]).max()
     query = network_query(graph, region, classified_as(0, -(seen + (share - 1) * abs(seen))))
-    state = search_splits(query, deadline=time.monotonic() + 600)
+    state = search_splits(query, SearchOptions(time.monotonic() + 600))
     assert state.open == 0 or state.witness is not None
     if share < 1:
         assert state.witness is not None

@@ -22,10 +22,11 @@ from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
 from veriflow.regions.product import Product
 from verify import Outcome
+from verify.bab.options import SearchOptions
 from verify.bab.relu_domains import ReluTree
 from verify.bab.relu_split import search_splits
 from verify.bab.sdp_tree import SemidefiniteTrees, _rounded, is_known
-from verify.bab.search import PieceSearch
+from verify.bab.search import DomainSearch
 
 REGIONS = [Ball(math.inf, 0.6, 4), Box(np.array([-0.4, 0.1, -1, 0.25]), np.array([0.3, 0.7, 1, 0.25])), Ball(2, 0.9, 4)]
 
@@ -177,7 +178,7 @@ def test_a_search_by_programs_alone_decides_what_enumeration_decides(seed):
     query = narrow_query(seed, (-0.3, -0.1, 0.1)[seed % 3])
     truth = Outcome.HOLDS if violating_point(query) is None else Outcome.VIOLATED
     with patch.multiple("verify.bab.sdp_tree", CHEAPEST=0, PRICE=math.inf, LEAF_UNITS=4):
-        found = search_splits(query, deadline=time.monotonic() + 60)
+        found = search_splits(query, SearchOptions(time.monotonic() + 60))
     assert not found.near_misses
     assert found.open == 0 or found.witness is not None
     assert (found.witness is not None) == (truth is Outcome.VIOLATED)
@@ -188,11 +189,11 @@ def test_programs_close_in_many_dimensions_what_linear_bounds_leave_open(p, radi
     rng = np.random.default_rng(5)
     graph = random_network(rng, (40, 40, 40, 2))
     query = network_query(graph, Ball(p, radius, 40), classified_as(0, margin))
-    few = {"deadline": time.monotonic() + 600, "most_pieces": 4000}
+    few = SearchOptions(time.monotonic() + 600, most_domains=4000)
     with patch.object(SemidefiniteTrees, "is_due", lambda *_: False):
-        assert search_splits(query, **few).open
+        assert search_splits(query, few).open
     with patch.multiple("verify.bab.sdp_tree", PRICE=math.inf):
-        found = search_splits(query, **few)
+        found = search_splits(query, few)
     assert not found.open
     assert found.witness is None
 
@@ -224,12 +225,12 @@ def test_only_boxes_and_l2_balls_are_asked():
 
 def test_a_deadline_leaves_the_piece_open():
     query, tree, _, _, _ = piece(0, REGIONS[0])
-    trees, state = SemidefiniteTrees(query, tree, {0: -1.0}), PieceSearch()
-    with patch.object(PieceSearch, "try_points", lambda *_: None):
+    trees, state = SemidefiniteTrees(query, tree, {0: -1.0}), DomainSearch()
+    with patch.object(DomainSearch, "try_points", lambda *_: None):
         assert trees.step({0: -1.0}, state, deadline=time.monotonic() - 1) is None
     with patch.multiple("verify.bab.sdp_tree", CHEAPEST=0, PRICE=math.inf):
         assert trees.step({}, state, deadline=time.monotonic() + 60) is None  # closed by the other search
-    assert state.pieces == 1
+    assert state.domains == 1
     assert not trees.is_due(10**9)
 
 
@@ -244,7 +245,7 @@ def test_violations_are_found_by_the_moments_of_a_piece():
     query = network_query(graph, region, classified_as(0, margin))
     root = exclude(graph, region, query.arrays.conjunctions)
     tree = ReluTree(graph, region, root.bounds, root.rows, root.limits)
-    trees, state = SemidefiniteTrees(query, tree, {0: float(root.margins[0])}), PieceSearch()
+    trees, state = SemidefiniteTrees(query, tree, {0: float(root.margins[0])}), DomainSearch()
     assert trees.step({0: float(root.margins[0])}, state, deadline=time.monotonic() + 60) is None
     assert state.witness is not None
     assert trees.work > 0
