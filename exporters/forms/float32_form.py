@@ -9,12 +9,11 @@ from scipy import sparse
 
 from veriflow.errors import GraphError
 from veriflow.numerics.arrays import Matrix, Vector
+from veriflow.numerics.rounding import ROUNDOFF, UNDERFLOW, growth
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.graph import Affine, Graph, Node, Relu, with_rounded_quotients
 
 from .numerals import are_float32
-
-_SHARE, _TINY = 1e-9, 1e-290  # more than float64 loses of sums that are never negative
 
 
 def is_float32(graph: Graph) -> bool:
@@ -51,11 +50,12 @@ def in_float32(graph: Graph, bounds: Bounds) -> tuple[Graph, Vector]:
         near = replace(
             exact, terms=tuple((name, _single(w, node)) for name, w in exact.terms), bias=_single(exact.bias, node)
         )
-        change = np.abs(near.bias - exact.bias) + node.roundings * 2.0**-52 * bounds.terms(node)
+        change = np.abs(near.bias - exact.bias) + node.roundings * 2 * ROUNDOFF * bounds.terms(node)
         for (name, after), (_, before) in zip(near.terms, exact.terms, strict=True):
             change = change + abs(after - before) @ bounds.magnitude(name) + abs(after) @ off[name]
         nodes.append(near)
-        off[node.output] = (1 + _SHARE) * change + _TINY * (change > 0)
+        terms = 2 + sum(2 * weight.shape[1] for _, weight in near.terms)
+        off[node.output] = (1 + growth(terms)) * change + UNDERFLOW * (change > 0)
     return Graph(graph.input, graph.input_size, tuple(nodes), graph.output), off[graph.output]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from veriflow.numerics.arrays import Vector
-from veriflow.piecewise.bounds.rounding import rounding_share
+from veriflow.numerics.rounding import gamma, growth
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.graph import Affine, Graph, Node, Relu, dense
 
@@ -68,8 +68,8 @@ class _Fusing:
             count += weight.shape[1]
         computed = len(terms) < len(node.terms) or any(name in self.maps for name in node.inputs)
         if computed or node.divisor is not None:
-            passed = passed + 2 * rounding_share(2 * count) * size
-        self.deviations[node.output] = (1 + 1e-9) * passed
+            passed = passed + 2 * gamma(2 * count) * size
+        self.deviations[node.output] = (1 + growth(count)) * passed
         return terms, bias
 
     def _size(self, name: str) -> Vector:

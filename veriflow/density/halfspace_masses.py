@@ -10,14 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..numerics.arrays import Mask, Vector
+from ..numerics.rounding import CONSTANTS, gamma, of_transforms
 from .box_masses import box_masses, product_measures
 from .coordinate_measures import Interval
 from .radial import RadialBase
 
 CELLS = 64
 """Cells of the grid: each coordinate that is rounded loses at most one."""
-
-_FFT_ERROR = 1e-12  # far above the absolute error of transforms of this length, for numbers that sum to one
 
 
 def masses_beyond(base: RadialBase, lower: Vector, upper: Vector, rows: Vector, levels: Vector) -> Vector:
@@ -38,7 +37,9 @@ def masses_beyond(base: RadialBase, lower: Vector, upper: Vector, rows: Vector, 
     masses = np.broadcast_to(box_masses(base, lower, upper)[:, None], levels.shape)
     reach = np.maximum(np.abs(lower), np.abs(upper))[:, None]
     steps = np.abs(rows) * (upper - lower)[:, None]
-    needed = levels + 1e-12 * steps.sum(axis=-1) + 1e-14 * (np.abs(rows) * reach).sum(axis=-1)
+    needed = (
+        levels + (CONSTANTS + gamma(rows.shape[-1])) * steps.sum(axis=-1) + 1e-14 * (np.abs(rows) * reach).sum(axis=-1)
+    )
     found = np.where(levels <= 0, masses, 0.0)
     cut = (levels > 0) & (needed < steps.sum(axis=-1))
     if not cut.any():
@@ -82,7 +83,7 @@ def _beyond(interval: Interval, low: Vector, high: Vector, a: Vector, needed: Ve
     beyond = interval(
         np.where(rising, np.minimum(first + t, last), first), np.where(rising, last, np.maximum(last - t, first))
     )
-    kept = (share * np.where(far, beyond, 0.0)).sum(axis=-1) - _FFT_ERROR * whole[:, -1]
+    kept = (share * np.where(far, beyond, 0.0)).sum(axis=-1) - of_transforms(a.shape[-1] - 1, length) * whole[:, -1]
     return np.asarray(np.maximum(kept, 0.0) * whole[:, :-1].prod(axis=-1))
 
 

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from ..errors import RegionError
 from ..numerics.arrays import Vector
+from ..numerics.rounding import FEW_OPERATIONS, ROUNDOFF
 from ..runtime.lazy_imports import LazyImports
 from .box import Box, corners
 from .float32 import float32_above, float32_below
@@ -233,7 +234,7 @@ def _shares(ball: Ball) -> Vector:
     shares[k] = clip(1 − k · limit/radius, 0, limit/radius).
     """
     each = ball.limit / ball.radius
-    return np.clip(1 + 2.0**-50 - each * np.arange(ball.dim), 0.0, each * (1 + 2.0**-52))
+    return np.clip(1 + FEW_OPERATIONS - each * np.arange(ball.dim), 0.0, each * (1 + 2 * ROUNDOFF))
 
 
 def _slope(ball: Ball, sizes: Vector) -> Vector:

@@ -11,17 +11,22 @@ Stability*, ICLR 2019, section 3.3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from ..flows.bijections.coupling import Layers, ResidualBijection
 from ..flows.flow import USFlow
+from ..piecewise.bounds.bounded_units import BoundedUnits, least_mean
+from ..piecewise.bounds.relaxation import AffineRelaxation, BackwardPass, ReluRelaxation
+from ..piecewise.graph import Relu
 from .recalibration import likely_scale
 
 MARGIN = 0.1
 """Without it units would end where the data's pull and the penalty's balance: at the edge, a little unstable."""
+
+LATENT = "z"
 
 
 class Stability:
@@ -73,22 +78,6 @@ def _unstable_share(lower: Tensor, upper: Tensor) -> Tensor:
     return torch.relu(1 + MARGIN - (upper + lower).abs() / radius.clamp_min(torch.finfo(radius.dtype).tiny))
 
 
-@dataclass(frozen=True)
-class _Hidden:
-    """A ReLU layer whose units are bounded: what its lines and its convex functions need, arrays ``[units]``.
-
-    ``peaks`` ``[units, vertices]`` are the values of convex functions above the outputs at the vertices, over an L1 ball.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    on: Tensor
-    below: Tensor
-    slope: Tensor
-    offset: Tensor
-    peaks: Tensor | None
-
-
 def hidden_bounds(blocks: list[Layers], p: float, radius: float) -> list[tuple[Tensor, Tensor]]:
     """Lower and upper bounds ``[units]`` of the input of every ReLU of a chain of residual blocks, over ‖z‖_p ≤ radius.
 
@@ -99,69 +88,55 @@ def hidden_bounds(blocks: list[Layers], p: float, radius: float) -> list[tuple[T
         p: 1, 2 or infinity.
         radius: of the ball of latents.
     """
-    found: list[tuple[Tensor, Tensor]] = []
-    before: list[tuple[list[_Hidden], Tensor, Tensor]] = []
-    for *hidden, (last, shift) in blocks:
-        done: list[_Hidden] = []
-        for weight, bias in hidden:
-            layer, lower, upper = _bounded(weight, bias, done, before, p, radius)
-            found.append((lower, upper))
-            done.append(layer)
-        before.append((done, last, shift))
-    return found
+    nodes = _nodes(blocks)
+    maps = {node.output: node for node in nodes if not isinstance(node, Relu)}
+    units: dict[str, BoundedUnits] = {}
+    for relu in nodes:
+        if isinstance(relu, Relu):
+            back = _BallPass(maps, units, relu.input)
+            back.run(nodes)
+            units[relu.input] = back.bounded(p, radius)
+    return [(found.lower, found.upper) for found in units.values()]
 
 
-def _bounded(
-    weight: Tensor,
-    bias: Tensor,
-    within: list[_Hidden],
-    before: list[tuple[list[_Hidden], Tensor, Tensor]],
-    p: float,
-    radius: float,
-) -> tuple[_Hidden, Tensor, Tensor]:
-    """A layer behind others of its block and whole blocks, and the bounds of its inputs."""
-    rows = torch.cat([weight, -weight])
-    way = _Backward(torch.cat([bias, -bias]), p)
-    rows = way.through(within, rows)
-    for hidden, last, shift in reversed(before):
-        way.constant = way.constant + rows @ shift
-        rows = rows + way.through(hidden, rows @ last)
-    size = len(bias)
-    peaks = None
-    if p == 1:
-        values = way.constant[:, None] + radius * torch.cat([rows, -rows], dim=1) + way.at_vertices
-        least = values.min(dim=1).values
-        peaks = torch.relu(-values[size:])
-    else:
-        least = way.constant - radius * torch.linalg.vector_norm(rows, 2 if p == 2 else 1, dim=1)
-    lower, upper = least[:size], -least[size:]
-    with torch.no_grad():
-        on, unstable = lower >= 0, (lower < 0) & (upper > 0)
-        below = (on | (unstable & (upper > -lower))).to(lower)
-    slope = torch.where(unstable, upper / torch.where(unstable, upper - lower, 1.0), on.to(lower))
-    offset = torch.where(unstable, -slope * lower, 0.0)
-    return _Hidden(weight, bias, on.to(lower), below, slope, offset, peaks), lower, upper
+def _nodes(blocks: list[Layers]) -> list[AffineRelaxation[Tensor] | Relu]:
+    """The blocks ``z + V relu(… relu(W z + b)) + c`` as affine maps and ReLUs."""
+    nodes: list[AffineRelaxation[Tensor] | Relu] = []
+    stream = LATENT
+    for block, (*hidden, (last, shift)) in enumerate(blocks):
+        tensor = stream
+        for layer, (weight, bias) in enumerate(hidden):
+            name = f"{block}.{layer}"
+            nodes += [AffineRelaxation(name, ((tensor, weight),), bias), Relu(f"{name}+", name)]
+            tensor = f"{name}+"
+        nodes.append(AffineRelaxation(f"{block}", ((stream, None), (tensor, last)), shift))
+        stream = f"{block}"
+    return nodes
 
 
-class _Backward:
-    """Rows on their way back to the latent: a constant ``[n]`` and values ``[n, vertices]`` that stay behind."""
+class _BallPass(BackwardPass[Tensor]):
+    """Backward substitution to a ball of latents from the entries of a map's output, and from minus these."""
 
-    def __init__(self, constant: Tensor, p: float) -> None:
-        self.constant = constant
-        self.p = p
-        self.at_vertices: Tensor | float = 0.0
+    def __init__(
+        self, maps: Mapping[str, AffineRelaxation[Tensor]], units: Mapping[str, BoundedUnits], tensor: str
+    ) -> None:
+        start = [(name, torch.cat([weight, -weight])) for name, weight in maps[tensor].terms]
+        super().__init__(maps, start, torch.cat([maps[tensor].bias, -maps[tensor].bias]))
+        self.units = units
 
-    def through(self, layers: list[_Hidden], rows: Tensor) -> Tensor:
-        """From rows over the outputs of ReLU layers, last first, to rows over the input of the first one."""
-        for layer in reversed(layers):
-            positive, negative = torch.relu(rows), -torch.relu(-rows)
-            if layer.peaks is None:
-                self.constant = self.constant + negative @ layer.offset
-                rows = positive * layer.below + negative * layer.slope
-            else:
-                stable = negative * layer.on
-                self.at_vertices = self.at_vertices + (negative - stable) @ layer.peaks
-                rows = positive * layer.below + stable
-            self.constant = self.constant + rows @ layer.bias
-            rows = rows @ layer.weight
-        return rows
+    def relaxed(self, relu: Relu, rows: Tensor) -> ReluRelaxation[Tensor]:
+        """By chords, or over an L1 ball by the convex functions alone."""
+        found = self.units[relu.input]
+        if found.peaks is None:
+            return ReluRelaxation(found.below, found.slope, found.offset)
+        return ReluRelaxation(found.below, None, None, found.on, found.peaks)
+
+    def bounded(self, p: float, radius: float) -> BoundedUnits:
+        """The units of which the entries are the inputs: by the ball's vertices, or the dual norm."""
+        rows, constant = self.coefficients[LATENT], self.constant
+        if p != 1:
+            bounds = constant - radius * torch.linalg.vector_norm(rows, 2 if p == 2 else 1, dim=1)
+            return BoundedUnits.of(bounds, lambda bounds: bounds)
+        values = constant[:, None] + radius * torch.cat([rows, -rows], dim=1)
+        values = values if self.at_vertices is None else values + self.at_vertices
+        return BoundedUnits.of(values, lambda values: least_mean(values, None))

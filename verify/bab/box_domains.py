@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriflow.numerics.arrays import Indices, Vector
-from veriflow.piecewise.bounds.alpha_crown import exclude
+from veriflow.numerics.rounding import CONSTANTS, UNDERFLOW_OF_NORMS, gamma
+from veriflow.piecewise.bounds.alpha_crown import optimised_bounds
 from veriflow.piecewise.bounds.crown import backward_rows, symbolic_bounds
 from veriflow.piecewise.bounds.tensor_bounds import Bounds, LinearBounds, Regions
 from veriflow.queries.query import Query
@@ -85,7 +86,7 @@ class RegionBoxes:
         at_zero = np.where((low <= 0) & (high >= 0), 0.0, -np.inf)
         near, far = np.abs(low), np.abs(high)
         reach = np.maximum(near, far)
-        rounding = (rows.shape[-1] + 8) * 2.0**-52
+        rounding = gamma(rows.shape[-1])
         size, extent = (np.abs(rows) * reach).sum(axis=-1), region.radius + reach.sum(axis=-1)
 
         def dual(slope: Vector) -> Vector:
@@ -113,7 +114,7 @@ def _round_support(rows: Vector, low: Vector, high: Vector, radius: float) -> Ve
     For every λ > 0 it is at most λ r² + Σ max over [low, high] of (a z − λ z²), attained at a / 2λ, clipped. The norm of this
     falls with λ; a bisection looks for the λ at which it is the radius. What overflows is no number, and passed over.
     """
-    rounding = (rows.shape[-1] + 12) * 2.0**-52
+    rounding = gamma(rows.shape[-1] + 4)
     reach = np.maximum(np.abs(low), np.abs(high))
     size, extent = (np.abs(rows) * reach).sum(axis=-1), radius**2 + (reach**2).sum(axis=-1)
     start = np.maximum(np.linalg.norm(rows, axis=-1), 1e-150) / (2 * max(radius, 1e-150))
@@ -129,10 +130,11 @@ def _round_support(rows: Vector, low: Vector, high: Vector, radius: float) -> Ve
 
 def box_norms(lower: Vector, upper: Vector, p: float) -> tuple[Vector, Vector]:
     """The least p-norm in each box ``[batch, dim]``, rounded down, and the greatest, rounded up."""
-    rounding = (lower.shape[-1] + 8) * 2.0**-52
+    rounding = gamma(lower.shape[-1])
     nearest, farthest = np.maximum(np.maximum(lower, -upper), 0.0), np.maximum(-lower, upper)
     least, greatest = np.linalg.norm(nearest, ord=p, axis=-1), np.linalg.norm(farthest, ord=p, axis=-1)
-    return np.asarray(least * (1 - rounding)), np.asarray(greatest * (1 + rounding))
+    least, greatest = least * (1 - rounding) - UNDERFLOW_OF_NORMS, greatest * (1 + rounding) + UNDERFLOW_OF_NORMS
+    return np.maximum(least, 0.0), np.asarray(greatest)
 
 
 def open_disjuncts(query: Query, regions: Regions, bounds: Bounds) -> tuple[Vector, LinearBounds, NDArray[np.bool_]]:
@@ -144,7 +146,7 @@ def open_disjuncts(query: Query, regions: Regions, bounds: Bounds) -> tuple[Vect
     output, found = query.graph.output, query.arrays.conjunctions
     ended = backward_rows(query.graph, regions, bounds, output, -found.rows)
     slacks = -ended.lower - found.bounds
-    slacks = slacks + 1e-12 * (np.abs(found.bounds) + bounds.magnitude(output) @ np.abs(found.rows).T)
+    slacks = slacks + CONSTANTS * (np.abs(found.bounds) + bounds.magnitude(output) @ np.abs(found.rows).T)
     slacks = np.where(np.isnan(slacks), np.inf, slacks)  # so that NaN excludes nothing
     most = found.least(slacks)
     return most, ended, (slacks >= 0) & ((most >= 0).astype(np.float64) @ found.incidence > 0)
@@ -291,7 +293,7 @@ def violation_hull(query: Query) -> tuple[Bounds | None, list[int]]:
     if not places.size:
         return None, []
     if region.dim > FEW_DIMENSIONS:
-        found = exclude(query.graph, region, query.arrays.conjunctions.chosen(places))
+        found = optimised_bounds(query.graph, region, query.arrays.conjunctions.chosen(places))
         return None if found.excluded.all() else found.bounds, places[~found.excluded].tolist()
     _, query = narrowed(query)
     boxes = BoxDomains.whole(query, region)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriflow.numerics.arrays import Indices, Signs, Vector
-from veriflow.piecewise.bounds.alpha_crown import Exclusion
-from veriflow.piecewise.bounds.beta_crown import PieceAscent
-from veriflow.piecewise.bounds.tensor_bounds import Bounds, Relaxation
+from veriflow.piecewise.bounds.alpha_crown import MarginBounds
+from veriflow.piecewise.bounds.beta_crown import BetaAscent
+from veriflow.piecewise.bounds.tensor_bounds import Bounds, RelaxationParameters
 from veriflow.piecewise.graph import Graph
 from veriflow.regions.region import Region
 
@@ -29,7 +29,7 @@ class ReluDomains:
     Attributes:
         signs: of every unit ``[batch, units]``: 1 on, −1 off, 0 not split.
         rows: number of the row ``[batch]``.
-        choices: slopes, multipliers and chords to start from ``[batch, 3, units]``, as `PieceAscent` takes them.
+        choices: slopes, multipliers and chords to start from ``[batch, 3, units]``, as `BetaAscent` takes them.
         units: which unit to split next ``[batch]``.
     """
 
@@ -71,7 +71,7 @@ class BoundedDomains:
     margins: Vector
     bounds: Bounds
     unstable: Indices
-    found: Exclusion
+    found: MarginBounds
 
 
 class ReluTree:
@@ -88,14 +88,16 @@ class ReluTree:
     def __init__(self, graph: Graph, region: Region, bounds: Bounds, rows: Vector, limits: Vector) -> None:
         self.graph, self.bounds, self.rows, self.limits = graph, bounds, rows, limits
         self.relus, self.places = graph.relus, graph.unit_places
-        self._ascent = PieceAscent(graph, region)
+        self._ascent = BetaAscent(graph, region)
 
-    def whole(self, rows: Indices, relaxation: Relaxation, losses: Mapping[str, Vector] | None = None) -> ReluDomains:
-        """The whole region as one domain for each of some rows; relaxation and losses are those of all rows ``[n, …]``.
+    def whole(
+        self, rows: Indices, parameters: RelaxationParameters, losses: Mapping[str, Vector] | None = None
+    ) -> ReluDomains:
+        """The whole region as one domain for each of some rows; parameters and losses are those of all rows ``[n, …]``.
 
         Without losses, the unit to split is the one farthest to both sides of zero.
         """
-        slopes, chords = self._joined(relaxation.slopes)[rows], self._joined(relaxation.chords)[rows]
+        slopes, chords = self._joined(parameters.slopes)[rows], self._joined(parameters.chords)[rows]
         choices = np.stack([slopes, np.zeros_like(slopes), chords], axis=1).astype(np.float32)
         signs = np.zeros(slopes.shape, dtype=np.int8)
         costs = np.zeros(slopes.shape) if losses is None else self._joined(losses)[rows]
@@ -105,9 +107,9 @@ class ReluTree:
         """Bounds over domains."""
         bounds = self.bounds_of(domains.signs)
         rows, limits = self.rows[domains.rows], self.limits[domains.rows]
-        found, choices = self._ascent.exclude(bounds, rows, limits, domains.choices)
+        found, choices = self._ascent.ascend(bounds, rows, limits, domains.choices)
         empty = np.any([(bounds.lower[r.input] > bounds.upper[r.input]).any(axis=-1) for r in self.relus], axis=0)
-        units = self._units(domains.signs, self._joined(found.ended.losses)[:, 0], bounds)
+        units = self._units(domains.signs, self._joined(found.linear.losses)[:, 0], bounds)
         after = ReluDomains(domains.signs, domains.rows, choices, units)
         unstable = (self._spread(bounds) > 0).sum(axis=-1)
         return BoundedDomains(after, np.where(empty, np.inf, found.margins[:, 0]), bounds, unstable, found)

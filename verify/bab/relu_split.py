@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriflow.numerics.arrays import Vector
-from veriflow.piecewise.bounds.alpha_crown import exclude
+from veriflow.piecewise.bounds.alpha_crown import optimised_bounds
 from veriflow.piecewise.bounds.tensor_bounds import LinearBounds
 from veriflow.queries.query import Query
 from veriflow.regions.region import Region
@@ -62,7 +62,7 @@ def search_splits(
     _, places = nearest_first(query)
     if not places.size:
         return state
-    root = exclude(query.graph, query.region, query.arrays.conjunctions.chosen(places))
+    root = optimised_bounds(query.graph, query.region, query.arrays.conjunctions.chosen(places))
     if root.excluded.all():
         return state
     tightening = Tightening(query.graph, query.region, root)
@@ -73,7 +73,7 @@ def search_splits(
     known = dict(zip(places[asked].tolist(), root.margins[asked].tolist(), strict=True))
     trees = SemidefiniteTrees(query, tree, known)
     # what is known of the root is in the order of places, and rows are numbered as the query's disjuncts are
-    whole = replace(tree.whole(asked, root.relaxation, root.ended.losses), rows=places[asked])
+    whole = replace(tree.whole(asked, root.parameters, root.linear.losses), rows=places[asked])
     heap: list[_Entry] = []
     counter, fresh = itertools.count(), 0
 
@@ -148,7 +148,7 @@ def _examined(
     bounded = tree.bounded(domains)
     state.domains += len(domains.rows)
     is_open = ~(bounded.margins > 0)
-    state.try_points(query, _extremes(query.region, bounded.found.ended, is_open))
+    state.try_points(query, _extremes(query.region, bounded.found.linear, is_open))
     leaf = LEAF_UNITS if state.domains < MANY else LARGER_LEAVES
     for place in np.flatnonzero(is_open & (bounded.unstable <= leaf)):
         if state.witness is None:

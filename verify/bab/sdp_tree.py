@@ -17,7 +17,7 @@ from scipy import linalg
 
 from veriflow.numerics.arrays import Indices, Signs, Vector
 from veriflow.piecewise.bounds.interior_point import InteriorPoint, Iterate
-from veriflow.piecewise.bounds.sdp import NO_PAIRS, Lifting, lift
+from veriflow.piecewise.bounds.sdp import NO_PAIRS, SemidefiniteRelaxation, semidefinite_relaxation
 from veriflow.piecewise.graph import Affine
 from veriflow.queries.query import Query
 from veriflow.regions.region import Region
@@ -106,33 +106,35 @@ class SemidefiniteTrees:
         if any((bounds.lower[relu.input] > bounds.upper[relu.input]).any() for relu in tree.relus):
             return
         about = tree.rows[row], float(tree.limits[row])
-        lifting = lift(tree.graph, query.region, bounds, domain.signs, *about, domain.pairs, self._balls)
+        relaxation = semidefinite_relaxation(
+            tree.graph, query.region, bounds, domain.signs, *about, domain.pairs, self._balls
+        )
 
         def is_enough(now: Iterate) -> bool:
             is_hopeless = now.bound + now.gap < 0 and now.gap < HOPELESS * -now.bound
-            return is_hopeless or time.monotonic() > deadline or (now.bound > 0 and lifting.proved(now.values) > 0)
+            return is_hopeless or time.monotonic() > deadline or (now.bound > 0 and relaxation.proved(now.values) > 0)
 
-        found = InteriorPoint(lifting).maximise(is_enough)
-        margin = lifting.proved(found.values)
-        price = self._price(*lifting.shape, found.steps)
+        found = InteriorPoint(relaxation).maximise(is_enough)
+        margin = relaxation.proved(found.values)
+        price = self._price(*relaxation.shape, found.steps)
         self.work += price
         if margin > 0:
             return
         share = min(max(margin / linear, CHEAP), 1.0) if linear < 0 else 1.0
         self.cost += share * price
-        points = torch.from_numpy(_rounded(lifting, found.moments, domain.number))
+        points = torch.from_numpy(_rounded(relaxation, found.moments, domain.number))
         state.try_points(query, climb(query, query.region.project(points)).numpy())
         if state.witness is not None or time.monotonic() > deadline:
             self._push(domain.margin, row, domain.signs, domain.pairs)
-        elif len(lifting.units) > LEAF_UNITS:
-            count, last = len(lifting.units), len(lifting.equal) - len(lifting.pairs)
+        elif len(relaxation.units) > LEAF_UNITS:
+            count, last = len(relaxation.units), len(relaxation.equal) - len(relaxation.pairs)
             mean = found.moments[0] / found.moments[0, 0]
-            costs = np.abs(found.values[:count] * lifting.values(mean)[:count])
+            costs = np.abs(found.values[:count] * relaxation.values(mean)[:count])
             is_tight = found.values[last:-1] > found.slacks[last:-1]
-            pairs = np.concatenate([lifting.pairs[is_tight][:MOST_PAIRS], lifting.violated(found.moments, PAIRS)])
+            pairs = np.concatenate([relaxation.pairs[is_tight][:MOST_PAIRS], relaxation.violated(found.moments, PAIRS)])
             for sign in (1, -1):
                 signs = domain.signs.copy()
-                signs[lifting.units[costs.argmax()]] = sign
+                signs[relaxation.units[costs.argmax()]] = sign
                 self._push(max(domain.margin, margin), row, signs, np.unique(pairs, axis=0))
         elif state.decide_leaf(query, bounds, query.violation[row], deadline):
             self._push(domain.margin, row, domain.signs, domain.pairs)
@@ -146,12 +148,12 @@ class SemidefiniteTrees:
         return float(max(steps * entries * products**2 / (PRICE * self._weights), CHEAPEST))
 
 
-def _rounded(lifting: Lifting, moments: Vector, seed: int) -> Vector:
+def _rounded(relaxation: SemidefiniteRelaxation, moments: Vector, seed: int) -> Vector:
     """The mean of some moments and normal points that have them, ``[ROUNDED, dim]``, as inputs of the graph.
 
     Source: Goemans and Williamson, *Improved Approximation Algorithms for Maximum Cut*, J. ACM 42, 1995, section 2.
     """
-    rows = lifting.input.rows
+    rows = relaxation.input.rows
     check_deadline()
     try:
         root = linalg.cholesky(moments / moments[0, 0], lower=True)  # its first column is the mean

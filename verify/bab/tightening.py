@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from veriflow.numerics.arrays import Indices, Vector
-from veriflow.piecewise.bounds.alpha_crown import Exclusion
+from veriflow.piecewise.bounds.alpha_crown import MarginBounds
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.graph import Graph
 from veriflow.regions.region import Region
@@ -56,7 +56,7 @@ class Tightening:
         splits: in each tree in the next round.
     """
 
-    def __init__(self, graph: Graph, region: Region, root: Exclusion) -> None:
+    def __init__(self, graph: Graph, region: Region, root: MarginBounds) -> None:
         self.graph, self.region, self.root = graph, region, root
         self.bounds, self.cost, self.splits = root.bounds, 0.0, FIRST
         names = [relu.input for relu in graph.relus if relu.input in root.inner]

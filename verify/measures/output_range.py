@@ -15,6 +15,7 @@ from exporters import milp_model
 from veriflow.density.level_sets import LevelSet
 from veriflow.errors import PropertyError, SolverError
 from veriflow.flows.flow import Flow
+from veriflow.numerics.rounding import CONSTANTS, gamma
 from veriflow.piecewise.bounds.crown import linear_lower_bounds, symbolic_bounds
 from veriflow.piecewise.bounds.interval import interval_bounds
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
@@ -152,7 +153,8 @@ def _first(query: Query, score: Expression, known: Witness) -> RangeEnd:
     bounds = interval_bounds(query.graph, query.region)
     low, high = bounds.lower[query.graph.output], bounds.upper[query.graph.output]
     ends = [float(c) * (high if c > 0 else low)[i] for i, c in score.coefficients.items()]
-    proved = float(np.nextafter(sum(ends, float(score.constant)) + 1e-12 * _scale(query, score, bounds), np.inf))
+    margin = (CONSTANTS + gamma(len(ends))) * _scale(query, score, bounds)
+    proved = float(np.nextafter(sum(ends, float(score.constant)) + margin, np.inf))
     proved, attained = math.inf if math.isnan(proved) else proved, float(_score_at(query, score, known.point))
     return RangeEnd(max(proved, attained), attained, known)
 
@@ -166,7 +168,7 @@ def _searched(query: Query, score: Expression, witness: Witness, deadline: float
     whole = symbolic_bounds(query.graph, query.region)
     scale = _scale(query, score, whole)
     least = linear_lower_bounds(query.graph, query.region, whole, query.graph.output, -rows)
-    proved = float(np.nextafter(-least[0] + float(score.constant) + 1e-12 * scale, np.inf))
+    proved = float(np.nextafter(-least[0] + float(score.constant) + CONSTANTS * scale, np.inf))
     points = climb(_asked(query, score, Fraction(proved)), query.region.draw(STARTS, 0), STEPS)
     witness, attained = _better(query, score, witness, points, scale)
 

@@ -10,7 +10,7 @@ import torch
 
 from veriflow.density.ball_mass import ball_mass
 from veriflow.errors import QueryError
-from veriflow.piecewise.bounds.alpha_crown import exclude
+from veriflow.piecewise.bounds.alpha_crown import optimised_bounds
 from veriflow.queries.query import Query
 from veriflow.regions.ball import Ball
 from veriflow.runtime.threads import one_thread
@@ -67,6 +67,6 @@ def _largest_proved(query: Query, ball: Ball, most: float) -> float:
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         inner = replace(ball, radius=math.exp(middle))
-        proved = bool(exclude(query.graph, inner, violation, steps=1).excluded.all())
+        proved = bool(optimised_bounds(query.graph, inner, violation, steps=1).excluded.all())
         low, high = (middle, high) if proved else (low, middle)
     return math.exp(low)

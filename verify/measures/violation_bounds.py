@@ -25,6 +25,7 @@ from veriflow.density.halfspace_masses import masses_beyond
 from veriflow.density.radial import RadialBase
 from veriflow.errors import SolverError
 from veriflow.numerics.arrays import Vector
+from veriflow.numerics.rounding import CONSTANTS
 from veriflow.piecewise.bounds.crown import backward_rows
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.queries.query import Query
@@ -206,7 +207,7 @@ class _Search:
         within = RegionBoxes(boxes.lower, boxes.upper, self.region)
         both = backward_rows(self.query.graph, within, bounds, output, np.vstack([found.rows, -found.rows]))
         size = np.abs(found.bounds) + bounds.magnitude(output) @ np.abs(found.rows).T
-        levels = np.hstack([found.bounds, -found.bounds]) - both.lower + 1e-12 * np.hstack([size, size])
+        levels = np.hstack([found.bounds, -found.bounds]) - both.lower + CONSTANTS * np.hstack([size, size])
         beyond = masses_beyond(self.base, boxes.lower, boxes.upper, both.coefficients, levels)
         error = 4 * RELATIVE_ERROR * masses
         violated, unsafe = np.zeros(len(masses)), np.zeros(len(masses))

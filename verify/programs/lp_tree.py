@@ -19,6 +19,7 @@ from scipy import sparse
 
 from exporters import MilpModel, highs_model
 from veriflow.numerics.arrays import Indices, Vector
+from veriflow.numerics.rounding import UNDERFLOW_OF_COEFFICIENTS, gamma
 
 from .scaling import FEASIBILITY_TOLERANCE, SMALLEST_COEFFICIENT
 
@@ -26,8 +27,6 @@ Status = Literal["optimal", "infeasible", "stopped"]
 
 WHOLE = 1e-6
 """Numbers this near to whole ones are rounded; the linear program is then solved with these fixed."""
-
-_UNIT, _TINY = 2.0**-52, 1e-290
 
 
 class BranchedProgram:
@@ -138,9 +137,10 @@ class BranchedProgram:
         reach = np.maximum(np.abs(self.lower), np.abs(self.upper))
         parts = np.where(left == 0, 0.0, np.minimum(left * self.lower, left * self.upper))
         total = float(multipliers @ ends + parts.sum())
-        count = len(self.row_lower) + len(self.lower) + 8
-        error = count * _UNIT * float(np.abs(multipliers) @ np.abs(ends) + 2 * size @ reach)
-        return total - error - _TINY
+        error = gamma(len(self.row_lower) + len(self.lower)) * float(
+            np.abs(multipliers) @ np.abs(ends) + 2 * size @ reach
+        )
+        return total - error - UNDERFLOW_OF_COEFFICIENTS
 
 
 def _solver(model: MilpModel, minimise: tuple[int, float]) -> highspy.Highs:

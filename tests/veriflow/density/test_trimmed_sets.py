@@ -27,7 +27,7 @@ from veriflow.density.simple_laws import GammaLaw, LogNormalLaw
 from veriflow.density.trimmed_sets import trimmed_level_set
 from veriflow.errors import QueryError, RegionError
 from veriflow.flows.flow import USFlow
-from veriflow.piecewise.bounds.alpha_crown import exclude
+from veriflow.piecewise.bounds.alpha_crown import optimised_bounds
 from veriflow.piecewise.bounds.crown import symbolic_bounds
 from veriflow.piecewise.evaluate import evaluate_exact
 from veriflow.piecewise.graph import Affine, Graph, Relu, compose
@@ -124,7 +124,7 @@ def deep_graph(dim: int, seed: int) -> Graph:
 def test_bounds_hold_at_the_farthest_points_in_exact_arithmetic(p: float, seed: int) -> None:
     graph, ball = deep_graph(12, seed), Ball(p, 6.0, 12, limit=0.75)
     prop = classified_as(0, 0.5)
-    ended = exclude(graph, ball, network_query(graph, ball, prop).arrays.conjunctions)
+    ended = optimised_bounds(graph, ball, network_query(graph, ball, prop).arrays.conjunctions)
     rng = np.random.default_rng(seed)
     corners = ball.farthest(rng.standard_normal((8, 12))) * (1 - 2.0**-40)
     for point in (*corners, *ball.draw(8, seed).numpy() * (1 - 2.0**-40)):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_queries import inside_points, random_flow, random_network
 
-from veriflow.piecewise.bounds.alpha_crown import exclude
+from veriflow.piecewise.bounds.alpha_crown import optimised_bounds
 from veriflow.piecewise.bounds.conjunctions import Conjunctions
 from veriflow.piecewise.evaluate import evaluate
 from veriflow.piecewise.graph import compose
@@ -30,7 +30,7 @@ FOREVER = time.monotonic() + 1e6
 def refinement_of(region, seed):
     rng = np.random.default_rng(seed)
     graph = compose(random_flow(rng, 6, 2, 8, depth=1), random_network(rng, (6, 8, 8, 2)))
-    root = exclude(graph, region, Conjunctions(np.array([[1.0, -1.0]]), np.array([0.0]), ((0,),)))
+    root = optimised_bounds(graph, region, Conjunctions(np.array([[1.0, -1.0]]), np.array([0.0]), ((0,),)))
     return graph, Tightening(graph, region, root), rng
 
 
@@ -62,7 +62,7 @@ def test_a_tree_that_is_split_to_its_end_gives_exact_bounds():
     rng = np.random.default_rng(1)
     region = Ball(math.inf, 1.0, 2)
     graph = random_network(rng, (2, 4, 3, 1))
-    root = exclude(graph, region, Conjunctions(np.array([[1.0]]), np.array([0.0]), ((0,),)))
+    root = optimised_bounds(graph, region, Conjunctions(np.array([[1.0]]), np.array([0.0]), ((0,),)))
     refinement = Tightening(graph, region, root)
     for _ in range(6):
         refinement.tighten(FOREVER)
@@ -91,7 +91,7 @@ def test_a_bound_that_is_no_number_closes_nothing():
     graph, refinement, _ = refinement_of(REGIONS[2], 0)
     rows = np.array([[1.0, -1.0], [np.nan, 0.0]])
     tree = ReluTree(graph, REGIONS[2], refinement.bounds, rows, np.zeros(2))
-    known = refinement.root.relaxation
+    known = refinement.root.parameters
     whole = tree.whole(np.array([0, 0]), known)
     margins = tree.bounded(type(whole)(whole.signs, np.array([0, 1]), whole.choices, whole.units)).margins
     assert np.isfinite(margins[0])

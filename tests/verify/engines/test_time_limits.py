@@ -15,11 +15,10 @@ from small_queries import random_graph, random_network
 
 import verify.bab.box_domains
 from veriflow import Ball, Box, USFlow
-from veriflow.piecewise.bounds.alpha_crown import exclude
-from veriflow.piecewise.bounds.beta_crown import PieceAscent
+from veriflow.piecewise.bounds.alpha_crown import optimised_bounds
 from veriflow.piecewise.bounds.crown import backward_rows, linear_lower_bounds, symbolic_bounds
 from veriflow.piecewise.bounds.interior_point import InteriorPoint
-from veriflow.piecewise.bounds.sdp import Lifting, lift
+from veriflow.piecewise.bounds.sdp import SemidefiniteRelaxation, semidefinite_relaxation
 from veriflow.piecewise.evaluate import _Ends, evaluate, evaluate_exact
 from veriflow.piecewise.graph import Affine, Graph, Relu
 from veriflow.queries.constraints import Constraint, Joined, y
@@ -92,7 +91,7 @@ def test_loops_look_at_the_deadline():
     for work in (
         lambda: symbolic_bounds(graph, region),
         lambda: backward_rows(graph, region, bounds, graph.output, np.eye(3)),
-        lambda: exclude(graph, region, query.arrays.conjunctions),
+        lambda: optimised_bounds(graph, region, query.arrays.conjunctions),
         lambda: evaluate_exact(graph, [Fraction(0)] * 3),
         lambda: climb(query, region.draw(4, 0)),
     ):
@@ -101,27 +100,29 @@ def test_loops_look_at_the_deadline():
             work()
 
 
-def lifting_of(query):
-    root = exclude(query.graph, query.region, query.arrays.conjunctions)
+def relaxation_of(query):
+    root = optimised_bounds(query.graph, query.region, query.arrays.conjunctions)
     signs = np.zeros(query.graph.relu_count, dtype=np.int8)
-    return root, lift(query.graph, query.region, root.bounds, signs, root.rows[0], float(root.limits[0]))
+    return root, semidefinite_relaxation(
+        query.graph, query.region, root.bounds, signs, root.rows[0], float(root.limits[0])
+    )
 
 
 def test_steps_of_programs_and_ascents_look_at_the_deadline(monkeypatch):
     query = hard_query(3)
-    root, lifting = lifting_of(query)
-    ascent, choices = PieceAscent(query.graph, query.region), np.zeros((1, 3, query.graph.relu_count), np.float32)
+    root, relaxation = relaxation_of(query)
+    ascent, choices = BetaAscent(query.graph, query.region), np.zeros((1, 3, query.graph.relu_count), np.float32)
     bounds = ReluTree(query.graph, query.region, root.bounds, root.rows, root.limits).bounds_of(choices[:, 0])
-    method, values = InteriorPoint(lifting), np.zeros(len(lifting.equal) + 1)
-    monkeypatch.setattr("veriflow.piecewise.bounds.beta_crown.proved", lambda *_: None)  # which looks itself
+    method, values = InteriorPoint(relaxation), np.zeros(len(relaxation.equal) + 1)
+    monkeypatch.setattr("veriflow.piecewise.bounds.beta_crown.margin_bounds", lambda *_: None)  # which looks itself
     for work in (
-        lambda: lifting_of(query),
+        lambda: relaxation_of(query),
         lambda: method.maximise(lambda now: now.steps == 1),
-        lambda: method.products(np.eye(lifting.shape[0])),
-        lambda: method.values(np.eye(lifting.shape[0])),
-        lambda: lifting.proved(values),
-        lambda: lifting.matrix(values),
-        lambda: ascent.exclude(bounds, root.rows, root.limits, choices),
+        lambda: method.products(np.eye(relaxation.shape[0])),
+        lambda: method.values(np.eye(relaxation.shape[0])),
+        lambda: relaxation.proved(values),
+        lambda: relaxation.matrix(values),
+        lambda: ascent.ascend(bounds, root.rows, root.limits, choices),
     ):
         work()
         with until(0.0), pytest.raises(OutOfTime):
@@ -130,7 +131,7 @@ def test_steps_of_programs_and_ascents_look_at_the_deadline(monkeypatch):
 
 def test_a_program_looks_at_the_clock_between_any_two_of_its_heavy_pieces(monkeypatch):
     """Each piece grows with the cube of the entries or of the sums, and none can be stopped once it has done."""
-    _, lifting = lifting_of(hard_query(3))
+    _, relaxation = relaxation_of(hard_query(3))
     looks, now, done = itertools.count(1), [0], []
 
     def look():
@@ -152,12 +153,12 @@ def test_a_program_looks_at_the_clock_between_any_two_of_its_heavy_pieces(monkey
         (InteriorPoint, "products"),
         (InteriorPoint, "values"),
         (InteriorPoint, "summed"),
-        (Lifting, "change"),
+        (SemidefiniteRelaxation, "change"),
     ):
         monkeypatch.setattr(owner, name, noted(getattr(owner, name)))
     monkeypatch.setattr("veriflow.runtime.deadline.time", SimpleNamespace(monotonic=look))
-    found = InteriorPoint(lifting).maximise(lambda now: now.steps == 3)
-    lifting.proved(found.values)
+    found = InteriorPoint(relaxation).maximise(lambda now: now.steps == 3)
+    relaxation.proved(found.values)
     assert found.steps == 3
     assert {name for _, name in done} == {"cholesky", "eigvalsh", "products", "values", "summed", "change"}
     alike = [pair for pair in itertools.pairwise(done) if pair[0][0] == pair[1][0]]

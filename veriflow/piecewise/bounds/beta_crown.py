@@ -1,91 +1,92 @@
-"""Choosing lines and multipliers for many pieces of a region at once, by gradient ascent on what is to be excluded there.
+"""β-CROWN: slopes, and multipliers of split units, for hundreds of domains at once by gradient ascent.
 
-The search is float32, with the gradient written out: the adjoint of the backward pass is a forward pass of the point at
-which the bound is attained, through the lines of the units. What is found is then proved in float64 by
-`veriflow.piecewise.bounds.crown`.
+A domain is the part of a region in which some units have a given sign. The ascent is in float32. Its gradient is written out:
+a bound is attained at a point of the region, and the adjoint of the backward pass carries this point forward through the
+relaxations of the units. `veriflow.piecewise.bounds.crown` then proves bounds in float64 with the parameters that were found.
 
-Sources: Wang et al., *Beta-CROWN*, NeurIPS 2021, section 3.2; Kingma and Ba, *Adam*, ICLR 2015, algorithm 1; here with convex
-functions at vertices beside the upper lines.
+Sources: Wang et al., *Beta-CROWN*, NeurIPS 2021, section 3.2; Kingma and Ba, *Adam*, ICLR 2015, algorithm 1. Over regions with
+few vertices, the weights of the chords are parameters as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...numerics.arrays import Vector
+from ...numerics.arrays import Single, Vector
+from ...numerics.products import dot
 from ...runtime.deadline import check_deadline
-from ..graph import Affine, Graph, Relu, dense, with_rounded_quotients
-from .alpha_crown import ENOUGH, Exclusion, proved
-from .tensor_bounds import Bounds, Regions, Relaxation
-
-Single = NDArray[np.float32]
+from ..graph import Affine, Graph, Relu, dense
+from .alpha_crown import ENOUGH, MarginBounds, margin_bounds
+from .relaxation import AffineRelaxation, BackwardPass, ReluRelaxation, affine_relaxations
+from .tensor_bounds import Bounds, Regions, RelaxationParameters
 
 RATE, STEPS, VERTEX_STEPS = 0.1, 3, 6
-"""Adam's rate and its steps: more where the region has vertices, and with them convex functions to choose as well."""
+"""The learning rate of Adam, and its steps over regions without and with vertices, where there are more parameters."""
 
 KEPT, KEPT_SQUARES, TINY = 0.9, 0.999, 1e-8
-"""What Adam keeps of its means in each step, and what it divides by at least."""
+"""β₁, β₂ and ε of Adam."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Lines:
-    """A ReLU's units in every piece, as `veriflow.piecewise.bounds.crown` draws them; arrays ``[batch, size]``."""
+@dataclass(frozen=True, eq=False, slots=True)
+class _Units:
+    """A ReLU's units in every domain, with the lines of `Bounds.unit_lines` in float32; arrays ``[batch, size]``.
+
+    ``turned`` is −1 for units that are never negative, 1 for those that are never positive, else 0.
+    """
 
     place: slice
     unstable: NDArray[np.bool_]
-    sign: Single
+    turned: Single
     slope: Single
-    fall: Single
+    offset: Single
     peaks: Single | None
 
 
-class PieceAscent:
-    """The ascent over pieces of one region.
+class BetaAscent:
+    """The ascent over domains of one region.
 
-    Choices are one array ``[batch, 3, units]``: slopes, multipliers and chords of all ReLU units, as in `Relaxation`.
+    Parameters are one array ``[batch, 3, units]``: slopes, multipliers and chords of all ReLU units, as in
+    `RelaxationParameters`.
 
     Args:
-        graph: what is bounded.
-        region: of its inputs; the pieces are parts of it.
+        graph: whose output is bounded.
+        region: of its inputs.
     """
 
     def __init__(self, graph: Graph, region: Regions) -> None:
         self.graph, self.region = graph, region
         self.places = graph.unit_places
-        self.affine = {
-            node.output: ([(name, _single(dense(weight))) for name, weight in node.terms], _single(node.bias))
-            for node in with_rounded_quotients(graph).nodes
-            if isinstance(node, Affine)
-        }
+        self.maps = affine_relaxations(graph, lambda array: _single(dense(array)))
         self.vertices = None if region.vertices is None else _single(region.vertices)
 
-    def exclude(self, bounds: Bounds, rows: Vector, limits: Vector, start: Single) -> tuple[Exclusion, Single]:
-        """Whether ``rows @ output ≥ limits`` holds nowhere in each piece, and the choices that were found.
+    def ascend(self, bounds: Bounds, rows: Vector, limits: Vector, start: Single) -> tuple[MarginBounds, Single]:
+        """Proved lower bounds on ``limits − rows @ output`` in each domain, and the parameters that were found.
 
         Args:
-            bounds: of the inputs of ReLUs ``[batch, size]``, which hold in the pieces.
-            rows: one for each piece, ``[batch, outputs]``.
+            bounds: of the inputs of ReLUs ``[batch, size]``, which hold in the domains.
+            rows: one for each domain, ``[batch, outputs]``.
             limits: ``[batch]``.
-            start: the choices to begin with.
+            start: the parameters to begin with.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            choices = self._ascended(self._lines(bounds), rows, limits, start)
-        relaxation = self._relaxation(choices)
-        return proved(self.graph, self.region, bounds, rows[:, None], limits[:, None], relaxation), choices
+            choices = self._ascended(self._units(bounds), rows, limits, start)
+        found = self._parameters(choices)
+        return margin_bounds(self.graph, self.region, bounds, rows[:, None], limits[:, None], found), choices
 
-    def _ascended(self, lines: dict[str, _Lines], rows: Vector, limits: Vector, start: Single) -> Single:
-        """Choices after some steps; those whose steps leave float32 stay as they are."""
+    def _ascended(self, units: dict[str, _Units], rows: Vector, limits: Vector, start: Single) -> Single:
+        """Parameters after some steps; those whose steps overflow stay as they are."""
         choices = start.copy()
-        # without vertices chords are nothing to choose
+        # the weights of chords are free only where there are vertices
         chosen = choices if self.vertices is not None else choices[:, :2]
         given, limit = _single(-rows), _single(limits)
         enough = ENOUGH * _single(np.abs(rows).sum(-1) + np.abs(limits))
         mean = square = np.zeros((), dtype=np.float32)
         for step in range(1, 1 + (STEPS if self.vertices is None else VERTEX_STEPS)):
-            values, gradient = self._values_and_gradient(lines, given, choices)
+            values, gradient = self._values_and_gradient(units, given, choices)
             is_open = values + limit < enough
             if not is_open.any():
                 break
@@ -99,65 +100,39 @@ class PieceAscent:
             np.minimum(choices[:, ::2], 1, out=choices[:, ::2])
         return choices
 
-    def _relaxation(self, choices: Single) -> Relaxation:
+    def _parameters(self, choices: Single) -> RelaxationParameters:
         kinds = choices.astype(np.float64)[:, :, None, :]
         slopes, multipliers, chords = (
             {name: kinds[:, kind, :, place] for name, place in self.places.items()} for kind in range(3)
         )
-        return Relaxation(slopes, chords, multipliers)
+        return RelaxationParameters(slopes, chords, multipliers)
 
-    def _lines(self, bounds: Bounds) -> dict[str, _Lines]:
+    def _units(self, bounds: Bounds) -> dict[str, _Units]:
         found = {}
         for relu in self.graph.relus:
-            drawn, peaks = bounds.unit_lines(relu), None
-            if self.vertices is not None:
-                peaks = _single(np.maximum(bounds.convex[relu.input], 0))
-            sign = np.where(drawn.on, 1, np.where(drawn.unstable, 0, -1))
-            place = self.places[relu.output]
-            slope, fall = _single(drawn.slope), _single(drawn.offset)
-            found[relu.output] = _Lines(place, drawn.unstable, _single(sign), slope, fall, peaks)
+            lines = bounds.unit_lines(relu)
+            peaks = None if self.vertices is None else _single(np.maximum(bounds.convex[relu.input], 0))
+            turned = _single(np.where(lines.on, -1, np.where(lines.unstable, 0, 1)))
+            place, slope, offset = self.places[relu.output], _single(lines.slope), _single(lines.offset)
+            found[relu.output] = _Units(place, lines.unstable, turned, slope, offset, peaks)
         return found
 
-    def _values_and_gradient(self, lines: dict[str, _Lines], rows: Single, choices: Single) -> tuple[Single, Single]:
-        """Lower bounds on ``rows @ output`` ``[batch]``, and their derivatives by all choices."""
-        slopes, multipliers, chords = (choices[:, kind] for kind in range(3))
-        coefficients, reached = {self.graph.output: rows}, {}
-        constant: Single = np.zeros(len(rows), dtype=np.float32)
-        at_vertices: Single = np.zeros((len(rows), 1), dtype=np.float32)
-        for node in reversed(self.graph.nodes):
-            if node.output not in coefficients:
-                continue
-            check_deadline()
-            row = coefficients.pop(node.output)
-            if isinstance(node, Affine):
-                terms, bias = self.affine[node.output]
-                constant = constant + row @ bias
-                parts = [(name, row @ weight) for name, weight in terms]
-            else:
-                unit = lines[node.output]
-                reached[node.output] = row
-                chord = np.minimum(row, 0)
-                above: Single = chord
-                if unit.peaks is not None:
-                    above = np.where(unit.unstable, chord * chords[:, unit.place], chord)
-                    at_vertices = at_vertices + (chord - above) @ unit.peaks
-                constant = constant + np.einsum("bu,bu->b", above, unit.fall)
-                part = np.maximum(row, 0) * np.where(unit.unstable, slopes[:, unit.place], unit.slope)
-                part += above * unit.slope
-                part -= unit.sign * multipliers[:, unit.place]
-                parts = [(node.input, part)]
-            for name, part in parts:
-                coefficients[name] = coefficients[name] + part if name in coefficients else part
-        last = coefficients.get(self.graph.input, np.zeros((len(rows), self.graph.input_size), dtype=np.float32))
-        least, point, shares = self._attained(last, at_vertices)
-        return least + constant, self._gradient(lines, choices, reached, point, shares)
+    def _values_and_gradient(self, units: dict[str, _Units], rows: Single, choices: Single) -> tuple[Single, Single]:
+        """Lower bounds on ``rows @ output`` ``[batch]``, and their derivatives by all parameters."""
+        back = _ChosenPass(self.maps, (self.graph.output, rows), units, choices)
+        back.run(self.graph.nodes)
+        nothing = np.zeros((len(rows), self.graph.input_size), dtype=np.float32)
+        least, point, shares = self._attained(back.coefficients.get(self.graph.input, nothing), back.at_vertices)
+        return least + back.constant, self._gradient(back, point, shares)
 
-    def _attained(self, last: Single, at_vertices: Single) -> tuple[Single, Single, Single]:
-        """The least values over the region ``[batch]``, where they are attained, and the shares of vertices in that point."""
+    def _attained(self, last: Single, at_vertices: Single | None) -> tuple[Single, Single, Single | None]:
+        """The least values over the region ``[batch]``, where they are attained, and the weights of vertices in that point."""
         if self.vertices is None:
             point = _single(self.region.farthest(-last.astype(np.float64)))
-            return np.einsum("bi,bi->b", last, point), point, at_vertices
-        values = last @ self.vertices.T + at_vertices
+            return dot(last, point), point, None
+        values = last @ self.vertices.T
+        if at_vertices is not None:
+            values += at_vertices
         shares = np.zeros_like(values)
         if self.region.shares is None:
             shares[np.arange(len(values)), values.argmin(axis=1)] = 1
@@ -172,45 +147,59 @@ class PieceAscent:
             ranked[drops == 0] = 0
             np.put_along_axis(shares, ends, ranked, 1)
             shares[:, 0] = 1 - ranked.sum(axis=1)
-        return np.einsum("bk,bk->b", values, shares), shares @ self.vertices, shares
+        return dot(values, shares), shares @ self.vertices, shares
 
-    def _gradient(
-        self, lines: dict[str, _Lines], choices: Single, reached: dict[str, Single], point: Single, shares: Single
-    ) -> Single:
-        """Derivatives of the bounds by all choices: the point goes forward through the lines that were taken."""
-        gradient = np.zeros_like(choices)
-        adjoint = {self.graph.input: point}
+    def _gradient(self, back: _ChosenPass, point: Single, shares: Single | None) -> Single:
+        """Derivatives of the bounds by all parameters, by the adjoint of the backward pass."""
+        gradient = np.zeros_like(back.choices)
+        points = {self.graph.input: point}
         for node in self.graph.nodes:
             check_deadline()
             if isinstance(node, Affine):
-                terms, bias = self.affine[node.output]
-                adjoint[node.output] = sum((adjoint[name] @ weight.T for name, weight in terms), bias)
-            elif node.output in reached:
-                self._through_relu(node, lines[node.output], choices, reached[node.output], gradient, adjoint, shares)
+                points[node.output] = self.maps[node.output].adjoint(points)
+            elif node.output in back.taken:
+                units, before = back.units[node.output], points[node.input]
+                rows, relaxed = back.taken[node.output]
+                convex = None if shares is None or units.peaks is None else shares @ units.peaks.T
+                step = relaxed.adjoint(rows, before, convex)
+                gradient[:, 0, units.place] = step.by_below * units.unstable
+                gradient[:, 1, units.place] = units.turned * before
+                if step.by_chords is not None:
+                    gradient[:, 2, units.place] = step.by_chords * units.unstable
+                points[node.output] = step.output
             else:
-                adjoint[node.output] = np.zeros((len(point), self.graph.sizes[node.output]), dtype=np.float32)
+                points[node.output] = np.zeros((len(point), self.graph.sizes[node.output]), dtype=np.float32)
         return gradient
 
-    def _through_relu(
+
+class _ChosenPass(BackwardPass[Single]):
+    """The backward pass of one row for each domain, with the parameters there.
+
+    Attributes:
+        taken: by output of a ReLU, the rows over it and its relaxation.
+    """
+
+    def __init__(
         self,
-        node: Relu,
-        unit: _Lines,
+        maps: Mapping[str, AffineRelaxation[Single]],
+        start: tuple[str, Single],
+        units: dict[str, _Units],
         choices: Single,
-        row: Single,
-        gradient: Single,
-        adjoint: dict[str, Single],
-        shares: Single,
     ) -> None:
-        before = adjoint[node.input]
-        gradient[:, 0, unit.place] = np.maximum(row, 0) * before * unit.unstable
-        gradient[:, 1, unit.place] = -unit.sign * before
-        upper = unit.slope * before + unit.fall
-        if unit.peaks is not None:
-            convex, share = shares @ unit.peaks.T, choices[:, 2, unit.place]
-            gradient[:, 2, unit.place] = np.minimum(row, 0) * (upper - convex) * unit.unstable
-            upper = np.where(unit.unstable, share * upper + (1 - share) * convex, upper)
-        lower = np.where(unit.unstable, choices[:, 0, unit.place], unit.slope) * before
-        adjoint[node.output] = np.where(row > 0, lower, upper)
+        super().__init__(maps, [start], np.zeros(len(choices), dtype=np.float32))
+        self.units, self.choices = units, choices
+        self.taken: dict[str, tuple[Single, ReluRelaxation[Single]]] = {}
+
+    def relaxed(self, relu: Relu, rows: Single) -> ReluRelaxation[Single]:
+        """The lines of the units, with the parameters of the domains."""
+        units = self.units[relu.output]
+        slopes, multipliers, chords = self.choices[..., units.place].swapaxes(0, 1)
+        below = np.where(units.unstable, slopes, units.slope)
+        shares = None if units.peaks is None else np.where(units.unstable, chords, np.float32(1))
+        turned = units.turned * multipliers
+        relaxed = ReluRelaxation(below, units.slope, units.offset, shares, units.peaks, turned)
+        self.taken[relu.output] = (rows, relaxed)
+        return relaxed
 
 
 def _single(array: Vector) -> Single:

@@ -20,15 +20,15 @@ from scipy import linalg, sparse
 
 from ...numerics.arrays import Vector
 from ...runtime.deadline import check_deadline
-from .sdp import Lifting
+from .sdp import SemidefiniteRelaxation
 
 MOST_STEPS = 60
 
 SHORTER, INSIDE = 0.85, 0.95
-"""How steps are made shorter until they are feasible, and what share of them is then taken."""
+"""The factor of a backtracking line search for feasible steps, and the share of the longest feasible step that is taken."""
 
 FAINT = 1e-4
-"""What the multipliers of pairs begin with, beside the others."""
+"""The first multipliers of pairs, relative to those of the other constraints."""
 
 CLOSE = 1e-7
 """Gap, as a share of the bound, at which the method ends."""
@@ -36,14 +36,14 @@ CLOSE = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class Iterate:
-    """Where the method stands.
+    """An iterate of the method.
 
     Attributes:
-        values: the multipliers of all sums of products, and last the bound ``[m + 1]``.
-        moments: of points, ``[n, n]``; feasible in the end.
-        slacks: how far the sums are below zero on that side ``[m + 1]``; zero where they are to be zero.
-        gap: between the margin of these moments and the bound, were they feasible.
-        steps: taken until here.
+        values: (θ, t), the multipliers of all constraints and the bound, ``[m + 1]``: always feasible.
+        moments: the matrix of moments of x, the dual variable, ``[n, n]``: feasible in the limit.
+        slacks: of the inequalities under the moments, ``[m + 1]``; zero for equalities.
+        gap: the duality gap, once the moments are feasible.
+        steps: how many were taken.
     """
 
     values: Vector
@@ -54,7 +54,7 @@ class Iterate:
 
     @property
     def bound(self) -> float:
-        """A lower bound on the margin, but for rounding."""
+        """t, a lower bound on the margin but for rounding."""
         return float(self.values[-1])
 
 
@@ -69,16 +69,16 @@ class _Direction:
 
 
 class InteriorPoint:
-    """The method for one lifting."""
+    """The method for one relaxation."""
 
-    def __init__(self, lifting: Lifting) -> None:
-        self.lifting, self.base = lifting, lifting.base.rows
+    def __init__(self, relaxation: SemidefiniteRelaxation) -> None:
+        self.relaxation, self.base = relaxation, relaxation.base.rows
         corner = sparse.csr_array(([1.0], ([0], [0])), shape=(1, len(self.base)))
-        self.left = sparse.vstack([lifting.left, corner], format="csr")
-        self.right = sparse.vstack([lifting.right, -corner], format="csr")
-        self.sums = np.append(lifting.sums, len(lifting.equal))
+        self.left = sparse.vstack([relaxation.left, corner], format="csr")
+        self.right = sparse.vstack([relaxation.right, -corner], format="csr")
+        self.sums = np.append(relaxation.sums, len(relaxation.equal))
         self.starts = np.searchsorted(self.sums, np.arange(self.sums[-1] + 1))
-        self.signed = np.append(~lifting.equal, False)
+        self.signed = np.append(~relaxation.equal, False)
 
     def maximise(self, is_enough: Callable[[Iterate], bool]) -> Iterate:
         """The first iterate that is enough, or the last that there is."""
@@ -91,10 +91,10 @@ class InteriorPoint:
         return now
 
     def _start(self) -> Iterate:
-        """Multipliers of all inequalities, alike, and the bound that they give."""
-        values = self.signed * max(float(np.abs(self.lifting.margin.rows).max()), 1e-100)
-        values[-1 - len(self.lifting.pairs) :] *= FAINT  # their products may bend downwards
-        matrix = self.lifting.matrix(values)
+        """Equal multipliers of all inequalities, zero for equalities, and the bound that they give."""
+        values = self.signed * max(float(np.abs(self.relaxation.margin.rows).max()), 1e-100)
+        values[-1 - len(self.relaxation.pairs) :] *= FAINT  # products of pairs may be concave
+        matrix = self.relaxation.matrix(values)
         try:
             bound = matrix[0, 0] - matrix[0, 1:] @ linalg.cho_solve(linalg.cho_factor(matrix[1:, 1:]), matrix[1:, 0])
         except (linalg.LinAlgError, ValueError):
@@ -103,21 +103,21 @@ class InteriorPoint:
         return Iterate(values, np.eye(len(matrix)), self.signed * 1.0)
 
     def products(self, matrix: Vector) -> tuple[Vector, Vector, Vector]:
-        """``a S a'``, ``b S a'`` and ``b S b'`` of all pairs of products ``a b``."""
+        """``a S a'``, ``b S a'`` and ``b S b'`` for all pairs of products ``a b`` and ``a' b'``."""
         check_deadline()
         inner = self.base @ matrix @ self.base.T
         left, right = (np.ascontiguousarray((side @ inner).T) for side in (self.left, self.right))
         return self.left @ left, self.right @ left, self.right @ right
 
     def values(self, matrix: Vector) -> Vector:
-        """``Σ a S b`` of all sums of products ``[m + 1]``."""
+        """``Σ a S b`` for all constraints, ``[m + 1]``."""
         check_deadline()
         inner = self.base @ matrix @ self.base.T
         products = np.asarray(self.right.multiply(self.left @ inner).sum(axis=1)).ravel()
         return np.asarray(np.bincount(self.sums, products), dtype=np.float64)
 
     def summed(self, pairs: Vector) -> Vector:
-        """Of numbers for all pairs of products those for all pairs of sums ``[m + 1, m + 1]``."""
+        """A matrix over pairs of products, summed to one over pairs of constraints ``[m + 1, m + 1]``."""
         if len(self.starts) == len(self.sums):
             return pairs
         return np.asarray(np.add.reduceat(np.add.reduceat(pairs, self.starts, axis=0), self.starts, axis=1))
@@ -128,7 +128,7 @@ class _System:
 
     def __init__(self, method: InteriorPoint, now: Iterate) -> None:
         self.method, self.now = method, now
-        self.matrix = method.lifting.matrix(now.values)
+        self.matrix = method.relaxation.matrix(now.values)
         check_deadline()
         root = linalg.solve_triangular(linalg.cholesky(self.matrix, lower=True), np.eye(len(self.matrix)), lower=True)
         check_deadline()
@@ -154,7 +154,7 @@ class _System:
         self.factor = linalg.cho_factor(whole, lower=True, overwrite_a=True, check_finite=False)
 
     def solved(self) -> Iterate:
-        """The next iterate: a step straight to the optimum says how far to aim, and corrects the aim."""
+        """The next iterate, by Mehrotra's predictor and corrector."""
         ahead = self._direction(0.0, None)
         primal, dual = self._lengths(ahead, 1.0)
         share = min(max(self._left(primal, dual, ahead) / self.mean, 0.0), 1.0) ** (2 if min(primal, dual) < 0.6 else 3)
@@ -170,7 +170,7 @@ class _System:
         )
 
     def _direction(self, goal: float, ahead: _Direction | None) -> _Direction:
-        """Towards products of values and slacks, and of matrix and moments, of ``goal``."""
+        """Newton's direction to complementarity products of ``goal``, corrected by the second order of ``ahead``."""
         now, inverse, inverted = self.now, self.inverse, self.inverted
         side, of_moments, of_slacks = goal * self.barrier, goal * inverse - now.moments, goal * inverted - now.slacks
         side[-1] += 1
@@ -183,7 +183,7 @@ class _System:
                 of_slacks - seconds,
             )
         values = linalg.cho_solve(self.factor, side, check_finite=False)
-        matrix = self.method.lifting.change(values)
+        matrix = self.method.relaxation.change(values)
         check_deadline()
         moved = now.moments @ matrix @ inverse
         return _Direction(
@@ -191,7 +191,7 @@ class _System:
         )
 
     def _lengths(self, step: _Direction, share: float) -> tuple[float, float]:
-        """How much of a step moments and slacks can take, and values; ``share`` of it, where it is not all."""
+        """The longest feasible steps of moments and slacks, and of values; ``share`` of them where they are below one."""
         now, signed = self.now, self.method.signed
         primal = min(_longest(now.moments, step.moments, share), _most(now.slacks[signed], step.slacks[signed], share))
         return primal, min(
@@ -199,7 +199,7 @@ class _System:
         )
 
     def _left(self, primal: float, dual: float, step: _Direction | None) -> float:
-        """The mean of all products that are to become zero, after a step."""
+        """μ, the mean of the complementarity products, after a step."""
         now = self.now
         moments, matrix, slacks, values = now.moments, self.matrix, now.slacks, now.values
         if step is not None:
@@ -209,7 +209,7 @@ class _System:
 
 
 def _longest(matrix: Vector, change: Vector, share: float) -> float:
-    """How much of a change leaves a matrix positive definite."""
+    """A step length, by backtracking, that leaves a matrix positive definite."""
     length = 1.0
     while length > 1e-8:
         check_deadline()
@@ -223,7 +223,7 @@ def _longest(matrix: Vector, change: Vector, share: float) -> float:
 
 
 def _most(values: Vector, change: Vector, share: float) -> float:
-    """How much of a change leaves numbers above zero."""
+    """The largest step length, up to one, that leaves numbers positive, times ``share``."""
     falling = change < 0
     with np.errstate(over="ignore"):
         return min(1.0, share * float((-values[falling] / change[falling]).min(initial=np.inf)))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from ...numerics.arrays import Vector
+from ...numerics.products import times
+from ...numerics.rounding import UNDERFLOW_OF_COEFFICIENTS, gamma
 from ..graph import Graph, Node, Relu
-from .rounding import TINY, rounding_share, times
 from .tensor_bounds import Bounds, Regions
 
 
 def interval_bounds(graph: Graph, region: Regions) -> Bounds:
     """Bounds by interval arithmetic, layer by layer: the cheapest and the loosest."""
-    lower, upper = {graph.input: region.lower}, {graph.input: region.upper}
-    bounds = Bounds(lower, upper)
+    bounds = Bounds({graph.input: region.lower}, {graph.input: region.upper})
     for node in graph.nodes:
-        lower[node.output], upper[node.output] = interval_step(node, bounds)
+        bounds = bounds.extended(node.output, *interval_step(node, bounds))
     return bounds
 
 
@@ -29,5 +29,5 @@ def interval_step(node: Node, bounds: Bounds) -> tuple[Vector, Vector]:
         centre, spread = times(middle, turned), times(radius, absolute)
         low, high = low + centre - spread, high + centre + spread
         terms += 2 * weight.shape[1]
-    error = rounding_share(terms) * 2 * bounds.terms(node) + TINY
+    error = gamma(terms) * 2 * bounds.terms(node) + UNDERFLOW_OF_COEFFICIENTS
     return low - error, high + error

@@ -1,11 +1,10 @@
-"""Semidefinite bounds: what is known of products of affine functions over a piece of a region.
+"""Semidefinite bounds: a quadratic relaxation of all unstable units over a domain, and what multipliers prove by it.
 
-A point is ``x = (1, z, h)``: the input and the outputs of the unstable units, in units of powers of two in which none is
-above one. Each unit with input f and output h has ``h (h − f) = 0``, ``h ≥ 0``, ``h ≥ f`` and ``h (h − u) ≤ 0``, each
-coordinate between l and u has ``(z − l)(z − u) ≤ 0``, and in an L2 ball a sum of products, ``Σ z² − r²``, is zero at most. For
-multipliers θ of these, where those of inequalities are not below zero, a margin is at least ``margin(x) + Σ θ a(x) b(x) =
-xᵀ Q(θ) x``, and this is at least t where ``Q(θ) − t e₀e₀ᵀ`` is positive semidefinite. Linear bounds look at one unit after the
-other; these look at all pairs.
+A point is ``x = (1, z, h)``: the input and the outputs of the unstable units, scaled by powers of two to at most one. Each unit
+with input f and output h has ``h (h − f) = 0``, ``h ≥ 0``, ``h ≥ f`` and ``h (h − u) ≤ 0``, each coordinate between l and u has
+``(z − l)(z − u) ≤ 0``, and in an L2 ball ``Σ z² − r² ≤ 0``. For multipliers θ of these constraints, not negative for
+inequalities, a margin is at least ``margin(x) + Σ θ a(x) b(x) = xᵀ Q(θ) x``, and this is at least t where ``Q(θ) − t e₀e₀ᵀ`` is
+positive semidefinite. Linear bounds relax one unit after the other; these relax all pairs at once.
 
 Sources: Raghunathan, Steinhardt and Liang, *Semidefinite Relaxations for Certifying Robustness to Adversarial Examples*,
 NeurIPS 2018, section 4; for the bound by multipliers Dathathri et al., *Enabling Certification of Verification-Agnostic
@@ -26,62 +25,66 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 from ...numerics.arrays import Indices, Mask, Matrix, Vector
+from ...numerics.rounding import UNDERFLOW, gamma, growth
 from ...runtime.deadline import check_deadline
 from ..graph import Affine, Graph
-from .rounding import rounding_share
 from .tensor_bounds import Bounds, Regions
 
 NO_PAIRS = np.zeros((0, 2), dtype=np.intp)
 
 VIOLATION = 1e-3
-"""How far below zero a product of functions of size one is worth to be forbidden."""
+"""Products that moments have below minus this are violated: cuts for the next program. Functions have size one."""
 
-TINY, _LOST = 1e-150, 1e-290
-"""More than underflow can lose in all, and in a coefficient."""
+TINY = 1e-150
+"""Absolute margin for underflow in the matrix and its quadratic form.
+
+Proof: factors and points have entries of at most two, so that each operation loses 2⁻¹⁰⁷³ at most, times a multiplier. Below
+10¹⁵⁰ for the multiplier, that is below 10⁻¹⁷²; above, the relative margin for rounding is above 10¹³⁴.
+"""
 
 
 @dataclass(frozen=True, eq=False)
-class Forms:
-    """Affine functions of a point.
+class AffineForms:
+    """Affine functions of a point x = (1, z, h), with margins for rounding.
 
     Attributes:
-        rows: ``[count, n]``; the constant comes first.
-        sizes: the sum of the sizes of all terms, at most, over the piece ``[count]``.
-        errors: how much the rows' values may be off by there ``[count]``.
+        rows: coefficients ``[count, n]``, the constant first.
+        sizes: upper bounds on Σ |coefficient| |entry| over the domain, ``[count]``.
+        errors: how far the values of the rows may be from the exact ones there, ``[count]``.
     """
 
     rows: Vector
     sizes: Vector
     errors: Vector
 
-    def __getitem__(self, places: Indices | Mask | slice) -> Forms:
-        return Forms(self.rows[places], self.sizes[places], self.errors[places])
+    def __getitem__(self, places: Indices | Mask | slice) -> AffineForms:
+        return AffineForms(self.rows[places], self.sizes[places], self.errors[places])
 
     @classmethod
-    def stacked(cls, parts: Sequence[Forms]) -> Forms:
+    def stacked(cls, parts: Sequence[AffineForms]) -> AffineForms:
         """One stack of several."""
         return cls(*(np.concatenate(arrays) for arrays in zip(*(vars(part).values() for part in parts), strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
-class Lifting:
-    """A margin over a piece of a region, and sums of products that are zero there, or zero at most; most are of one.
+class SemidefiniteRelaxation:
+    """A margin over a domain, and quadratic constraints ``Σ a(x) b(x) = 0`` or ``≤ 0`` of the points x = (1, z, h) there.
 
     Attributes:
-        margin: what is to be bounded from below, one function.
-        input: the graph's input.
-        base: the functions that others are sums of: the entries of a point, ``n``, then the inputs of units.
-        left, right: the factors of the products, sparse ``[count, base]``.
-        sums: which sum each product belongs to ``[count]``, ascending.
-        equal: which sums are zero ``[m]``.
-        units: those of the graph whose outputs are the last entries of a point; the first sums are theirs, and zero.
-        sides: what is never below zero, sparse ``[2 · units of the graph, base]``: outputs, then outputs less inputs.
-        pairs: of ``sides``, whose products are the last sums ``[·, 2]``.
+        margin: the affine function to be bounded from below.
+        input: the graph's input, as functions of x.
+        base: functions of which all factors are combinations: the ``n`` entries of x, then the inputs of units.
+        left, right: the factors a and b of all products, sparse ``[count, base]``.
+        sums: the constraint of each product ``[count]``, ascending; most constraints have one product.
+        equal: which constraints are equalities ``[m]``.
+        units: those of the graph whose outputs are h, in order; the first constraints, equalities, are theirs.
+        sides: functions that are never negative, sparse ``[2 · units of the graph, base]``: outputs, then outputs − inputs.
+        pairs: of ``sides``, whose products are the last constraints ``[·, 2]``.
     """
 
-    margin: Forms
-    input: Forms
-    base: Forms
+    margin: AffineForms
+    input: AffineForms
+    base: AffineForms
     left: sparse.csr_array
     right: sparse.csr_array
     sums: Indices
@@ -92,16 +95,16 @@ class Lifting:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many entries points have, and how many sums there are."""
+        """The number of entries of x, and of constraints."""
         return self.base.rows.shape[1], len(self.equal)
 
     def values(self, point: Vector) -> Vector:
-        """All sums of products at a point ``[n]``."""
+        """The left-hand sides of all constraints at a point x ``[n]``."""
         values = self.base.rows @ point
         return np.asarray(np.bincount(self.sums, (self.left @ values) * (self.right @ values)), dtype=np.float64)
 
     def violated(self, moments: Vector, most: int) -> Indices:
-        """Pairs of ``sides`` with the least products by moments of points ``[n, n]``, below zero: ``[up to most, 2]``."""
+        """Pairs of ``sides`` whose products are most negative under moments ``[n, n]`` of x: ``[up to most, 2]``."""
         sides = self.sides @ self.base.rows
         products = np.triu(sides @ (moments / moments[0, 0]) @ sides.T, 1)
         half = len(products) // 2
@@ -118,7 +121,7 @@ class Lifting:
         return whole
 
     def change(self, values: Vector) -> Vector:
-        """What ``values`` add to the matrix of the margin alone, symmetric ``[n, n]``."""
+        """``Q(θ) − t e₀e₀ᵀ`` without the part of the margin, linear in ``values``; symmetric ``[n, n]``."""
         check_deadline()
         products = self.left.T @ (sparse.diags_array(values[self.sums]) @ self.right)
         whole = self.base.rows.T @ (products @ self.base.rows)
@@ -126,7 +129,7 @@ class Lifting:
         return np.asarray((whole + whole.T) / 2)
 
     def proved(self, values: Vector) -> float:
-        """What ``values = (θ, t)`` show the margin to be at least: little less than t, or −∞ where they show nothing."""
+        """The lower bound on the margin that ``values = (θ, t)`` prove: a little below t; −∞ for wrong signs."""
         multipliers = np.abs(values[self.sums])
         if not np.isfinite(values).all() or (values[:-1] < 0)[~self.equal].any():
             return -np.inf
@@ -135,16 +138,16 @@ class Lifting:
         errors, misses = left @ self.base.errors, right @ self.base.errors
         off = float(multipliers @ (errors * (others + misses) + sizes * misses) + self.margin.errors[0])
         total = float(multipliers @ (sizes * others) + self.margin.sizes[0] + abs(values[-1]))
-        off += rounding_share(len(self.sums) + 2 * len(self.base.sizes)) * total
-        off += _raise(self.matrix(values)) * self.shape[0]  # a point's entries are one at most
-        return float(values[-1]) - off * (1 + 1e-9) - TINY
+        off += gamma(len(self.sums) + 2 * len(self.base.sizes)) * total
+        off += _shift_to_semidefinite(self.matrix(values)) * self.shape[0]  # a point's entries are one at most
+        return float(values[-1]) - off * (1 + growth(len(self.sums) + len(self.base.sizes))) - TINY
 
 
-def _raise(matrix: Vector) -> float:
-    """What, times the identity, makes a symmetric matrix positive semidefinite for certain when it is added."""
+def _shift_to_semidefinite(matrix: Vector) -> float:
+    """A number s for which the symmetric matrix plus s I is certainly positive semidefinite; infinity if none is found."""
     if not np.isfinite(matrix).all():
         return np.inf
-    share = rounding_share(2 * len(matrix))
+    share = gamma(2 * len(matrix))
     size = share * float(np.abs(np.diag(matrix)).sum()) + TINY
     check_deadline()
     try:
@@ -158,7 +161,7 @@ def _raise(matrix: Vector) -> float:
     return raised
 
 
-def lift(
+def semidefinite_relaxation(
     graph: Graph,
     region: Regions,
     bounds: Bounds,
@@ -167,17 +170,17 @@ def lift(
     limit: float,
     pairs: Indices = NO_PAIRS,
     balls: Sequence[tuple[slice, float]] = (),
-) -> Lifting:
-    """The margin ``limit − row @ output`` over a piece of a region, of which the box around it and ``balls`` are used.
+) -> SemidefiniteRelaxation:
+    """The relaxation of the margin ``limit − row @ output`` over a domain; of the region, its box and ``balls`` are used.
 
     Args:
         graph: whose units are split.
         region: of its inputs.
-        bounds: that hold in the piece.
+        bounds: that hold in the domain.
         signs: of every unit ``[units]``: 1 on, −1 off, 0 not split.
         row: ``[outputs]``.
         limit: one number.
-        pairs: of `Lifting.sides`, whose products are to be used ``[count, 2]``.
+        pairs: of `SemidefiniteRelaxation.sides`, whose products are to be constraints ``[count, 2]``.
         balls: coordinates in which the region lies within an L2 ball about zero, and its radius.
     """
     lower, upper = (np.concatenate([side[relu.input] for relu in graph.relus]) for side in (bounds.lower, bounds.upper))
@@ -185,14 +188,14 @@ def lift(
     units, asked = np.flatnonzero(is_open), np.flatnonzero(is_open | (signs != 0))
     ends = np.maximum(np.abs(region.lower), np.abs(region.upper))[free]
     sizes = 2 * _power_near(np.concatenate([np.full(1, 0.5), ends, upper[units]]))
-    entries = Forms(np.diag(sizes), sizes, np.zeros(len(sizes)))
+    entries = AffineForms(np.diag(sizes), sizes, np.zeros(len(sizes)))
     first = 1 + len(free)
-    input_ = Forms(_constants(region.lower, len(sizes)), np.abs(region.lower), np.zeros(len(region.lower)))
+    input_ = AffineForms(_constants(region.lower, len(sizes)), np.abs(region.lower), np.zeros(len(region.lower)))
     input_ = _replaced(input_, free, entries[1:first])
     tensors = _tensors(graph, input_, lower >= 0, units, entries[first:])
-    base = Forms.stacked([entries, Forms.stacked([tensors[relu.input] for relu in graph.relus])[asked]])
+    base = AffineForms.stacked([entries, AffineForms.stacked([tensors[relu.input] for relu in graph.relus])[asked]])
     scale = _power_near(base.sizes)
-    base = Forms(base.rows / scale[:, None], base.sizes / scale, base.errors / scale)
+    base = AffineForms(base.rows / scale[:, None], base.sizes / scale, base.errors / scale)
     margin = _through_affine([(-row[None], tensors[graph.output])], np.array([limit]), len(sizes))
 
     eye = sparse.eye_array(len(base.rows), format="csr")
@@ -226,11 +229,13 @@ def lift(
     left, right = (_of_size_one(sparse.vstack(side, format="csr"), scale, sums) for side in zip(*products, strict=True))
     equal = np.arange(sums.max(initial=-1) + 1) < len(units)
     sides = _of_size_one(sides, scale, np.arange(sides.shape[0]))
-    return Lifting(margin, input_, base, left, right, sums, equal, units, sides, pairs)
+    return SemidefiniteRelaxation(margin, input_, base, left, right, sums, equal, units, sides, pairs)
 
 
-def _tensors(graph: Graph, input_: Forms, is_on: Mask, units: Indices, outputs: Forms) -> dict[str, Forms]:
-    """Every tensor of the graph: ``units`` have ``outputs``; of the others, those that are on keep their input."""
+def _tensors(
+    graph: Graph, input_: AffineForms, is_on: Mask, units: Indices, outputs: AffineForms
+) -> dict[str, AffineForms]:
+    """Every tensor as functions of x: ``outputs`` for ``units``; the other units are on, or zero."""
     tensors = {graph.input: input_}
     for node in graph.nodes:
         check_deadline()
@@ -240,41 +245,44 @@ def _tensors(graph: Graph, input_: Forms, is_on: Mask, units: Indices, outputs: 
             continue
         place, before = graph.unit_places[node.output], tensors[node.input]
         here, on = (units >= place.start) & (units < place.stop), is_on[place].astype(np.float64)
-        kept = Forms(before.rows * on[:, None], before.sizes * on, before.errors * on)
+        kept = AffineForms(before.rows * on[:, None], before.sizes * on, before.errors * on)
         tensors[node.output] = _replaced(kept, units[here] - place.start, outputs[here])
     return tensors
 
 
-def _through_affine(terms: Sequence[tuple[Matrix, Forms]], bias: Vector, width: int, roundings: int = 0) -> Forms:
-    """``Σ W @ t + bias``, of so many entries; W and bias may be off by so many units of roundoff."""
-    rows, sizes, errors = _constants(bias, width), np.abs(bias) + _LOST, np.full(len(bias), _LOST)
+def _through_affine(
+    terms: Sequence[tuple[Matrix, AffineForms]], bias: Vector, width: int, roundings: int = 0
+) -> AffineForms:
+    """``Σ W @ t + bias`` as functions of ``width`` entries; constants are off by ``roundings`` units of roundoff."""
+    rows, sizes, errors = _constants(bias, width), np.abs(bias) + UNDERFLOW, np.full(len(bias), UNDERFLOW)
     for weight, forms in terms:
         size = abs(weight)
         rows, sizes, errors = rows + weight @ forms.rows, sizes + size @ forms.sizes, errors + size @ forms.errors
     count = roundings + sum(weight.shape[1] + 1 for weight, _ in terms)
-    return Forms(rows, sizes, errors + rounding_share(count) * sizes)
+    return AffineForms(rows, sizes, errors + gamma(count) * sizes)
 
 
 def _constants(values: Vector, width: int) -> Vector:
-    """Rows of functions that are constant."""
+    """Constant functions."""
     return np.pad(values[:, None], ((0, 0), (0, width - 1)))
 
 
-def _replaced(forms: Forms, places: Indices, others: Forms) -> Forms:
+def _replaced(forms: AffineForms, places: Indices, others: AffineForms) -> AffineForms:
     """The functions with others at some places."""
-    for array, part in zip(vars(forms).values(), vars(others).values(), strict=True):
+    arrays = [array.copy() for array in vars(forms).values()]
+    for array, part in zip(arrays, vars(others).values(), strict=True):
         array[places] = part
-    return forms
+    return AffineForms(*arrays)
 
 
 def _less(functions: sparse.csr_array, constants: Vector) -> sparse.csr_array:
-    """Functions less constants."""
+    """Functions minus constants."""
     column = sparse.csr_array(constants[:, None])
     return functions - sparse.hstack([column, sparse.csr_array((len(constants), functions.shape[1] - 1))])
 
 
 def _of_size_one(functions: sparse.csr_array, units: Vector, sums: Indices) -> sparse.csr_array:
-    """Functions of a base that is measured in ``units``, divided by powers of two near to the largest of each sum's sizes."""
+    """Combinations of the base times ``units``, scaled by a power of two to about size one in each constraint."""
     functions = functions @ sparse.diags_array(units)
     sizes = np.zeros(sums.max(initial=-1) + 1)
     np.maximum.at(sizes, sums, abs(functions).sum(axis=1))

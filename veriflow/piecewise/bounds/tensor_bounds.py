@@ -1,17 +1,19 @@
-"""What bounds are: limits of each entry of each tensor over a stack of regions, and linear functions that bound it."""
+"""Bounds on all tensors of a graph over a stack of regions, and the parameters and results of backward passes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...numerics.arrays import Vector
+from ...numerics.products import times
+from ...numerics.rounding import FEW_OPERATIONS
 from ..graph import Affine, Graph, Relu
-from .rounding import UNIT, times
+from .relaxation import UnitLines
 
 
 class Regions(Protocol):
@@ -37,76 +39,74 @@ class Regions(Protocol):
 
     @property
     def shares(self) -> Vector | None:
-        """None where a point of the region may be any vertex.
+        """Limits on the weights of convex combinations of the vertices, ``[dim]``, descending; None where there are none.
 
-        Else each point of the region is a mean of the vertices, which are a centre, one for each coordinate and one more
-        for each; the shares of two that are about one coordinate have a largest sum, a second largest and so on, and the
-        largest k sums add up to at most the first k of these numbers ``[dim]``, which descend.
+        With limits, the vertices are ``[centre, +e₁ … +e_d, −e₁ … −e_d]``. Let wᵢ be the weight of eᵢ and −eᵢ together
+        in a point of the region: for every k the k largest wᵢ sum to at most ``shares[:k].sum()``.
         """
 
 
-@dataclass(frozen=True, eq=False)
-class UnitLines:
-    """Each unit of a ReLU between ``below·x`` and ``slope·x + offset`` on [l, u]; both hold exactly for the float slopes.
+class _Derived(NamedTuple):
+    """What follows from bounds, computed when it is first asked for: by tensor, by output of a map, by input of a ReLU."""
 
-    Arrays ``[..., size]``; ``on`` are the units that are never negative.
-    """
-
-    on: NDArray[np.bool_]
-    unstable: NDArray[np.bool_]
-    below: Vector
-    slope: Vector
-    offset: Vector
-
-
-def _unit_lines(low: Vector, high: Vector) -> UnitLines:
-    on = low >= 0
-    unstable = ~on & (high > 0)
-    width = np.where(unstable, high - low, 1.0)
-    slope = np.where(unstable, np.clip(high / width, 0.0, 1.0), on)
-    # the least offset for which slope·x + offset ≥ relu(x) at both ends, then rounded up
-    offset = np.maximum(-slope * low, high - slope * high) + 4 * UNIT * (np.abs(low) + np.abs(high))
-    below = np.where(on | (unstable & (high > -low)), 1.0, 0.0)
-    return UnitLines(on, unstable, below, slope, np.where(unstable, offset, 0.0))
+    magnitudes: dict[str, Vector]
+    terms: dict[str, Vector]
+    lines: dict[str, UnitLines[Vector]]
 
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
     """For every named tensor of a graph, a lower and an upper bound ``[..., size]`` that hold all over the region.
 
-    ``convex`` maps inputs of ReLUs to values ``[..., size, count]`` at the region's vertices of a convex function above them.
-    ``slopes`` maps them to how steep the lines around unstable units are in each coordinate of the input,
-    ``[..., size, dim]``, where bounds were made for a part of a region.
+    Attributes:
+        lower: by name.
+        upper: likewise.
+        convex: by input of a ReLU, values ``[..., size, count]`` at the region's vertices of a convex function above it.
+        slopes: by input of a ReLU, the slopes of the lines around its unstable units in each coordinate of the graph's
+            input, ``[..., size, dim]``, where bounds were made for a part of a region.
     """
 
     lower: Mapping[str, Vector]
     upper: Mapping[str, Vector]
     convex: Mapping[str, Vector] = field(default_factory=dict)
     slopes: Mapping[str, Vector] = field(default_factory=dict)
-    _magnitudes: dict[str, Vector] = field(default_factory=dict, init=False, repr=False)
-    _terms: dict[str, Vector] = field(default_factory=dict, init=False, repr=False)
-    _lines: dict[str, UnitLines] = field(default_factory=dict, init=False, repr=False)
+    _derived: _Derived = field(default_factory=lambda: _Derived({}, {}, {}), repr=False)
+
+    def extended(
+        self, name: str, lower: Vector, upper: Vector, convex: Vector | None = None, slopes: Vector | None = None
+    ) -> Bounds:
+        """These bounds and those of one more tensor, on which nothing that was derived from these depends."""
+        return Bounds(
+            {**self.lower, name: lower},
+            {**self.upper, name: upper},
+            self.convex if convex is None else {**self.convex, name: convex},
+            self.slopes if slopes is None else {**self.slopes, name: slopes},
+            self._derived,
+        )
 
     def magnitude(self, name: str) -> Vector:
         """max |t| of the tensor, entry by entry."""
-        if name not in self._magnitudes:
-            self._magnitudes[name] = np.maximum(np.abs(self.lower[name]), np.abs(self.upper[name]))
-        return self._magnitudes[name]
+        known = self._derived.magnitudes
+        if name not in known:
+            known[name] = np.maximum(np.abs(self.lower[name]), np.abs(self.upper[name]))
+        return known[name]
 
     def terms(self, node: Affine) -> Vector:
-        """The sum of the sizes of all terms that an affine node adds up, entry by entry."""
-        if node.output not in self._terms:
+        """Σ |weight| max |input| + |bias| of an affine map: the sizes of all terms that are added up, ``[..., out]``."""
+        known = self._derived.terms
+        if node.output not in known:
             size = np.abs(node.rounded.bias)
             for name, _, _, absolute in node.products:
                 size = size + times(self.magnitude(name), absolute)
-            self._terms[node.output] = size
-        return self._terms[node.output]
+            known[node.output] = size
+        return known[node.output]
 
-    def unit_lines(self, node: Relu) -> UnitLines:
-        """The lines around a ReLU's units."""
-        if node.output not in self._lines:
-            self._lines[node.output] = _unit_lines(self.lower[node.input], self.upper[node.input])
-        return self._lines[node.output]
+    def unit_lines(self, node: Relu) -> UnitLines[Vector]:
+        """The lines around a ReLU's units, which hold exactly for the float slopes."""
+        known = self._derived.lines
+        if node.input not in known:
+            known[node.input] = _unit_lines(self.lower[node.input], self.upper[node.input])
+        return known[node.input]
 
     def unstable(self, graph: Graph) -> Vector:
         """How many ReLU units of the graph may be on either side of zero, ``[...]``."""
@@ -114,39 +114,53 @@ class Bounds:
         return np.sum(counts, axis=0) if counts else np.zeros(self.lower[graph.input].shape[:-1], dtype=int)
 
 
+def _unit_lines(low: Vector, high: Vector) -> UnitLines[Vector]:
+    on = low >= 0
+    unstable = ~on & (high > 0)
+    width = np.where(unstable, high - low, 1.0)
+    slope = np.where(unstable, np.clip(high / width, 0.0, 1.0), on)
+    # the least offset for which slope·x + offset ≥ relu(x) at both ends, then rounded up
+    offset = np.maximum(-slope * low, high - slope * high) + FEW_OPERATIONS * (np.abs(low) + np.abs(high))
+    below = np.where(on | (unstable & (high > -low)), 1.0, 0.0)
+    return UnitLines(on, unstable, below, slope, np.where(unstable, offset, 0.0))
+
+
 @dataclass(frozen=True, eq=False)
-class Relaxation:
-    """What a backward pass is free to choose for each row and ReLU unit; bounds hold for every choice.
+class RelaxationParameters:
+    """The free parameters of the relaxations in a backward pass; bounds hold for all their values.
+
+    All are by output of a ReLU, for each row and unit, ``[..., n, size]``.
 
     Attributes:
-        slopes: by output of a ReLU, slopes ``[..., n, size]`` from 0 to 1 of the lines below its unstable units.
-        chords: likewise, the share from 0 to 1 that the line above has beside the convex function, where the region has
-            vertices.
-        multipliers: likewise, from 0, how much of the input of a stable unit is taken off a row where it is never
-            negative, or added where it is never positive. This uses that the bounds of a split unit hold in a part of
-            the region only (β-CROWN: Wang et al., NeurIPS 2021, theorem 3.1).
+        slopes: α in [0, 1] of the lines below unstable units.
+        chords: weight in [0, 1] of the chord in the upper relaxation of an unstable unit; the rest goes to the convex
+            function at the vertices. Only where the region has vertices.
+        multipliers: β ≥ 0 of stable units: β x is taken off a row where x ≥ 0, and added where x ≤ 0, for x the input of the
+            unit. The sign of a split unit holds in its domain only (Wang et al., *Beta-CROWN*, NeurIPS 2021, theorem 3.1).
     """
 
     slopes: Mapping[str, Vector]
     chords: Mapping[str, Vector]
     multipliers: Mapping[str, Vector] = field(default_factory=dict)
 
-    def of_rows(self, places: NDArray[np.intp]) -> Relaxation:
-        """The choices of some rows."""
+    def of_rows(self, places: NDArray[np.intp]) -> RelaxationParameters:
+        """The parameters of some rows."""
         kinds = (self.slopes, self.chords, self.multipliers)
-        return Relaxation(*({name: chosen[..., places, :] for name, chosen in kind.items()} for kind in kinds))
+        return RelaxationParameters(
+            *({name: chosen[..., places, :] for name, chosen in kind.items()} for kind in kinds)
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class LinearBounds:
-    """What a backward pass ends with.
+    """The result of a backward pass.
 
     Attributes:
-        lower: bounds on the rows, ``[..., n]``.
-        coefficients: of the input, ``[..., n, dim]``: how much each coordinate matters.
-        at_vertices: values ``[..., n, count]`` of the concave function below the rows, where the region has vertices.
-        lines: by output of a ReLU, the rows' coefficients below zero ``[..., n, size]`` and how far its units' upper lines
-            are above zero at zero ``[..., size]``.
+        lower: lower bounds on the rows, ``[..., n]``.
+        coefficients: of the linear functions of the graph's input below the rows, ``[..., n, dim]``.
+        at_vertices: values ``[..., n, count]`` of the concave functions below the rows, where the region has vertices.
+        lines: by output of a ReLU, the negative parts of the rows' coefficients ``[..., n, size]`` and the offsets of the
+            chords ``[..., size]``.
     """
 
     lower: Vector
@@ -156,5 +170,5 @@ class LinearBounds:
 
     @property
     def losses(self) -> dict[str, Vector]:
-        """By output of a ReLU, how much the upper lines of its units can cost each row, ``[..., n, size]``."""
+        """By output of a ReLU, how much the chord of each unit can lower the bound of each row, ``[..., n, size]``."""
         return {name: -negative * offset[..., None, :] for name, (negative, offset) in self.lines.items()}

@@ -9,11 +9,11 @@ import pytest
 import torch
 from small_queries import inside_points, random_flow, random_graph, random_network, small_query
 
-from veriflow.piecewise.bounds.alpha_crown import exclude
-from veriflow.piecewise.bounds.beta_crown import PieceAscent
+from veriflow.piecewise.bounds.alpha_crown import optimised_bounds
+from veriflow.piecewise.bounds.beta_crown import BetaAscent
 from veriflow.piecewise.bounds.conjunctions import Conjunctions
 from veriflow.piecewise.bounds.crown import backward_rows, symbolic_bounds
-from veriflow.piecewise.bounds.tensor_bounds import Bounds, Relaxation
+from veriflow.piecewise.bounds.tensor_bounds import Bounds, RelaxationParameters
 from veriflow.piecewise.evaluate import evaluate
 from veriflow.piecewise.graph import compose
 from veriflow.queries.properties import classified_as
@@ -29,7 +29,7 @@ REGIONS = [Ball(1, 0.7, 3), Ball(2, 0.6, 3), Ball(math.inf, 0.4, 3), Box(np.arra
 def chosen_at_random(rng, graph, rows, batch=()):
     """Any slopes and shares, in and beyond where they may lie, and any multipliers."""
     sizes = {relu.output: (*batch, rows, graph.sizes[relu.output]) for relu in graph.relus}
-    return Relaxation(
+    return RelaxationParameters(
         *({name: rng.uniform(low, 1.2, size) for name, size in sizes.items()} for low in (-0.2, -0.2, -1.0))
     )
 
@@ -88,7 +88,7 @@ def test_bounds_hold_in_every_piece(region, seed):
 
     units = [[kind[r.output][:, 0] for r in graph.relus] for kind in (choice.slopes, choice.multipliers, choice.chords)]
     start = np.clip(np.stack([np.concatenate(kind, axis=-1) for kind in units], axis=1), 0, 1).astype(np.float32)
-    found, chosen = PieceAscent(graph, region).exclude(pieces, -rows[:, 0], np.full(len(points), 0.1), start)
+    found, chosen = BetaAscent(graph, region).ascend(pieces, -rows[:, 0], np.full(len(points), 0.1), start)
     assert (found.margins[:, 0] <= truth + 0.1).all()
     assert (found.margins[:, 0] >= ended.lower[:, 0] + 0.1 - 0.2 * np.abs(ended.lower[:, 0]) - 0.5).mean() > 0.9
     assert (chosen >= 0).all()
@@ -107,14 +107,14 @@ def test_the_gradient_over_pieces_is_that_of_the_proved_bounds(region):
     upper = {n: np.where(s < 0, np.minimum(whole.upper[n], 0), whole.upper[n])[None] for n, s in signs.items()}
     pieces = Bounds({**whole.lower, **lower}, {**whole.upper, **upper}, whole.convex)
     rows, choices = rng.standard_normal((1, graph.output_size)), rng.uniform(0.2, 0.8, (1, 3, graph.relu_count))
-    ascent = PieceAscent(graph, region)
+    ascent = BetaAscent(graph, region)
 
     def proved(choices):
-        relaxation = ascent._relaxation(choices)
-        return backward_rows(graph, region, pieces, graph.output, rows[:, None], relaxation).lower[0, 0]
+        parameters = ascent._parameters(choices)
+        return backward_rows(graph, region, pieces, graph.output, rows[:, None], parameters).lower[0, 0]
 
     single = [array.astype(np.float32) for array in (rows, choices)]
-    value, gradient = ascent._values_and_gradient(ascent._lines(pieces), *single)
+    value, gradient = ascent._values_and_gradient(ascent._units(pieces), *single)
     assert value[0] == pytest.approx(proved(choices), rel=1e-5, abs=1e-5)
     step, kinds = 1e-6, (0, 1, 2) if region.vertices is not None else (0, 1)
     for kind in kinds:
@@ -131,7 +131,7 @@ def test_ascent_gains_and_stays_sound(region):
     for seed in range(6):
         query = replace(small_query("L1 ball", "mixed", seed), region=region)
         violation = query.arrays.conjunctions
-        first, best = (exclude(query.graph, region, violation, steps=n) for n in (1, 40))
+        first, best = (optimised_bounds(query.graph, region, violation, steps=n) for n in (1, 40))
         gained.append((best.margins - first.margins).sum())
         values = values_at(query.graph, np.stack(inside_points(region, np.random.default_rng(seed), 400)))
         slack = best.limits - values[query.graph.output] @ best.rows.T
@@ -161,7 +161,7 @@ def test_weighted_sums_exclude_what_no_constraint_excludes_alone():
     """y0 ≥ 0.1 and −y0 ≥ 0.1 cannot both hold, though each can."""
     graph = random_graph(0)
     rows, bounds = np.array([[1.0, 0, 0], [-1.0, 0, 0]]), np.array([0.1, 0.1])
-    found = exclude(graph, REGIONS[0], Conjunctions(rows, bounds, ((0, 1), (0,))))
+    found = optimised_bounds(graph, REGIONS[0], Conjunctions(rows, bounds, ((0, 1), (0,))))
     assert found.excluded.tolist()[0]
 
 

@@ -11,9 +11,9 @@ import torch
 from enumeration import violating_point
 from small_queries import exact, in_other_units, random_flow, random_network
 
-from veriflow.piecewise.bounds.alpha_crown import exclude
+from veriflow.piecewise.bounds.alpha_crown import optimised_bounds
 from veriflow.piecewise.bounds.interior_point import InteriorPoint
-from veriflow.piecewise.bounds.sdp import NO_PAIRS, _raise, lift
+from veriflow.piecewise.bounds.sdp import NO_PAIRS, _shift_to_semidefinite, semidefinite_relaxation
 from veriflow.piecewise.evaluate import evaluate, evaluate_exact
 from veriflow.piecewise.graph import compose
 from veriflow.queries.properties import classified_as
@@ -38,7 +38,7 @@ def piece(seed, region, split=0, power=0):
     query = network_query(graph, region, classified_as(0, -1.0))
     if power:
         query = in_other_units(query, power, seed)
-    root = exclude(query.graph, region, query.arrays.conjunctions)
+    root = optimised_bounds(query.graph, region, query.arrays.conjunctions)
     tree = ReluTree(query.graph, region, root.bounds, root.rows, root.limits)
     points = rng.uniform(region.lower, region.upper, (2000, 4))
     if balls(region):
@@ -57,9 +57,11 @@ def balls(region):
     return [(slice(0, region.dim), region.radius)] if isinstance(region, Ball) and region.p == 2 else []
 
 
-def lifted(query, tree, signs, pairs=NO_PAIRS):
+def relaxed(query, tree, signs, pairs=NO_PAIRS):
     limit = float(tree.limits[0])
-    return lift(tree.graph, query.region, tree.bounds_of(signs), signs, tree.rows[0], limit, pairs, balls(query.region))
+    return semidefinite_relaxation(
+        tree.graph, query.region, tree.bounds_of(signs), signs, tree.rows[0], limit, pairs, balls(query.region)
+    )
 
 
 def all_pairs(units):
@@ -71,22 +73,22 @@ def all_pairs(units):
 @pytest.mark.parametrize("seed", range(4))
 def test_products_are_zero_or_less_and_the_matrix_adds_them_up(seed, region, split):
     query, tree, signs, points, inputs = piece(seed, region, split)
-    lifting = lifted(query, tree, signs, all_pairs(len(signs)))
-    upper = np.concatenate([tree.bounds_of(signs).upper[relu.input] for relu in tree.relus])[lifting.units]
+    relaxation = relaxed(query, tree, signs, all_pairs(len(signs)))
+    upper = np.concatenate([tree.bounds_of(signs).upper[relu.input] for relu in tree.relus])[relaxation.units]
     free = region.lower < region.upper
     ends = np.maximum(np.abs(region.lower), np.abs(region.upper))[free]
     units = np.ldexp(1.0, np.frexp(np.concatenate([np.full(1, 0.5), ends, upper]))[1])  # powers of two above them
-    outputs = np.maximum(inputs[:, lifting.units], 0)
+    outputs = np.maximum(inputs[:, relaxation.units], 0)
     x = np.concatenate([np.ones((len(points), 1)), points[:, free], outputs], axis=1) / units
     assert np.abs(x).max() <= 1
-    assert np.allclose(x @ lifting.input.rows.T, points)
-    values = np.stack([lifting.values(one) for one in x])
-    assert np.abs(values[:, lifting.equal]).max(initial=0) < 1e-12
-    assert values[:, ~lifting.equal].max() < 1e-12
-    assert len(lifting.pairs) > 0
-    weights = np.append(np.random.default_rng(seed).uniform(-1, 1, lifting.shape[1]), 0.75)
+    assert np.allclose(x @ relaxation.input.rows.T, points)
+    values = np.stack([relaxation.values(one) for one in x])
+    assert np.abs(values[:, relaxation.equal]).max(initial=0) < 1e-12
+    assert values[:, ~relaxation.equal].max() < 1e-12
+    assert len(relaxation.pairs) > 0
+    weights = np.append(np.random.default_rng(seed).uniform(-1, 1, relaxation.shape[1]), 0.75)
     margins = tree.limits[0] - evaluate(tree.graph, torch.from_numpy(points))[tree.graph.output].numpy() @ tree.rows[0]
-    found = np.einsum("bi,ij,bj->b", x, lifting.matrix(weights), x)
+    found = np.einsum("bi,ij,bj->b", x, relaxation.matrix(weights), x)
     assert np.allclose(found, margins + values @ weights[:-1] - 0.75, atol=1e-9)
 
 
@@ -95,33 +97,33 @@ def test_products_are_zero_or_less_and_the_matrix_adds_them_up(seed, region, spl
 @pytest.mark.parametrize("seed", range(6))
 def test_what_is_proved_holds_in_rationals(seed, split, power):
     query, tree, signs, points, _ = piece(seed, REGIONS[seed % 3], split, power)
-    lifting = lifted(query, tree, signs, all_pairs(len(signs))[::7])
-    method, seen = InteriorPoint(lifting), []
-    last = method.maximise(lambda now: seen.append(lifting.proved(now.values)))
+    relaxation = relaxed(query, tree, signs, all_pairs(len(signs))[::7])
+    method, seen = InteriorPoint(relaxation), []
+    last = method.maximise(lambda now: seen.append(relaxation.proved(now.values)))
     row, limit = [Fraction(v) for v in tree.rows[0]], Fraction(float(tree.limits[0]))
     least = min(
         limit - sum(a * b for a, b in zip(row, evaluate_exact(tree.graph, exact(p))[tree.graph.output], strict=True))
         for p in points[:60]
     )
     assert all(Fraction(v) <= least for v in seen if v > -np.inf)
-    assert lifting.proved(last.values) > -np.inf
-    assert lifting.proved(last.values) <= last.bound
-    assert last.bound - lifting.proved(last.values) < 1e-6 * (1 + abs(last.bound))
+    assert relaxation.proved(last.values) > -np.inf
+    assert relaxation.proved(last.values) <= last.bound
+    assert last.bound - relaxation.proved(last.values) < 1e-6 * (1 + abs(last.bound))
 
 
 def test_multipliers_of_the_wrong_sign_or_no_numbers_prove_nothing():
     query, tree, signs, _, _ = piece(0, REGIONS[0])
-    lifting = lifted(query, tree, signs)
-    values = InteriorPoint(lifting).maximise(lambda now: False).values
-    assert lifting.proved(values) > -np.inf
-    place = int(np.flatnonzero(~lifting.equal)[0])
+    relaxation = relaxed(query, tree, signs)
+    values = InteriorPoint(relaxation).maximise(lambda now: False).values
+    assert relaxation.proved(values) > -np.inf
+    place = int(np.flatnonzero(~relaxation.equal)[0])
     for wrong in (-1e-9, np.nan, np.inf):
         changed = values.copy()
         changed[place] = wrong
-        assert lifting.proved(changed) == -np.inf
+        assert relaxation.proved(changed) == -np.inf
     higher = values.copy()
     higher[-1] += 1.0  # more than the multipliers show: what is proved falls
-    assert lifting.proved(higher) < lifting.proved(values)
+    assert relaxation.proved(higher) < relaxation.proved(values)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -131,7 +133,7 @@ def test_a_raised_matrix_is_positive_semidefinite_in_rationals(seed):
     factor = rng.standard_normal((6, 6 - seed % 3)) * 10.0 ** rng.integers(-6, 6, (6, 1))
     matrix = factor @ factor.T - (seed % 4 == 0) * np.diag(10.0 ** rng.integers(-9, 1, 6))
     matrix = (matrix + matrix.T) / 2
-    raised = _raise(matrix)
+    raised = _shift_to_semidefinite(matrix)
     assert raised < np.inf
     rows = [[Fraction(v) for v in row] for row in matrix]
     for k in range(6):
@@ -144,7 +146,7 @@ def test_a_raised_matrix_is_positive_semidefinite_in_rationals(seed):
 
 
 def test_no_number_makes_what_is_not_finite_semidefinite():
-    assert _raise(np.array([[1.0, np.nan], [np.nan, 1.0]])) == np.inf
+    assert _shift_to_semidefinite(np.array([[1.0, np.nan], [np.nan, 1.0]])) == np.inf
 
 
 def test_pairs_raise_the_bound_and_linear_bounds_are_far_below():
@@ -152,15 +154,15 @@ def test_pairs_raise_the_bound_and_linear_bounds_are_far_below():
     rng = np.random.default_rng(2)
     graph = random_network(rng, (12, 24, 2))
     query = network_query(graph, Ball(math.inf, 1.0, 12), classified_as(0, -3.0))
-    root = exclude(graph, query.region, query.arrays.conjunctions)
+    root = optimised_bounds(graph, query.region, query.arrays.conjunctions)
     tree = ReluTree(graph, query.region, root.bounds, root.rows, root.limits)
     signs = np.zeros(graph.relu_count, dtype=np.int8)
-    lifting = lifted(query, tree, signs)
-    first = InteriorPoint(lifting).maximise(lambda now: False)
+    relaxation = relaxed(query, tree, signs)
+    first = InteriorPoint(relaxation).maximise(lambda now: False)
     assert first.bound > root.margins[0] + 0.2 * abs(root.margins[0])
-    pairs = lifting.violated(first.moments, 40)
+    pairs = relaxation.violated(first.moments, 40)
     assert 0 < len(pairs) <= 40
-    second = InteriorPoint(lifted(query, tree, signs, pairs)).maximise(lambda now: False)
+    second = InteriorPoint(relaxed(query, tree, signs, pairs)).maximise(lambda now: False)
     assert second.bound > first.bound
     points = torch.from_numpy(rng.uniform(-1, 1, (20000, 12)))
     margins = tree.limits[0] - evaluate(graph, points)[graph.output].numpy() @ tree.rows[0]
@@ -202,13 +204,13 @@ def test_of_an_l2_ball_more_is_known_than_its_box():
     rng = np.random.default_rng(1)
     graph = random_network(rng, (24, 24, 24, 2))
     query = network_query(graph, Ball(2, 2.0, 24), classified_as(0, -2.0))
-    root = exclude(graph, query.region, query.arrays.conjunctions)
+    root = optimised_bounds(graph, query.region, query.arrays.conjunctions)
     tree = ReluTree(graph, query.region, root.bounds, root.rows, root.limits)
     signs = np.zeros(graph.relu_count, dtype=np.int8)
-    ball = lifted(query, tree, signs)
-    around = lift(graph, query.region, root.bounds, signs, tree.rows[0], float(tree.limits[0]))
+    ball = relaxed(query, tree, signs)
+    around = semidefinite_relaxation(graph, query.region, root.bounds, signs, tree.rows[0], float(tree.limits[0]))
     assert ball.shape[1] == around.shape[1] + 1
-    within, without = (InteriorPoint(lifting).maximise(lambda now: False) for lifting in (ball, around))
+    within, without = (InteriorPoint(relaxation).maximise(lambda now: False) for relaxation in (ball, around))
     assert root.margins[0] < without.bound < 0 < ball.proved(within.values)
     points = rng.standard_normal((20000, 24))
     points *= 2.0 / np.linalg.norm(points, axis=1, keepdims=True)
@@ -243,7 +245,7 @@ def test_violations_are_found_by_the_moments_of_a_piece():
     outputs = evaluate(graph, torch.from_numpy(points))[graph.output].numpy()
     margin = float((outputs[:, 0] - outputs[:, 1]).min()) - 0.3  # below what is met by chance
     query = network_query(graph, region, classified_as(0, margin))
-    root = exclude(graph, region, query.arrays.conjunctions)
+    root = optimised_bounds(graph, region, query.arrays.conjunctions)
     tree = ReluTree(graph, region, root.bounds, root.rows, root.limits)
     trees, state = SemidefiniteTrees(query, tree, {0: float(root.margins[0])}), DomainSearch()
     assert trees.step({0: float(root.margins[0])}, state, deadline=time.monotonic() + 60) is None
@@ -254,14 +256,14 @@ def test_violations_are_found_by_the_moments_of_a_piece():
 @pytest.mark.parametrize("seed", range(2))
 def test_points_drawn_by_moments_have_them(seed, monkeypatch):
     query, tree, signs, _, _ = piece(seed, REGIONS[0])
-    lifting = lifted(query, tree, signs)
-    found = InteriorPoint(lifting).maximise(lambda now: now.steps == 4)
+    relaxation = relaxed(query, tree, signs)
+    found = InteriorPoint(relaxation).maximise(lambda now: now.steps == 4)
     monkeypatch.setattr("verify.bab.sdp_tree.ROUNDED", 40_000)
-    points = _rounded(lifting, found.moments, seed)
-    rows, moments = lifting.input.rows, found.moments / found.moments[0, 0]
+    points = _rounded(relaxation, found.moments, seed)
+    rows, moments = relaxation.input.rows, found.moments / found.moments[0, 0]
     mean = rows @ moments[0]
     spread = rows @ moments @ rows.T - np.outer(mean, mean)
     assert np.allclose(points[0], mean)
     assert np.allclose(points.mean(axis=0), mean, atol=0.03 * math.sqrt(spread.trace()))
     assert np.allclose(np.cov(points.T), spread, atol=0.03 * spread.trace())
-    assert not _rounded(lifting, np.nan * found.moments, seed).any()
+    assert not _rounded(relaxation, np.nan * found.moments, seed).any()
