@@ -27,6 +27,10 @@ from .s_expressions import Group, Term, Word, read_terms
 _log = logging.getLogger(__name__)
 
 MOST_BYTES = 2**25
+_LONG_NUMBER = re.compile(r"[0-9]{20,}")
+_MOST_DIGITS = linear.MOST_BITS // 4
+"""More do not fit into the room of a text's terms: counted first, as all else takes seconds for them."""
+
 _VARIABLE = re.compile(r"([XY])_(0|[1-9][0-9]{0,8})")
 _COMPARISONS = ("<=", ">=", "<", ">", "=", "distinct")
 _OPERATORS = ("+", "-", "*", "/")
@@ -60,6 +64,9 @@ def parse_vnnlib(text: str, name: str = "") -> Specification:
         PropertyError: version 2.0 without the package ``vnnlib``; a text that is not VNN-LIB, with the line and column;
             something else in it; more than 4,096 alternatives; what `veriflow.queries.specification.specification` refuses.
     """
+    digits = sum(found.end() - found.start() for found in _LONG_NUMBER.finditer(text))
+    if digits > _MOST_DIGITS:
+        raise PropertyError(f"expected at most {_MOST_DIGITS} digits in numbers of 20 digits and more; got {digits}")
     terms = read_terms(text.removeprefix("\ufeff"))
     if not terms:
         raise PropertyError("expected a VNN-LIB property; got a text without assertions")

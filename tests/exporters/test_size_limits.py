@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporters import read_onnx
 from exporters.onnx.operators.importer import MOST_FOLDED
+from exporters.vnnlib import reader
 from exporters.vnnlib.reader import parse_vnnlib
 from veriflow import read_table
 from veriflow.errors import DataError, GraphError, PropertyError
@@ -31,6 +32,12 @@ def test_tables_of_too_many_cells_are_refused_while_they_are_read(
     assert read_table(path).values.shape == (40, 2)
     monkeypatch.setattr(table_text, "MOST_CELLS", 81)
     with pytest.raises(DataError, match=r"81 cells in .*; got 41 rows of 2 columns"):
+        read_table(path)
+
+
+def test_tables_of_too_many_columns_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path, ("," * 59_999 + "\n") * 2)
+    with pytest.raises(DataError, match=r"expected at most .* 32768 columns .*; got . rows of 60000 columns"):
         read_table(path)
 
 
@@ -105,3 +112,16 @@ def test_property_files_of_too_many_alternatives_or_boxes_are_refused() -> None:
     boxes = "".join(f"(and (<= X_{i} 1) (<= Y_0 {i}))" for i in range(1000))
     with pytest.raises(PropertyError, match="at most 16777216 ends together; got 1000 boxes of 9000 inputs"):
         parse_vnnlib(f"{declared}(assert (or {boxes}))")
+
+
+def test_long_numbers_are_counted_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "(vnnlib-version <2.0>)\n(declare-network N (declare-input X Real [1]) (declare-output Y Real [1]))\n"
+        "(assert (and (<= 0.0 X[0]) (<= X[0] 1.0) (<= Y[0] {})))"
+    )
+    number = "1." + "9" * 50
+    parse_vnnlib(text.format(number))
+    monkeypatch.setattr(reader, "_MOST_DIGITS", 49)
+    monkeypatch.setattr(reader, "read_terms", None)
+    with pytest.raises(PropertyError, match="expected at most 49 digits in numbers of 20 digits and more; got 50"):
+        parse_vnnlib(text.format(number))

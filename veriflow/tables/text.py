@@ -24,8 +24,8 @@ from ..files.whole_files import read_bytes
 MOST_BYTES, MOST_TEXT = 2**28, 2**27
 """Bytes of a table's file, and of text when it is unpacked."""
 
-MOST_COLUMNS, MOST_ROWS, MOST_CELLS = 2**16, 2**25, 60_000_000
-"""Of a table of any kind: half a gigabyte of float64."""
+MOST_COLUMNS, MOST_ROWS, MOST_CELLS = 2**15, 2**25, 60_000_000
+"""Of a table of any kind: half a gigabyte of float64; each column of text takes its own time and memory."""
 
 PART = 2**20
 """Cells of a column that are looked at together."""

@@ -35,6 +35,9 @@ _log = logging.getLogger(__name__)
 SMALL = 1_000_000
 """Number of parameters below which training uses one CPU thread."""
 
+MOST_PROCESSES = 64
+"""Devices that a CPU may stand for."""
+
 
 @dataclass
 class History:
@@ -84,8 +87,8 @@ def fit(
     Raises:
         DataError: another shape, fewer than four rows, NaN or infinity (named by row), a constant column, a column of
             whole numbers that holds others.
-        TrainingError: options that make no sense, a flow of few bits, which training would not keep, a loss that is not
-            finite (named by step), a checkpoint of another run.
+        TrainingError: options that make no sense, more devices than there are, a flow of few bits, which training would not
+            keep, a loss that is not finite (named by step), a checkpoint of another run.
     """
     options = options or TrainingOptions()
     _refuse_rounded(flow)
@@ -151,6 +154,9 @@ _Run = Callable[["Fabric", USFlow, Tensor, Tensor], tuple[dict[str, np.ndarray],
 
 @imports.on_call
 def _launch(run_once: _Run, flow: USFlow, train: Tensor, validation: Tensor, devices: int) -> History:
+    most = torch.cuda.device_count() or MOST_PROCESSES
+    if not 1 <= devices <= most:
+        raise TrainingError(f"expected from 1 to {most} devices; got {devices}")
     accelerator = "cpu" if torch.backends.mps.is_available() else "auto"  # MPS has no float64 for the standardisation
     fabric = Fabric(accelerator=accelerator, devices=devices, strategy="ddp_spawn" if devices > 1 else "auto")
     with _threads_for(flow):

@@ -10,6 +10,9 @@ from ..errors import TrainingError
 BEYOND = 2.0**62
 """What counts and limits must stay below, to be whole numbers of the machine."""
 
+MOST_SEED = 2**32 - 1
+"""The greatest seed that numpy's, scikit-learn's and torch's generators all take."""
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -56,6 +59,8 @@ class TrainingOptions:
                 raise TrainingError(f"expected a positive {name}; got {value}")
             if value >= BEYOND:
                 raise TrainingError(f"expected a {name} below {BEYOND:g}; got {value}")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise TrainingError(f"expected a seed from 0 to {MOST_SEED}; got {self.seed}")
         if not 0 < self.validation < 1:
             raise TrainingError(f"expected a validation share between 0 and 1; got {self.validation}")
         if not (math.isfinite(self.stability) and self.stability >= 0):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import re
 import signal
 import sys
 import traceback
@@ -18,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from veriflow import __version__
 from veriflow.errors import VeriflowError
-from veriflow.wording import perhaps
+from veriflow.wording import perhaps, shortened
 
 from .kernels import choose_common_kernels
 from .output import ExitCode, fail, log_to_stderr, os_error_sentence, say
@@ -45,6 +46,16 @@ COMMANDS = {
 _UsageError: type[Exception] = typer.BadParameter.__mro__[
     1
 ]  # typer has its own copy of click, in which this class has no public name
+
+
+_USAGE = {
+    r"Invalid value for (.+?): Input should be ([^,]+)(,.*)?": r"expected \1 to be \2; got",
+    r"Missing (.+?)\.?": r"expected \1; got",
+    r"Option (.+) requires an argument\.": r"expected a value for \1; got",
+    r"Option (.+) does not take a value\.": r"expected no value for \1; got one",
+    r"Got unexpected extra arguments?(?:\(s\))? \((.+)\)": r"expected fewer arguments; got \1 beside the others",
+}
+"""What typer and pydantic say of arguments, and the beginning of our sentence for it."""
 
 
 class _LazyCommand(TyperCommand):
@@ -107,10 +118,21 @@ class _Commands(TyperGroup):
 
 def _usage_sentence(error: Any) -> str:  # noqa: ANN401 - as above
     if not hasattr(error, "possibilities"):
-        return str(error.format_message())
+        return _worded(error.format_message(), error.__cause__)
     known = [name for option in error.ctx.command.params for name in option.opts]
     meant = perhaps(error.option_name, known)
     return f"expected an option of `{error.ctx.command_path}`; got {error.option_name!r}{meant}"
+
+
+def _worded(message: str, cause: Any) -> str:  # noqa: ANN401 - pydantic's error, or none
+    """What typer says of arguments, in our words; a value that came is named by the error that was its cause."""
+    for theirs, ours in _USAGE.items():
+        if found := re.fullmatch(theirs, message):
+            sentence = found.expand(ours)
+            if not sentence.endswith("got"):
+                return sentence
+            return f"{sentence} {shortened(repr(cause.errors()[0]['input'])) if cause else 'none'}"
+    return message
 
 
 def _show_version(value: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from veriflow.files.whole_files import open_file
+from veriflow.training.options import MOST_SEED
 
 
 def readable(path: Path | None) -> Path | None:
@@ -58,7 +59,7 @@ DecimalOption = Annotated[str | None, typer.Option(metavar=".|,", help="The deci
 HeaderOption = Annotated[
     bool | None, typer.Option("--header/--no-header", help="Whether the first row of text holds names; else found.")
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Of the random numbers.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the random numbers.")]
 
 StabilityOption = Annotated[
     float,

@@ -16,6 +16,7 @@ from small_queries import random_graph, random_network
 import verify.bab.box_domains
 from veriflow import Ball, Box, USFlow
 from veriflow.piecewise.bounds.alpha_crown import optimised_bounds
+from veriflow.piecewise.bounds.beta_crown import BetaAscent
 from veriflow.piecewise.bounds.crown import backward_rows, linear_lower_bounds, symbolic_bounds
 from veriflow.piecewise.bounds.interior_point import InteriorPoint
 from veriflow.piecewise.bounds.sdp import SemidefiniteRelaxation, semidefinite_relaxation

@@ -36,6 +36,7 @@ with LazyImports(__name__) as imports:
     from veriflow.training.proof_cost import proof_cost
 
     from ... import Outcome, verify_all
+    from ...engines.registry import check_time
     from ..inputs import check_folder, read_rows, split_list
     from ..question import ask
 
@@ -98,6 +99,7 @@ def compress(
     rows = read_rows(table, flow, label, keep_class, dialect)
     _, held_out = split(flow, rows, options)
     if network is not None and prop is not None:
+        check_time(timeout)
         ask(model, network, prop, mass, None)  # a question that makes no sense is refused before long work
     start = time.monotonic()
     made = compression.compress(

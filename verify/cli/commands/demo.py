@@ -32,6 +32,7 @@ with LazyImports(__name__, extra="demo") as imports:
     from veriflow.piecewise.graph import Graph
 
     from ... import RadialSearch
+    from ...engines.registry import check_time
     from ..demo import files
     from ..demo.models import (
         BLOCKS,
@@ -102,7 +103,9 @@ def run_demo(output: Path, options: DemoOptions, screen: Console) -> dict[str, D
 
     Raises:
         StorageError: files that cannot be written.
+        SolverError: a time limit that is none.
     """
+    check_time(options.timeout)
     start = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
     with _reproducible():

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from veriflow.errors import DataError
 from veriflow.runtime.lazy_imports import LazyImports
 
 from ..options import ModelArgument, SeedOption
@@ -19,6 +20,7 @@ with LazyImports(__name__) as imports:
 
     from veriflow.flows.storage import load_flow
     from veriflow.tables.table import write_table
+    from veriflow.tables.text import MOST_CELLS
 
 
 @imports.on_call
@@ -39,6 +41,8 @@ def sample(
     Example: `veriflow sample setosa.safetensors -n 1000 --mass 0.9 -o drawn.csv`
     """
     flow = load_flow(model)
+    if n * flow.dim > MOST_CELLS:
+        raise DataError(f"expected at most {MOST_CELLS} numbers in all rows; got {n} rows of {flow.dim}")
     torch.manual_seed(seed)
     rows = (flow.sample([n]) if mass is None else flow.level_set(mass).sample([n])).double().numpy()
     if output is not None:

@@ -17,7 +17,6 @@ from veriflow.piecewise.bounds.relaxation import AffineRelaxation, ReluRelaxatio
 from veriflow.piecewise.bounds.sdp import semidefinite_relaxation
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.graph import Relu, dense
-from veriflow.queries.conjunctions import conjunctions
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import corners
 
@@ -132,7 +131,7 @@ def test_derived_bounds_do_not_share_what_differs():
 def test_every_way_to_bounds_is_above_intervals():
     query = small_query("L1 ball", "mixed", 1)
     coarse, fine = interval_bounds(query.graph, query.region), symbolic_bounds(query.graph, query.region)
-    best = optimised_bounds(query.graph, query.region, conjunctions(query)).bounds
+    best = optimised_bounds(query.graph, query.region, query.arrays.conjunctions).bounds
     for name in query.graph.sizes:
         for bounds in (fine, best):
             assert (bounds.lower[name] >= coarse.lower[name] - 1e-12).all()
@@ -142,7 +141,7 @@ def test_every_way_to_bounds_is_above_intervals():
 @pytest.mark.parametrize("few", [True, False])
 def test_a_stack_of_regions_is_bounded_as_each_alone(few):
     """With the ascent's first parameters; as many boxes as a tensor has rows, so that axes cannot be confused."""
-    graph, violation = random_graph(4), conjunctions(small_query("box", "largest", 4))
+    graph, violation = random_graph(4), small_query("box", "largest", 4).arrays.conjunctions
     rng = np.random.default_rng(0)
     lower = rng.uniform(-1, 0, (8, 3))
     upper = lower + rng.uniform(0, 1, lower.shape)
