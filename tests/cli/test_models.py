@@ -119,6 +119,10 @@ def test_compress(folder: Path, tmp_path: Path) -> None:
         (("--rank", 2), "expected a rank from 1 to 1"),
         (("--bits", 8, "--mass", 1), "got 1.0"),
         (("--bits", 8, "--network", "FOLDER/net.onnx"), "expected both --network and --property"),
+        (
+            ("--bits", 8, "--network", "FOLDER/net.onnx", "--property", "y[0] <= 9", "--with", "bab,nobody"),
+            "expected a solver among",
+        ),
         (("--bits", 8, "-o", "nowhere/small.safetensors"), "expected a file in a folder that can be written to"),
         (("--bits", 8, "--label", "sort"), "'sort'"),
     ],

@@ -35,8 +35,8 @@ with LazyImports(__name__) as imports:
     from veriflow.training.fit import split
     from veriflow.training.proof_cost import proof_cost
 
-    from ... import Outcome, verify_all
-    from ...engines.registry import check_time
+    from ... import AUTO, Outcome, solver, verify_all
+    from ...engines.limits import check_time
     from ..inputs import check_folder, read_rows, split_list
     from ..question import ask
 
@@ -100,6 +100,9 @@ def compress(
     _, held_out = split(flow, rows, options)
     if network is not None and prop is not None:
         check_time(timeout)
+        for name in split_list(solvers) or []:
+            if name != AUTO:
+                solver(name)
         ask(model, network, prop, mass, None)  # a question that makes no sense is refused before long work
     start = time.monotonic()
     made = compression.compress(

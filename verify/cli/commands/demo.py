@@ -32,7 +32,7 @@ with LazyImports(__name__, extra="demo") as imports:
     from veriflow.piecewise.graph import Graph
 
     from ... import RadialSearch
-    from ...engines.registry import check_time
+    from ...engines.limits import check_time
     from ..demo import files
     from ..demo.models import (
         BLOCKS,
