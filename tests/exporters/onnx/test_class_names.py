@@ -27,7 +27,7 @@ from exporters import OnnxNetwork, read_logits, read_onnx
 from veriflow import never_confidently_wrong
 from veriflow.errors import GraphError
 from veriflow.piecewise.evaluate import evaluate_exact
-from veriflow.queries.logits import asked_of_logits
+from veriflow.queries.logits import without_ending
 
 ABC = ["a", "b", "c"]
 ORDERS = [[0, 1, 2], [1, 2, 0], [2, 1, 0], [0, 2, 1]]
@@ -157,7 +157,7 @@ def test_one_of_two_probabilities_is_the_sigmoid_of_a_difference(kind, place, ro
         (run,) = network.source.run([exact])
         assert network.source.agrees(run, logits, 1e-5)
         assert run.outputs[0] == pytest.approx(1 / (1 + math.exp(-logits[0])), abs=1e-5)
-        graph, prop = asked_of_logits(network, ending, never_confidently_wrong(1, 0.75))
+        graph, prop = without_ending(network, ending, never_confidently_wrong(1, 0.75))
         sure = run.outputs[0] <= 0.25
         assert any(all(c.slack(dict(enumerate((0, logits[0])))) >= 0 for c in row) for row in prop.violation(2)) == sure
         assert graph.output_size == 2

@@ -250,7 +250,7 @@ def test_boxes_with_exact_ends():
     assert all(high >= end for high, end in zip(box.upper, box.ends[1], strict=True))
     point = [Fraction(1), Fraction(1), Fraction(0)]
     assert box.nearest(point) == [Fraction(1, 3), TENTH, Fraction(2, 3)]
-    moved = box.nearest_float32(point)
+    moved = box.near_float32(point, 0.0)
     assert box.contains(moved)
     assert moved[1] == TENTH
     assert all(Fraction(float(np.float32(float(moved[i])))) == moved[i] for i in (0, 2))
