@@ -85,7 +85,7 @@ def read_onnx(source: Source, output: str | None = None) -> Graph:
         if port.ending is not None:
             raise GraphError(
                 f"expected a network of affine maps and ReLUs to its end; got {port.ending.kind} before output "
-                f"{port.name!r}, which exporters.read_logits takes off"
+                f"{port.name!r}, which read_logits takes off"
             )
     return network.graph
 

@@ -94,7 +94,7 @@ def parse_property(
 
     Args:
         text: the property.
-        read_network: reads the network file that a relation names, such as ``exporters.read_onnx``.
+        read_network: reads the network file that a relation names, such as `read_onnx`.
         classes: names that may stand for the numbers of classes, as in ``classified_as('benign')``.
 
     Raises:
