@@ -1,19 +1,23 @@
-# make demo | test | lint | coverage: each makes .venv first, if it is not there, with the versions in constraints.txt.
+# make demo | test-fast | test | nightly | coverage | lint: each makes .venv first, if it is not there, with the versions in constraints.txt.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+FAST := $(addprefix tests/veriflow/,density flows numerics regions tables)
 
-.PHONY: demo test nightly coverage lint benchmarks clean
+.PHONY: demo test-fast test nightly coverage lint benchmarks clean
 
 demo: $(READY)
 	$(BIN)/veriflow demo
+
+test-fast: $(READY)
+	$(BIN)/pytest -n 2 $(FAST)
 
 test: $(READY)
 	$(BIN)/pytest -n 2
 
 nightly: $(READY)
-	$(BIN)/pytest -n 2 -m ""
+	$(BIN)/pytest -n 2 -m "" --hypothesis-profile nightly
 
 coverage: $(READY)
 	$(BIN)/coverage erase

@@ -1,4 +1,4 @@
-"""A table, a flow and a network for the command line."""
+"""A table, a flow and a network for the command line; how many examples hypothesis draws."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_runs import FEATURES, FIT, run, write_csv, write_network
+from hypothesis import HealthCheck, settings
+
+for name, examples in (("day", 20), ("nightly", 200)):
+    # folders are written anew by each example, and a slow machine is no defect
+    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=checks)
+settings.load_profile("day")
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields, replace
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 
 import highspy
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
+from shares import by_day
 from small_queries import PROPERTIES, REGIONS, exact, inside_points, small_query, with_divisors
 
 from exporters import MilpModel, milp_model, milp_text, query_from_bytes, query_to_bytes, to_marabou
@@ -91,7 +93,6 @@ def test_divisors_come_back_bit_for_bit() -> None:
             assert np.array_equal(ours.divisor.high, theirs.divisor.high)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_a_damaged_query_is_an_error_of_ours(data: st.DataObject) -> None:
     whole = query_to_bytes(small_query("box", "largest"))
@@ -157,8 +158,7 @@ class Read:
         )
 
 
-@pytest.mark.parametrize("region", REGIONS)
-@pytest.mark.parametrize("prop", PROPERTIES)
+@pytest.mark.parametrize(("region", "prop"), by_day(product(REGIONS, PROPERTIES), 11))
 def test_marabou_queries_mean_what_the_query_means(region: str, prop: str) -> None:
     query = small_query(region, prop)
     rng = np.random.default_rng(0)

@@ -37,12 +37,12 @@ def float_answers(query: Query, *, attack: bool = True) -> dict[str, Verdict]:
     with ExitStack() as stack:
         if not attack:
             stack.enter_context(patch.object(sys.modules["verify.witness.attack"], "find_violation", return_value=None))
-        return {name: verify(query, name, timeout=60) for name in ("bab", "milp")}
+        return {name: verify(query, name, timeout=600) for name in ("bab", "milp")}
 
 
 def splits_are_right(query: Query, truth: Outcome) -> bool:
     """Whether branch and bound on ReLUs, which bab uses in many dimensions, finds the truth or leaves a near miss."""
-    found = search_splits(query, SearchOptions(time.monotonic() + 60))
+    found = search_splits(query, SearchOptions(time.monotonic() + 600))
     if found.witness is not None:
         return truth is Outcome.VIOLATED
     return not found.open and (bool(found.near_misses) or truth is Outcome.HOLDS)
@@ -56,7 +56,7 @@ def proved_by_bounds_alone(query: Query, *, most_domains: int = 60) -> bool:
         stack.enter_context(patch.multiple("verify.bab.tightening", FIRST=1, MOST=64))
         stack.enter_context(patch.object(Tightening, "is_due", lambda self, pieces: not self.is_over))
         stack.enter_context(patch.object(DomainSearch, "try_points", lambda *_: None))
-        return not search_splits(query, SearchOptions(time.monotonic() + 60, most_domains=most_domains)).open
+        return not search_splits(query, SearchOptions(time.monotonic() + 600, most_domains=most_domains)).open
 
 
 def proved_by_programs_alone(query: Query, *, most_domains: int = 40) -> bool:
@@ -66,4 +66,4 @@ def proved_by_programs_alone(query: Query, *, most_domains: int = 40) -> bool:
         stack.enter_context(patch.multiple("verify.bab.sdp_tree", **free))
         stack.enter_context(patch.object(DomainSearch, "try_points", lambda *_: None))
         stack.enter_context(patch.object(DomainSearch, "decide_leaf", lambda *_: True))
-        return not search_splits(query, SearchOptions(time.monotonic() + 60, most_domains=most_domains)).open
+        return not search_splits(query, SearchOptions(time.monotonic() + 600, most_domains=most_domains)).open

@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -18,6 +20,12 @@ from exporters import OnnxNetwork, read_network
 from veriflow.piecewise.evaluate import evaluate
 
 Array = NDArray[Any]
+
+
+def drawn_numbers(draw: DrawFn, *shape: int) -> Array:
+    """An array of a shape that a test of hypothesis draws: any numbers, or small integers."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    return rng.standard_normal(shape) if draw(st.booleans()) else rng.integers(-2, 3, shape).astype(float)
 
 
 def node(operator: str, inputs: Sequence[str], outputs: Sequence[str] = ("y",), **attributes: Any) -> onnx.NodeProto:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import vnnlib
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_queries import PROPERTIES, REGIONS, exact, points_about, random_graph, random_network, small_query
 from vnnlib_text import parsed
@@ -108,7 +108,6 @@ def test_two_networks_are_for_one_data_point_of_one_latent():
     assert two_networks(more) is None
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     blocks=st.integers(0, 3),

@@ -49,7 +49,7 @@ def check(seeds):
         violated = truth(net, box, level, strict)
         prop = formula_property(~((y[0] > level) if strict else (y[0] >= level)))
         query = network_query(read_onnx(net.model()), box, prop)
-        answers = {name: verify(query, name, timeout=60) for name in ("bab", "milp")}
+        answers = {name: verify(query, name, timeout=600) for name in ("bab", "milp")}
         found = {name: verdict.outcome for name, verdict in answers.items()} | {"z3": z3_answer(query)}
         for name, verdict in answers.items():
             if verdict.witness is not None:

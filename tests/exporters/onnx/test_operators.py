@@ -1,12 +1,11 @@
 """Every operator that is read, against onnxruntime, with drawn shapes and attributes, over the opsets that changed it."""
 
 import numpy as np
-import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto
-from onnx_models import assert_agree, model, node
+from onnx_models import assert_agree, drawn_numbers, model, node
 
 OPSETS = (8, 9, 11, 13, 18, 21)
 CASES = {}
@@ -21,11 +20,6 @@ def case(*names, opsets=OPSETS):
         return function
 
     return register
-
-
-def numbers(draw, *shape):
-    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
-    return rng.standard_normal(shape) if draw(st.booleans()) else rng.integers(-2, 3, shape).astype(float)
 
 
 def sizes(draw, least=1, most=4, longest=4):
@@ -61,7 +55,9 @@ def _(draw, name, opset):
 @case("PRelu", opsets=(9, 11, 16, 21))
 def _(draw, name, opset):
     shape = sizes(draw)
-    return model([node(name, ["x", "a"])], {"x": shape}, {"a": numbers(draw, *narrower(draw, shape))}, opset=opset)
+    return model(
+        [node(name, ["x", "a"])], {"x": shape}, {"a": drawn_numbers(draw, *narrower(draw, shape))}, opset=opset
+    )
 
 
 @case("Add", "Sub", "Mul")
@@ -69,7 +65,7 @@ def _(draw, name, opset):
     shape, other = sizes(draw), sizes(draw, 0)
     other = other if draw(st.booleans()) and _fit(shape, other) else narrower(draw, shape)
     order = draw(st.permutations(["x", "c"]))
-    return model([node(name, order)], {"x": shape}, {"c": numbers(draw, *other)}, opset=opset)
+    return model([node(name, order)], {"x": shape}, {"c": drawn_numbers(draw, *other)}, opset=opset)
 
 
 def _fit(*shapes):
@@ -83,7 +79,7 @@ def _fit(*shapes):
 @case("Div")
 def _(draw, name, opset):
     shape = sizes(draw)
-    divisor = numbers(draw, *narrower(draw, shape))
+    divisor = drawn_numbers(draw, *narrower(draw, shape))
     divisor = np.where(np.abs(divisor) < 0.1, 3.0, divisor)
     return model([node(name, ["x", "c"])], {"x": shape}, {"c": divisor}, opset=opset)
 
@@ -92,7 +88,7 @@ def _(draw, name, opset):
 def _(draw, name, opset):
     shape = sizes(draw)
     parts = [narrower(draw, shape) for _ in range(draw(st.integers(0, 2)))]
-    constants = {f"c{k}": numbers(draw, *narrower(draw, shape)) for k in range(draw(st.integers(0, 2)))}
+    constants = {f"c{k}": drawn_numbers(draw, *narrower(draw, shape)) for k in range(draw(st.integers(0, 2)))}
     nodes = [node("Relu", ["x"], ["h"])]
     reads = ["x", *("h" for _ in range(draw(st.integers(0, 1)))), *(f"x{k}" for k in range(len(parts))), *constants]
     shapes = {"x": shape} | {f"x{k}": part for k, part in enumerate(parts)}
@@ -118,7 +114,7 @@ def _(draw, name, opset):
 def _(draw, name, opset):
     shape = sizes(draw, 2)
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
-    constants = {n: numbers(draw, shape[1]) for n in ("scale", "shift", "mean")}
+    constants = {n: drawn_numbers(draw, shape[1]) for n in ("scale", "shift", "mean")}
     constants["variance"] = rng.uniform(0.1, 4, shape[1])
     epsilon = draw(st.sampled_from([1e-5, 1e-3, 0.5]))
     return model([node(name, ["x", *constants], epsilon=epsilon)], {"x": shape}, constants, opset=opset)
@@ -132,8 +128,8 @@ def _(draw, name, opset):
     left = (k,) if draw(st.integers(0, 4)) == 0 else left
     right = (k,) if draw(st.integers(0, 4)) == 0 and len(left) > 1 else right
     if draw(st.booleans()):
-        return model([node(name, ["x", "w"])], {"x": left}, {"w": numbers(draw, *right)}, opset=opset)
-    return model([node(name, ["w", "x"])], {"x": right}, {"w": numbers(draw, *left)}, opset=opset)
+        return model([node(name, ["x", "w"])], {"x": left}, {"w": drawn_numbers(draw, *right)}, opset=opset)
+    return model([node(name, ["w", "x"])], {"x": right}, {"w": drawn_numbers(draw, *left)}, opset=opset)
 
 
 @case("Gemm", opsets=(8, 9, 11, 13))
@@ -143,12 +139,12 @@ def _(draw, name, opset):
     left, right = (k, n) if turns[0] else (n, k), (m, k) if turns[1] else (k, m)
     factors = draw(st.sampled_from([(1.0, 1.0), (0.3, 1.0), (1.0, -1.7), (0.3, 1.7)]))
     bias = draw(st.sampled_from(["none", "constant", "input"] if opset >= 11 else ["constant", "input"]))
-    shapes, constants = {"x": left}, {"w": numbers(draw, *right)}
+    shapes, constants = {"x": left}, {"w": drawn_numbers(draw, *right)}
     reads = ["x", "w"]
     if draw(st.booleans()):
-        shapes, constants, reads = {"x": right}, {"w": numbers(draw, *left)}, ["w", "x"]
+        shapes, constants, reads = {"x": right}, {"w": drawn_numbers(draw, *left)}, ["w", "x"]
     if bias == "constant":
-        constants["b"] = numbers(draw, *narrower(draw, (n, m)))
+        constants["b"] = drawn_numbers(draw, *narrower(draw, (n, m)))
     if bias == "input":
         shapes["b"] = narrower(draw, (n, m))
     reads += ["b"] * (bias != "none")
@@ -184,9 +180,9 @@ def windows(draw, name, opset, *, dilated=True, ceil=False):
 def _(draw, name, opset):
     spatial, attributes = windows(draw, name, opset)
     groups, inputs, outputs = (draw(st.integers(1, 2)) for _ in range(3))
-    constants = {"w": numbers(draw, groups * outputs, inputs, *attributes["kernel_shape"])}
+    constants = {"w": drawn_numbers(draw, groups * outputs, inputs, *attributes["kernel_shape"])}
     if draw(st.booleans()):
-        constants["b"] = numbers(draw, groups * outputs)
+        constants["b"] = drawn_numbers(draw, groups * outputs)
     if draw(st.booleans()):
         del attributes["kernel_shape"]
     shape = (draw(st.integers(1, 2)), groups * inputs, *spatial)
@@ -215,9 +211,9 @@ def _(draw, name, opset):
         if mode != "VALID":  # padding is never negative
             kernel = attributes["kernel_shape"] = [max(k, s) for k, s in zip(kernel, strides, strict=True)]
     groups, inputs, outputs = (draw(st.integers(1, 2)) for _ in range(3))
-    constants = {"w": numbers(draw, groups * inputs, outputs, *kernel)}
+    constants = {"w": drawn_numbers(draw, groups * inputs, outputs, *kernel)}
     if draw(st.booleans()):
-        constants["b"] = numbers(draw, groups * outputs)
+        constants["b"] = drawn_numbers(draw, groups * outputs)
     shape = (draw(st.integers(1, 2)), groups * inputs, *spatial)
     return model([node(name, ["x", *constants], group=groups, **attributes)], {"x": shape}, constants, opset=opset)
 
@@ -399,7 +395,7 @@ def _(draw, name, opset):
         if part == "input":
             shapes[label] = other
         elif part == "constant":
-            constants[label] = numbers(draw, *other)
+            constants[label] = drawn_numbers(draw, *other)
         reads.append(part if part in ("h", "x") else label)
     nodes = [node("Relu", ["x"], ["h"]), node(name, draw(st.permutations(reads)), axis=axis)]
     return model(nodes, shapes, constants, opset=opset)
@@ -425,87 +421,8 @@ def _(draw, name, opset):
     return model([node(name, ["x"], to=target)], {"x": sizes(draw)}, opset=opset, kinds={"y": target})
 
 
-STEPS = {
-    "Transpose": lambda draw, k: ({"perm": draw(st.permutations(range(4)))}, {}),
-    "Pad": lambda draw, k: (
-        {"mode": draw(st.sampled_from(["edge", "constant"]))},
-        {f"p{k}": np.array([draw(st.integers(0, 1)) for _ in range(8)], dtype=np.int64)},
-    ),
-    "Gather": lambda draw, k: (
-        {"axis": draw(st.integers(0, 3))},
-        {f"i{k}": np.array(draw(st.lists(st.integers(-1, 0), min_size=1, max_size=3)), dtype=np.int64)},
-    ),
-    "Slice": lambda draw, k: (
-        {},
-        {f"{n}{k}": np.array([v], dtype=np.int64) for n, v in (("s", -1), ("e", -100), ("a", 3), ("t", -1))},
-    ),
-    "Concat": lambda draw, k: ({"axis": draw(st.integers(1, 3))}, ("twice",)),
-    "Relu": lambda draw, k: ({}, {}),
-    "LeakyRelu": lambda draw, k: ({"alpha": 0.1}, {}),
-    "Add": lambda draw, k: ({}, draw(st.sampled_from([{f"c{k}": numbers(draw, 1)}, ("twice",)]))),
-    "Max": lambda draw, k: ({}, {f"c{k}": numbers(draw, 1)}),
-    "MaxPool": lambda draw, k: ({"kernel_shape": [2, 2], "pads": [1, 0, 0, 1]}, {}),
-    "AveragePool": lambda draw, k: ({"kernel_shape": [2, 2], "pads": [0, 1, 1, 0]}, {}),
-    "ReduceMax": lambda draw, k: ({"axes": [draw(st.integers(0, 3))], "keepdims": 1}, {}),
-    "ReduceMean": lambda draw, k: ({"axes": [draw(st.integers(0, 3))], "keepdims": 1}, {}),
-    "PRelu": lambda draw, k: ({}, {f"c{k}": numbers(draw, 1)}),
-    "Reshape": lambda draw, k: ({}, {f"r{k}": np.array([0, 1, -1, 2], dtype=np.int64)}),
-    "Expand": lambda draw, k: ({}, {f"r{k}": np.array([2, 1, 1, 1], dtype=np.int64)}),
-}
-"""Operators on tensors of four axes."""
-
-
-@st.composite
-def chains(draw):
-    """A few operators one after the other, with a Conv and a MatMul for whatever shape has come about at the end."""
-    nodes, constants, last, shape = [], {}, "x", (2, 2, 3, 2)
-    for k in range(draw(st.integers(2, 6))):
-        name = draw(st.sampled_from(sorted(STEPS)))
-        attributes, more = STEPS[name](draw, k)
-        reads = [last, *((last,) if more == ("twice",) else more)]
-        step = [*nodes, node(name, reads, [f"h{k}"], **attributes)]
-        found = _shape(step, constants | ({} if more == ("twice",) else more), f"h{k}")
-        if found is None or len(found) != 4 or min(found) < 1 or np.prod(found) > 600:
-            continue
-        nodes, last, shape = step, f"h{k}", found
-        constants |= {} if more == ("twice",) else more
-    constants |= {"kernel": numbers(draw, 2, shape[1], 2, 1), "matrix": numbers(draw, shape[3], 2)}
-    nodes += [
-        node("Conv", [last, "kernel"], ["h"], pads=[1, 0, 0, 0]),
-        node("MatMul", ["h", "matrix"], ["m"]),
-        node("Relu", ["m"]),
-    ]
-    return model(nodes, {"x": (2, 2, 3, 2)}, constants, opset=13)
-
-
-def _shape(nodes, constants, name):
-    """The shape of a tensor by onnx's shape inference, None where that finds an error."""
-    try:
-        proto = onnx.shape_inference.infer_shapes(
-            model(nodes, {"x": (2, 2, 3, 2)}, constants, outputs=[name]), strict_mode=True, data_prop=True
-        )
-    except onnx.shape_inference.InferenceError:
-        return None
-    return tuple(size.dim_value for size in proto.graph.output[0].type.tensor_type.shape.dim)
-
-
-SETTINGS = settings(
-    max_examples=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    database=None,
-)
-
-
 @pytest.mark.parametrize("name", sorted(CASES))
 @given(data=st.data())
-@SETTINGS
 def test_the_graph_computes_what_onnxruntime_computes(name, data, tmp_path):
     draw_model, opsets = CASES[name]
     assert_agree(draw_model(data.draw, name, data.draw(st.sampled_from(opsets))), tmp_path)
-
-
-@given(proto=chains())
-@SETTINGS
-def test_operators_after_operators(proto, tmp_path):
-    assert_agree(proto, tmp_path)

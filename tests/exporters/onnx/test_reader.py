@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import (
@@ -75,7 +75,6 @@ def test_sparse_weights_are_not_written_as_huge_files(tmp_path):
 # --- exactness -------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 @given(slope=st.floats(-3, 3, width=32), point=st.lists(st.fractions(-9, 9), min_size=3, max_size=3))
 def test_what_relus_are_made_of_is_exact(slope, point, tmp_path):
     low, high = sorted((slope, 0.1))

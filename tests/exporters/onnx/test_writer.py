@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from small_queries import PROPERTIES, REGIONS, exact, points_about, random_graph, random_network, small_query
@@ -59,7 +59,6 @@ def test_onnxruntime_computes_the_portable_graph_and_its_chain(region, prop):
         assert (np.abs(run_onnx(graph_to_onnx(graph), points) - want) <= float32_error(graph, points)).all()
 
 
-@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), blocks=st.integers(0, 3), dim=st.integers(1, 4), point=st.integers(0, 10**6))
 def test_the_chain_equals_the_graph_exactly_in_the_box(seed, blocks, dim, point):
     graph = random_graph(seed, dim=dim, blocks=blocks)
@@ -122,7 +121,6 @@ def test_a_chain_file_is_gemm_and_relu_alone():
     assert {node.op_type for node in model.graph.node} == {"Gemm", "Relu"}
 
 
-@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), blocks=st.integers(0, 2), numerator=st.integers(-99, 99))
 def test_a_round_trip_changes_nothing(tmp_path_factory, seed, blocks, numerator):
     graph = random_graph(seed, blocks=blocks)

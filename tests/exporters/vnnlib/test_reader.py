@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_queries import PROPERTIES, exact, points_about, random_network, small_query
 
@@ -183,7 +183,6 @@ formulas = st.recursive(
 thirds = st.integers(-9, 9).map(lambda n: Fraction(n, 3))
 
 
-@settings(max_examples=300)
 @given(st.lists(formulas, min_size=1, max_size=3), st.lists(st.tuples(*[thirds] * 4), min_size=5, max_size=5))
 def test_every_text_means_what_it_says(parts, points):
     text = DECLARED + BOX + "".join(f"(assert {part})\n" for part in parts) + "(assert (or (>= Y_0 -1) (<= Y_1 0.5)))"

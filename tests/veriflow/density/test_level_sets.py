@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from veriflow.density.level_sets import calibrated_level_set, lower_level_set, upper_level_set
@@ -107,7 +107,6 @@ def test_shell_counts_grow_and_merge():
     assert len(radial_level_set(SHELLED["close gammas"]().double(), 1 - 1e-6).intervals) == 1
 
 
-@settings(max_examples=6, deadline=None)
 @given(
     st.integers(1, 30),
     st.lists(st.tuples(st.floats(0.05, 5), st.floats(0.2, 8)), min_size=1, max_size=3),
@@ -255,6 +254,12 @@ def test_extremes_are_refused_or_answered_but_never_loop():
         radial_level_set(MixtureLaw([spiked, GammaLaw(1, 1.0, 9.0)]), 1e-6)
     wide = radial_level_set(LogNormalLaw(1000, 1.0, 1.0), 0.5)  # the mode exp(−1000) is no double
     assert wide.intervals == ((0.0, pytest.approx(1.0)),)
+
+
+def test_a_set_without_mass_has_no_samples():
+    whole = upper_level_set(Scaling(exponential(2)), mass=0.5)
+    with pytest.raises(RegionError, match="expected a level set of positive mass; got "):
+        dataclasses.replace(whole, intervals=()).sample(3)
 
 
 def test_points_of_another_shape_are_refused():

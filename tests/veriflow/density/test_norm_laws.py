@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from veriflow.density.mixtures import MixtureLaw, norm_law_from_config
@@ -257,7 +257,6 @@ def test_an_impossible_mass_is_refused(mass):
         GammaLaw(2).quantile([0.5, mass])
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(min_value=0, allow_nan=False), min_size=1, max_size=5))
 def test_bisection_finds_the_very_double(thresholds):
     target = np.array(thresholds)

@@ -14,6 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 from cli_runs import run
+from shares import by_day
 
 from veriflow.files.sealed import load_tensors
 from verify.bab.checkpoint import KIND
@@ -108,9 +109,7 @@ def files(folder: Path) -> dict[str, tuple[str, list[object]]]:
     return commands
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(24), *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(24, 1024))]
-)
+@pytest.mark.parametrize("seed", by_day(range(1024), 8))
 @pytest.mark.parametrize("name", ["plain", "other", "run", "verify", "certify"])
 def test_forged_files_give_an_answer_or_a_sentence(
     folder: Path, tmp_path: Path, files: dict[str, tuple[str, list[object]]], name: str, seed: int

@@ -1,13 +1,17 @@
 """Files and folders are written whole or not at all."""
 
+import ctypes
 import errno
 import json
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from veriflow.errors import StorageError
+from veriflow.files.scratch import exchange
 from veriflow.files.whole_files import write_atomically, write_folder_atomically
 
 
@@ -102,6 +106,34 @@ def test_a_foreign_folder_that_appears_meanwhile_is_kept(tmp_path):
         (tmp_path / "out" / "thesis.txt").write_text("precious")
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["thesis.txt"]
+
+
+def test_a_file_that_may_not_be_written_is_kept(tmp_path, monkeypatch):
+    write_atomically(tmp_path / "a.txt", "old")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(StorageError, match="Permission denied"):
+        write_atomically(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="other systems exchange no names")
+def test_folders_exchange_names_or_the_system_says_why_not(tmp_path, monkeypatch):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    with pytest.raises(FileNotFoundError):
+        exchange(one, other)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: SimpleNamespace())
+    assert not exchange(one, other)
+    for number in (errno.ENOSYS, errno.EINVAL):
+        monkeypatch.setattr(ctypes, "get_errno", lambda number=number: number)
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: SimpleNamespace(renameat2=refuse, renamex_np=refuse))
+        assert not exchange(one, other)
+    assert names(tmp_path) == ["one"]
+
+
+def refuse(*_):
+    return -1
 
 
 @pytest.fixture

@@ -154,8 +154,12 @@ def test_a_bound_of_times_is_decided_and_replayed():
     torch.manual_seed(0)
     times = level.sample(2000)[:, 0] - 1.7e9
     ball = Ball(1, level.radius, 3)
-    broken = verify(flow_query(flow, network, ball, parse_property(f"y[0] <= {float(times.median()):.1f}")), timeout=30)
+    broken = verify(
+        flow_query(flow, network, ball, parse_property(f"y[0] <= {float(times.median()):.1f}")), timeout=600
+    )
     assert broken.outcome is Outcome.VIOLATED
     assert broken.witness.data[0] - 1.7e9 > times.median() - 0.1
-    held = verify(flow_query(flow, network, ball, parse_property(f"y[0] <= {20 * float(times.max()):.1f}")), timeout=30)
+    held = verify(
+        flow_query(flow, network, ball, parse_property(f"y[0] <= {20 * float(times.max()):.1f}")), timeout=600
+    )
     assert held.outcome is Outcome.HOLDS

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from veriflow.density.radial import BASES, make_base
@@ -19,8 +19,6 @@ from veriflow.errors import StorageError
 from veriflow.files.sealed import VERSION, load_tensors, save_tensors
 from veriflow.flows.flow import USFlow
 from veriflow.flows.storage import load_flow, save_flow
-
-in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 
 
 def bits(tensor: torch.Tensor) -> bytes:
@@ -58,7 +56,6 @@ json_values = st.recursive(
 )
 
 
-@in_one_folder
 @given(st.dictionaries(st.text(max_size=8), json_values, max_size=4))
 def test_any_json_document_comes_back(tmp_path: Path, document: dict[str, Any]) -> None:
     save_tensors(tmp_path / "file", "test", document, {})
@@ -143,6 +140,13 @@ def resealed(path: Path, old: bytes, new: bytes) -> bytes:
     size = int.from_bytes(unsealed[:8], "little") + len(new) - len(old)
     unsealed = size.to_bytes(8, "little") + unsealed[8:]
     return unsealed[:start] + hashlib.sha256(unsealed).hexdigest().encode() + unsealed[start + 64 :]
+
+
+def test_more_tensors_than_any_flow_has_are_refused(
+    small_file: tuple[Path, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("veriflow.files.sealed.MOST_TENSORS", 1)
+    assert "expected at most 1 tensors in " in refused(*small_file)
 
 
 def test_other_kinds_later_versions_and_forgeries_are_refused(small_file: tuple[Path, bytes], tmp_path: Path) -> None:
@@ -261,7 +265,15 @@ def test_a_flow_that_does_not_fit_is_refused(
     assert sentence in str(caught.value)
 
 
-@in_one_folder
+def test_an_order_that_is_no_permutation_is_refused(tmp_path: Path) -> None:
+    flow = USFlow(3, permute=True)
+    state = flow.state_dict()
+    (name,) = [name for name in state if name.endswith("order")][:1]
+    save_tensors(tmp_path / "flow", "flow", flow.config(), {**state, name: torch.zeros_like(state[name])})
+    with pytest.raises(StorageError, match="has an order that is no permutation"):
+        load_flow(tmp_path / "flow")
+
+
 @given(st.sampled_from(["dim", "blocks", "hidden", "householder", "permute", "features", "base"]), json_values)
 def test_any_description_gives_a_flow_or_a_storage_error(tmp_path: Path, name: str, value: object) -> None:
     try:

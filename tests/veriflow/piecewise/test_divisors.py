@@ -14,7 +14,7 @@ import onnx
 import pytest
 import torch
 from differential import exact_answer, float_answers, splits_are_right, z3_answer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto
 from onnx_models import inferred, model, node
@@ -141,7 +141,6 @@ def test_roots_that_are_floats_are_exact(tmp_path: Path) -> None:
     assert ends(graph, [F(1)]) == ([F(2, 3)], [F(2, 3)])
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.fractions(min_value=F(1, 10**12)).filter(lambda v: v < 10**12), st.integers(-500, 500))
 def test_roots_lie_between_the_ends(square: Fraction, power: int) -> None:
     square *= F(2) ** power
@@ -300,19 +299,19 @@ def test_a_formula_without_bounds_knows_the_enclosure_of_a_root() -> None:
 def test_an_answer_within_the_enclosure_of_a_root_is_unknown(engine: str) -> None:
     two = Divisor.roots([F(2)])
     above = float(np.nextafter(np.float32(2**0.5), np.float32(2)))
-    assert verify(tie(two, float(two.low[0])), engine, timeout=120).outcome is Outcome.UNKNOWN
-    assert verify(tie(two, above), engine, timeout=120).outcome is Outcome.VIOLATED
-    assert verify(tie(two, 1.414), engine, timeout=120).outcome is Outcome.HOLDS
+    assert verify(tie(two, float(two.low[0])), engine, timeout=600).outcome is Outcome.UNKNOWN
+    assert verify(tie(two, above), engine, timeout=600).outcome is Outcome.VIOLATED
+    assert verify(tie(two, 1.414), engine, timeout=600).outcome is Outcome.HOLDS
 
 
 @pytest.mark.parametrize("engine", ["bab", "milp", "smt"])
 def test_a_violation_beside_the_enclosure_is_found(engine: str) -> None:
-    assert verify(tie(Divisor.roots([F(2)]), 1.5), engine, timeout=120).outcome is Outcome.VIOLATED
+    assert verify(tie(Divisor.roots([F(2)]), 1.5), engine, timeout=600).outcome is Outcome.VIOLATED
 
 
 @pytest.mark.parametrize("engine", ["bab", "milp", "smt"])
 def test_a_third_of_three_is_one(engine: str) -> None:
     third = Divisor.of(np.array([3.0]))
-    assert verify(tie(third, 3.0), engine, timeout=120).outcome is Outcome.VIOLATED
-    above = verify(tie(third, 3.0, float(np.nextafter(1.0, 2.0))), engine, timeout=120).outcome
+    assert verify(tie(third, 3.0), engine, timeout=600).outcome is Outcome.VIOLATED
+    above = verify(tie(third, 3.0, float(np.nextafter(1.0, 2.0))), engine, timeout=600).outcome
     assert above is (Outcome.HOLDS if engine == "smt" else Outcome.UNKNOWN)

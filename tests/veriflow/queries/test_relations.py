@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import z3
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_queries import exact, linear, points_about, random_network
 from vnnlib_text import satisfied
@@ -100,7 +100,6 @@ def expected_points(name, query, point):
     return [x]
 
 
-@settings(max_examples=20, deadline=None)
 @pytest.mark.parametrize("name", RELATIONS)
 @given(seed=st.integers(0, 5), place=st.integers(0, 99))
 def test_the_graph_is_the_network_at_each_point(name, seed, place):

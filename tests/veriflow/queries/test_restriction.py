@@ -157,7 +157,7 @@ def test_both_directions_agree_with_sampling(p, margin):
     )
     seen = any(satisfied(forth, z) for z in points(400, reach=0.6))
     assert seen == (margin < 0)
-    verdicts = [verify(forth, timeout=60), *(verify(query, timeout=60) for query in back)]
+    verdicts = [verify(forth, timeout=600), *(verify(query, timeout=60) for query in back)]
     want = Outcome.VIOLATED if seen else Outcome.HOLDS
     assert verdicts[0].outcome == want
     assert (Outcome.VIOLATED in {part.outcome for part in verdicts[1:]}) == seen
@@ -169,7 +169,7 @@ def test_a_witness_of_data_to_latent_has_its_latent():
     made, net, ball = flow(), network(), Ball(1, 0.9, 2)
     spec = parse_vnnlib(MIXED.format(-0.3))
     queries = restricted_queries(made, ball, net, spec, "data-to-latent")
-    witness, *_ = [found for query in queries if (found := verify(query, timeout=60).witness)]
+    witness, *_ = [found for query in queries if (found := verify(query, timeout=600).witness)]
     assert list(witness.latent) == outputs_of(made.graph("inverse"), list(witness.point))
     assert witness.data == tuple(map(float, witness.point))
     assert len(witness.outputs) == 2

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_queries import REGIONS, exact, linear
 
@@ -34,7 +34,6 @@ boxes = st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 3)), min_size=1, max_s
 products = st.lists(balls | boxes, min_size=1, max_size=3).map(lambda parts: Product(tuple(parts)))
 
 
-@settings(deadline=None)
 @given(products, st.integers(0, 1000))
 def test_points_of_a_product_are_points_of_its_parts_and_below_its_support(region, seed):
     points = region.draw(40, seed).numpy()
@@ -55,7 +54,6 @@ def test_points_of_a_product_are_points_of_its_parts_and_below_its_support(regio
                 assert inner - Fraction(1, 10**9) <= norm <= Fraction(part.radius) + Fraction(1, 10**9)
 
 
-@settings(deadline=None)
 @given(balls, st.integers(0, 1000), st.booleans())
 def test_points_that_miss_a_ball_by_rounding_are_moved_into_it_exactly(ball, seed, is_sphere):
     if is_sphere and ball.p != 2:
@@ -66,7 +64,6 @@ def test_points_that_miss_a_ball_by_rounding_are_moved_into_it_exactly(ball, see
         assert max(abs(a - b) for a, b in zip(moved, exact(point), strict=True)) < 1e-12
 
 
-@settings(deadline=None)
 @given(balls, st.integers(0, 1000), st.floats(0.01, 100))
 def test_any_point_but_the_centre_is_moved_into_a_ball(ball, seed, scale):
     for point in np.random.default_rng(seed).standard_normal((5, ball.dim)):
@@ -75,7 +72,6 @@ def test_any_point_but_the_centre_is_moved_into_a_ball(ball, seed, scale):
         assert ball.nearest(moved) == moved
 
 
-@settings(deadline=None)
 @given(products, st.integers(0, 1000))
 def test_projection_ends_in_the_product_and_leaves_its_points_alone(region, seed):
     far = 20 * torch.randn(30, region.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
@@ -86,7 +82,6 @@ def test_projection_ends_in_the_product_and_leaves_its_points_alone(region, seed
     assert (inside.numpy() @ rows.T <= filled.support(rows) + 1e-9).all()
 
 
-@settings(deadline=None)
 @given(products)
 def test_rounding_outward_only_adds_points(region):
     rounded = region.rounded_outward()
@@ -98,7 +93,6 @@ def test_rounding_outward_only_adds_points(region):
         assert not isinstance(part, Ball) or part.inner <= part.radius
 
 
-@settings(deadline=None)
 @given(products, st.integers(0, 1000))
 def test_the_bounding_box_and_the_region_without_round_holes_contain_the_region(region, seed):
     box, filled = region.bounding_box(), region.without_round_holes()
@@ -113,7 +107,6 @@ def test_the_bounding_box_and_the_region_without_round_holes_contain_the_region(
         assert around is part or (part.p == 2 and part.inner and around == replace(part, inner=0.0))
 
 
-@settings(deadline=None)
 @given(products)
 def test_a_region_is_linear_where_all_parts_are_and_has_a_round_hole_where_one_has(region):
     assert region.is_linear == all(part.is_linear for part in region.parts)
@@ -126,7 +119,6 @@ def test_a_region_is_linear_where_all_parts_are_and_has_a_round_hole_where_one_h
     assert region.ball is None
 
 
-@settings(deadline=None)
 @given(balls | boxes, st.integers(0, 1000))
 def test_norms_of_points_are_from_the_inner_radius_to_the_outer_one(part, seed):
     norms = torch.linalg.vector_norm(part.draw(40, seed), part.p, dim=-1)
@@ -136,7 +128,6 @@ def test_norms_of_points_are_from_the_inner_radius_to_the_outer_one(part, seed):
     assert (np.maximum(-part.lower, part.upper) <= part.reach).all()
 
 
-@settings(deadline=None)
 @given(balls | boxes, st.integers(0, 1000))
 def test_a_part_is_what_its_norms_and_ends_say(part, seed):
     low, high = (exact(ends) for ends in (part.lower, part.upper))
@@ -149,7 +140,6 @@ def test_a_part_is_what_its_norms_and_ends_say(part, seed):
         assert part.contains(point) == (in_norms and in_ends)
 
 
-@settings(deadline=None)
 @given(balls | boxes, st.integers(0, 1000))
 def test_points_off_by_rounding_are_corrected_and_those_of_balls_that_are_farther_off_are_left(part, seed):
     for point in part.draw(5, seed).numpy()[1:]:
@@ -158,7 +148,6 @@ def test_points_off_by_rounding_are_corrected_and_those_of_balls_that_are_farthe
     assert part.corrected(beyond) == (part.nearest(beyond) if part.ball is None else beyond)
 
 
-@settings(deadline=None)
 @given(st.sampled_from([1, 2, math.inf]), st.floats(0.5, 10), st.integers(0, 1000))
 def test_float32_points_just_outside_of_a_ball_and_just_inside_of_a_shell_are_drawn_into_it(p, radius, seed):
     ball = Ball(p, 2 * radius, 3, radius).rounded_outward()
@@ -189,7 +178,6 @@ def test_what_is_no_product_is_refused(parts):
         Product(parts)
 
 
-@settings(deadline=None)
 @given(products, st.integers(0, 1000))
 def test_the_farthest_point_and_the_vertices_reach_the_support(region, seed):
     filled = Product(tuple(replace(p, inner=0.0) if isinstance(p, Ball) else p for p in region.parts))
@@ -200,7 +188,6 @@ def test_the_farthest_point_and_the_vertices_reach_the_support(region, seed):
         np.testing.assert_allclose((rows @ vertices.T).max(axis=1), support, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(products, st.integers(0, 1000))
 def test_boxes_in_a_product_keep_its_points_and_bound_them(region, seed):
     points = region.draw(60, seed).numpy()

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -21,7 +21,6 @@ from veriflow.tables.table import read_table, write_table
 from veriflow.training.preparation import dequantise, split_rows, standardisation
 
 ENDINGS = [".csv", ".parquet", ".npz", ".npy"]
-in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 
 
 def csv(folder: Path, text: str, name: str = "table.csv") -> Path:
@@ -53,7 +52,6 @@ tables = hnp.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=5).flatma
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-@in_one_folder
 @given(table=tables)
 @example(table=(np.array([[5e-324, 1.7976931348623157e308], [0.1 + 0.2, -0.0]]), ['a,"b', "NA"]))
 def test_what_is_written_is_read_bit_for_bit(
@@ -241,7 +239,6 @@ def test_a_bad_parquet_table_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-@in_one_folder
 @given(position=st.floats(0, 1), flip=st.integers(1, 255), cut=st.booleans())
 def test_a_damaged_file_gives_a_table_or_a_data_error(
     tmp_path: Path, ending: str, position: float, flip: int, cut: bool
@@ -256,6 +253,31 @@ def test_a_damaged_file_gives_a_table_or_a_data_error(
         assert np.isfinite(read_table(path).values).all()
     except DataError as error:
         assert str(error).startswith("expected ")
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "sentence"),
+    [
+        ("files.MOST_UNPACKED", 10, "expected at most 10 bytes of columns in "),
+        ("text.MOST_ROWS", 1, "expected at most 1 rows, "),
+        ("text.MOST_COLUMNS", 1, "rows, 1 columns and "),
+        ("text.MOST_CELLS", 3, "and 3 cells in "),
+    ],
+)
+def test_tables_beyond_the_limits_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, sentence: str
+) -> None:
+    write_table(tmp_path / "table.parquet", ROWS, ["a", "b"])
+    monkeypatch.setattr(f"veriflow.tables.{limit}", most)
+    with pytest.raises(DataError, match=sentence):
+        read_table(tmp_path / "table.parquet")
+
+
+def test_an_array_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "table.npy").open("wb") as stream:
+        np.lib.format.write_array(stream, ROWS, version=(3, 0))
+    with pytest.raises(DataError, match=r"expected a readable \.npy file .*version \(3, 0\) of the format"):
+        read_table(tmp_path / "table.npy")
 
 
 def test_files_that_are_no_tables(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -20,7 +20,6 @@ from veriflow.errors import DataError
 from veriflow.tables.table import read_table, write_table
 from veriflow.tables.text import MOST_COLUMNS, MOST_TEXT, Dialect, rows_of_cells
 
-in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
 
 
@@ -59,7 +58,6 @@ grids = st.tuples(st.integers(1, 5), st.integers(1, 4)).flatmap(
 )
 
 
-@in_one_folder
 @given(rows=grids, custom=customs, named=st.booleans(), told=st.booleans())
 def test_the_same_numbers_or_a_refusal_in_any_custom(tmp_path, rows, custom, named, told):
     """Told everything, it is read; told nothing, it is read alike or refused."""
@@ -108,13 +106,11 @@ TEXTS = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=4).flatmap
 )
 
 
-@settings(deadline=None)
 @given(values=hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 3))))
 def test_rows_are_written_as_pandas_writes_them(values):
     assert rows_of_cells(values.tolist()) == pd.DataFrame(values).to_csv(index=False, header=False, lineterminator="\n")
 
 
-@in_one_folder
 @given(table=TEXTS)
 def test_names_that_look_like_numbers_come_back(tmp_path, table):
     values, names = table

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from veriflow.density.radial import BASES, make_base
@@ -33,7 +33,6 @@ def flows(draw):
     return flow
 
 
-@settings(max_examples=60, deadline=None)
 @given(flow=flows(), prior_sigma=st.sampled_from([None, 0.3, 2.0]), sizes=st.lists(st.integers(1, 20), max_size=3))
 def test_value_and_gradient_are_autograds(flow, prior_sigma, sizes):
     rows = flow.sample((30,))

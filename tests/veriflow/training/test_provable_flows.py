@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import veriflow.training.fit
@@ -90,7 +90,6 @@ def unstable(flow: USFlow, mass: float) -> int:
 # the penalty
 
 
-@settings(max_examples=30, deadline=None)
 @given(flow=flows(), radius=st.floats(0.1, 5))
 def test_the_bounds_hold_and_are_exact_at_first(flow: USFlow, radius: float) -> None:
     graph, p = flow.graph(), flow.base.p
@@ -136,7 +135,6 @@ def test_the_penalty_counts_units_by_how_unstable_they_are() -> None:
     assert wider.radius == pytest.approx(3 * radius, rel=0.2)
 
 
-@settings(max_examples=15, deadline=None)
 @given(flow=flows())
 def test_the_objective_adds_the_penalty_and_its_gradient(flow: USFlow) -> None:
     rows = flow.sample((20,))

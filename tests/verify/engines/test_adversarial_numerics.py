@@ -19,6 +19,7 @@ from differential import (
     z3_answer,
 )
 from enumeration import violating_point
+from shares import by_day
 from small_queries import float32_array, random_network
 
 from exporters import milp_model
@@ -76,7 +77,7 @@ def ridge(size, back):
     return two_layers([[size, size]] * 2, [0.1 * size, -0.2 * size], [[back, -2 * back]])
 
 
-@pytest.mark.parametrize("power", [-50, -33, -30, 30, 33, 50])
+@pytest.mark.parametrize("power", by_day([-50, -33, -30, 30, 33, 50], 2))
 @pytest.mark.parametrize("wanted", [0.29, 0.31])
 def test_numbers_of_any_size_are_as_good_as_others(power, wanted):
     """HiGHS drops coefficients below 1e-9: a violation went unseen where first or last weights were smaller."""
@@ -85,7 +86,7 @@ def test_numbers_of_any_size_are_as_good_as_others(power, wanted):
     assert check(query) == 4
 
 
-@pytest.mark.parametrize("power", [10, 27, 33, 40])
+@pytest.mark.parametrize("power", by_day([10, 27, 33, 40], 2))
 @pytest.mark.parametrize("share", [0.5, 0.999, 1.001])
 def test_the_difference_of_large_numbers(power, share):
     """Two units of size 2^power, nearly parallel, whose difference is of size one."""
@@ -96,7 +97,7 @@ def test_the_difference_of_large_numbers(power, share):
     check(asked(graph, y[0] < most * Fraction(share)))
 
 
-@pytest.mark.parametrize("margin", [1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6])
+@pytest.mark.parametrize("margin", by_day([1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6], 3))
 @pytest.mark.parametrize("sign", [1, -1])
 def test_margins_down_to_a_billionth_of_a_thousandth(margin, sign):
     """The largest value, 0.3 and a little, is at no vertex and is known exactly; the threshold is just beside it."""
@@ -133,7 +134,7 @@ def test_a_small_unit_beside_a_large_one(far):
         assert check(query) == 4
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", by_day(range(12), 5))
 def test_random_weights_over_twelve_orders_of_magnitude(seed):
     """Rows, one of them nearly parallel to another, and columns in powers of ten; thresholds at the largest vertex."""
     rng = np.random.default_rng(seed)
@@ -166,7 +167,7 @@ def test_a_program_in_its_own_units_has_the_solutions_of_the_program(power):
         lower, upper = model.lower.copy(), model.upper.copy()
         lower[model.inputs] = upper[model.inputs] = [x, z]
         fixed = type(model)(**{**vars(model), "lower": lower, "upper": upper})
-        found = solve_milp(fixed, (model.slack, -1.0), time_limit=60)
+        found = solve_milp(fixed, (model.slack, -1.0), time_limit=600)
         exact = evaluate_exact(graph, [Fraction(x), Fraction(z)])["y"][0] - Fraction(3, 4)
         slack = float(exact)
         if slack >= model.lower[model.slack]:
@@ -179,10 +180,10 @@ def test_a_program_as_it_is_has_no_solution_for_highs_but_that_is_no_proof():
     query = asked(ridge(2.0**-33, 2.0**33), y[0] < 0.29)
     bounds = symbolic_bounds(query.graph, query.region)
     model = milp_model(query, bounds, query.violation[0], -1e-6)
-    assert solve_milp(model, (model.slack, -1.0), time_limit=60).solution is not None
+    assert solve_milp(model, (model.slack, -1.0), time_limit=600).solution is not None
     as_it_is = BalancedModel(model, np.ones(len(model.lower)))
     with patch.object(sys.modules["verify.programs.solve"], "balanced", return_value=as_it_is):
-        answer = solve_milp(model, (model.slack, -1.0), time_limit=60)
+        answer = solve_milp(model, (model.slack, -1.0), time_limit=600)
     assert (answer.status, answer.solution) == ("stopped", None)
 
 
@@ -205,7 +206,7 @@ def test_numbers_beyond_the_floats_are_refused(engine, region):
         patch.object(sys.modules["verify.witness.attack"], "find_violation", return_value=None),
         pytest.raises(GraphError, match="sizes up to 1e\\+150"),
     ):
-        verify(query, engine, timeout=60)
+        verify(query, engine, timeout=600)
 
 
 def test_a_row_that_is_no_number_excludes_nothing():
@@ -231,7 +232,7 @@ def test_choices_stay_numbers_where_the_search_for_them_leaves_float32(region):
         nodes.append(node if isinstance(node, Relu) else Affine(node.output, terms, node.bias))
     query = asked(Graph("x", 6, tuple(nodes), nodes[-1].output), y[1] - y[0] < 0.5, region.rounded_outward())
     with patch.multiple("verify.bab.relu_split", LEAF_UNITS=-1, LARGER_LEAVES=-1):
-        found = search_splits(query, SearchOptions(time.monotonic() + 60, most_domains=100))
+        found = search_splits(query, SearchOptions(time.monotonic() + 600, most_domains=100))
         assert found.open
         again = search_splits(query, SearchOptions(0.0, frontier=found.frontier()))
     assert np.isfinite(found.frontier().arrays["choices"]).all()
@@ -254,7 +255,7 @@ def conjunction(steps, offset):
 
 
 @pytest.mark.parametrize("offset", [0, 1])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", by_day(range(6), 2))
 def test_constraints_that_cancel_prove_nothing_wrong(seed, offset):
     """What is left of a weighted mean is rounding: it was taken for a margin, and HOLDS was wrong."""
     rng = np.random.default_rng(seed)
@@ -266,7 +267,7 @@ def test_constraints_that_cancel_prove_nothing_wrong(seed, offset):
     assert not proved_by_programs_alone(query)
 
 
-@pytest.mark.parametrize("small", [1.2e-40, 1.236e-40, 1.26e-40])
+@pytest.mark.parametrize("small", by_day([1.2e-40, 1.236e-40, 1.26e-40], 1))
 def test_products_below_all_floats_prove_nothing_wrong(small):
     """Eight small weights and eight large ones: on the way, digits are lost that the end has again."""
     weights = [float(np.float32(w)) for w in [small] * 8 + [1e38] * 7 + [1e34]]
@@ -292,7 +293,7 @@ def test_graphs_without_weights_are_decided():
     """Twelve ReLUs, and a node of a constant alone."""
     bare = Graph("x", 12, (Relu("h", "x"),), "h")
     ball = Ball(math.inf, 1.0, 12)
-    assert verify(asked(bare, y[0] + y[1] <= 2.5, ball), "bab", timeout=60).outcome is Outcome.HOLDS
+    assert verify(asked(bare, y[0] + y[1] <= 2.5, ball), "bab", timeout=600).outcome is Outcome.HOLDS
     constant = Affine("c", (), np.ones(1))
     sums = Affine("y", (("h", np.ones((1, 12))), ("c", np.ones((1, 1)))), np.zeros(1))
     query = asked(Graph("x", 12, (Relu("h", "x"), constant, sums), "y"), y[0] <= 13.5, ball)

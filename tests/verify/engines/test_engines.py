@@ -12,6 +12,7 @@ import pytest
 import torch
 from differential import exact_answer, z3_answer
 from scipy.optimize import linprog
+from shares import by_day
 from small_queries import REGIONS, float32_array, random_network, small_query, threshold_query
 
 from veriflow.density.radial import make_base
@@ -49,7 +50,7 @@ def test_solver_processes_agree_too(solver, seed):
     if engine_missing(solver):
         pytest.skip(f"{solver} is not installed")
     query = threshold_query(seed)
-    assert verify(query, solver, timeout=60).outcome is exact_answer(query)
+    assert verify(query, solver, timeout=600).outcome is exact_answer(query)
 
 
 def engine_missing(name):
@@ -61,8 +62,8 @@ def engine_missing(name):
 def test_every_region_is_decided_alike(region, prop):
     query = small_query(region, prop, seed=2)
     truth = z3_answer(query)
-    assert verify(query, "milp", timeout=60).outcome is truth
-    assert verify(query, "bab", timeout=60).outcome is truth
+    assert verify(query, "milp", timeout=600).outcome is truth
+    assert verify(query, "bab", timeout=600).outcome is truth
 
 
 def step_query(threshold, p=1, strict=False, radius=1.0):
@@ -89,7 +90,7 @@ def step_query(threshold, p=1, strict=False, radius=1.0):
     ],
 )
 def test_ties_and_vertices_are_right_or_unknown(name, threshold, strict, truth):
-    outcome = verify(step_query(threshold, strict=strict), name, timeout=60).outcome
+    outcome = verify(step_query(threshold, strict=strict), name, timeout=600).outcome
     if name == "smt":
         assert outcome is truth
     else:
@@ -238,21 +239,19 @@ def test_without_relus_the_certificate_is_the_dual_norm(p, dual):
     row = dense(node.terms[0][1])
     nearest = (node.bias[0] - node.bias[1] + 3.0) / np.linalg.norm(row[0] - row[1], dual)
     query = flow_query(flow, network, Ball(p, 2 * nearest, 10), classified_as(0, -3.0))
-    certificate = certify(query, gap=1e-3, timeout=120)
+    certificate = certify(query, gap=1e-3, timeout=600)
     assert certificate.complete
     assert certificate.proved_radius == pytest.approx(nearest, rel=2e-3)
     assert certificate.proved_radius <= nearest * (1 + 1e-9) <= certificate.refuted_radius * (1 + 1e-6)
 
 
-@pytest.mark.parametrize(
-    ("p", "wanted"), [(1, 0), (1, 1), (math.inf, 1), pytest.param(math.inf, 0, marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize(("p", "wanted"), by_day([(1, 0), (1, 1), (math.inf, 1), (math.inf, 0)], 2))
 def test_the_certificate_is_the_least_norm_of_a_violation(p, wanted):
     """Against bisection on the radius with an exact solver."""
     flow, network = small_flow(p), small_classifier()
     radius = float(flow.base.law.quantile(0.999))
     query = flow_query(flow, network, Ball(p, radius, 2), classified_as(wanted, -0.3))
-    certificate = certify(query, gap=1e-4, timeout=120)
+    certificate = certify(query, gap=1e-4, timeout=600)
     assert certificate.complete
     assert 0 <= certificate.certified_mass <= certificate.refuted_mass <= 1
     if certificate.witness is None:
@@ -291,7 +290,7 @@ def test_after_a_ball_that_is_too_hard_smaller_ones_are_tried(monkeypatch):
 def test_a_certificate_interrupted_by_time_is_still_true():
     flow, network = small_flow(), small_classifier()
     query = flow_query(flow, network, Ball(1, float(flow.base.law.quantile(0.99)), 2), classified_as(0, -0.3))
-    full, short = certify(query, gap=1e-4, timeout=120), certify(query, gap=1e-4, timeout=1e-6)
+    full, short = certify(query, gap=1e-4, timeout=600), certify(query, gap=1e-4, timeout=1e-6)
     assert short.proved_radius <= full.refuted_radius
     assert short.refuted_radius >= full.proved_radius
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from round_truth import greatest_slack, least_norm
+from shares import by_day
 from small_queries import random_flow, random_network
 
 from exporters import milp_model, milp_text
@@ -80,15 +81,9 @@ def check_agreement(seeds):
     assert seen == {Outcome.HOLDS, Outcome.VIOLATED}
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", by_day(range(42), 1))
 def test_engines_agree_with_enumeration(part, no_attack):
     check_agreement(range(9 * part, 9 * part + 9))
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("part", range(40))
-def test_engines_agree_with_enumeration_on_many_more(part, no_attack):
-    check_agreement(range(9 * part + 18, 9 * part + 27))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4, 5])
@@ -96,7 +91,7 @@ def test_products_with_round_parts_are_decided_alike(seed):
     """The threshold lies below a score that points attain, or a little above all that an attack finds."""
     region = Product((Ball(2, 0.7, 2), Box(np.array([-0.2]), np.array([0.3]))))
     query = random_query(seed, region)
-    outcomes = {verify(query, name, timeout=60).outcome for name in ("bab", "milp")}
+    outcomes = {verify(query, name, timeout=600).outcome for name in ("bab", "milp")}
     assert outcomes == {Outcome.VIOLATED if MARGINS[seed % len(MARGINS)] < 0 else Outcome.HOLDS}
 
 
@@ -126,14 +121,14 @@ def test_the_greatest_linear_function_on_a_ball_is_its_radius_times_a_length(dim
     query = network_query(network, Ball(2, 1.5, dim), formula_property(y[0] < 0))
     weight, bias = next(iter(network.nodes)).terms[0][1][0], next(iter(network.nodes)).bias[0]
     model = milp_model(query, symbolic_bounds(query.graph, query.region), query.violation[0], -1e3)
-    answer = solve_milp(model, (model.slack, -1.0), time_limit=60)
+    answer = solve_milp(model, (model.slack, -1.0), time_limit=600)
     z = answer.solution[model.inputs]
     assert np.linalg.norm(z) <= 1.5 * (1 + 1e-12)
     assert -answer.proved == pytest.approx(1.5 * np.linalg.norm(weight) + bias, abs=1e-6)
     assert weight @ z + bias == pytest.approx(-answer.proved, abs=1e-6)
     wanted = replace(query, violation=formula_property(y[0] < 1.2 * np.linalg.norm(weight) + bias).violation(2))
     model = milp_model(wanted, symbolic_bounds(query.graph, query.region), wanted.violation[0], 0.0)
-    answer = solve_milp(model, (model.norm, 1.0), time_limit=60)
+    answer = solve_milp(model, (model.norm, 1.0), time_limit=600)
     assert answer.proved == pytest.approx(1.2, abs=1e-6)
 
 
@@ -155,11 +150,11 @@ def small_flow(seed, law=None):
     return flow
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", by_day(range(6), 4))
 def test_the_certificate_is_the_least_norm_of_a_violation(seed):
     flow, network = small_flow(seed), random_network(np.random.default_rng(seed), (2, 3, 2))
     query = flow_query(flow, network, Ball(2, 3.0, 2), classified_as(seed % 2, -0.3))
-    certificate, truth = certify(query, gap=1e-4, timeout=120), least_norm(query)
+    certificate, truth = certify(query, gap=1e-4, timeout=600), least_norm(query)
     assert certificate.complete
     assert certificate.proved_radius <= min(truth, 3.0) * (1 + 1e-7)
     if certificate.witness is None:
@@ -169,7 +164,7 @@ def test_the_certificate_is_the_least_norm_of_a_violation(seed):
         assert certificate.proved_radius >= certificate.refuted_radius * (1 - 1e-4)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", by_day(range(3), 1))
 def test_an_output_range_is_the_exact_one(seed):
     flow, network = small_flow(seed), random_network(np.random.default_rng(seed), (2, 3, 2))
     level_set, score = flow.level_set(0.7), y[0] - y[1] / 4
@@ -211,7 +206,7 @@ def test_bounds_on_a_box_in_a_ball_are_close_to_what_a_program_finds():
         box = RegionBoxes(lower[None], upper[None], ball)
         bounds = domain_at(symbolic_bounds(query.graph, box), 0)
         model = milp_model(query, bounds, query.violation[0], -1e3)
-        answer = solve_milp(model, (model.slack, -1.0), time_limit=60)
+        answer = solve_milp(model, (model.slack, -1.0), time_limit=600)
         (constant,) = next(iter(network.nodes)).bias
         found = float(box.support(weight[None, None])[0, 0])
         assert -1e-7 <= found - (-answer.found - constant) <= 2e-3 * np.linalg.norm(weight)

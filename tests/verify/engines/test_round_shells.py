@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from round_truth import greatest_slack
+from shares import by_day
 from small_queries import float32_array, random_flow, random_network
 from typer.testing import CliRunner
 
@@ -75,7 +76,7 @@ def check_agreement(seeds):
         points = query.region.draw(4096, seed)
         sampled = evaluate(query.graph, points)[query.graph.output][:, 0].max().item()
         assert sampled <= slack + float(query.violation[0][0].bound) + 1e-6
-        verdict = verify(query, "bab", timeout=60)
+        verdict = verify(query, "bab", timeout=600)
         assert verdict.outcome is (Outcome.VIOLATED if slack > 0 else Outcome.HOLDS), (seed, slack, verdict)
         assert verdict.witness is None or query.region.contains(verdict.witness.point)
         seen.append((verdict.outcome, filled > 0))
@@ -83,15 +84,9 @@ def check_agreement(seeds):
     assert seen.count((Outcome.HOLDS, True)) >= len(seen) // 8
 
 
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", by_day(range(43), 1))
 def test_verdicts_agree_with_enumeration(part, no_attack):
     check_agreement(range(18 * part, 18 * part + 18))
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("part", range(40))
-def test_verdicts_agree_with_enumeration_on_many_more(part, no_attack):
-    check_agreement(range(18 * part + 100, 18 * part + 118))
 
 
 def distance(centre):
@@ -128,7 +123,7 @@ def test_a_sphere_and_what_does_not_depend_on_all_coordinates():
     """A shell without thickness; a strip that leaves it, and one that a trimmed shell keeps inside."""
     for radius, truth in ((1.0, Outcome.VIOLATED), (1.25, Outcome.HOLDS)):
         sphere = Ball(2, radius, 2, radius)
-        assert verify(network_query(distance((0, 0)), sphere, formula_property(y[0] > 1)), timeout=20).outcome is truth
+        assert verify(network_query(distance((0, 0)), sphere, formula_property(y[0] > 1)), timeout=600).outcome is truth
     rows = np.array([[1.0, 0.0], [-1.0, 0.0]])
     nodes = (
         Affine("a", (("x", rows),), np.zeros(2)),
@@ -138,7 +133,7 @@ def test_a_sphere_and_what_does_not_depend_on_all_coordinates():
     strip = Graph("x", 2, nodes, "y")
     for limit, truth in ((math.inf, Outcome.VIOLATED), (0.875, Outcome.HOLDS)):
         shell = Ball(2, 1.5, 2, 1.0, limit)
-        assert verify(network_query(strip, shell, formula_property(y[0] > 0.25)), timeout=20).outcome is truth
+        assert verify(network_query(strip, shell, formula_property(y[0] > 0.25)), timeout=600).outcome is truth
 
 
 def test_products_of_shells_are_decided_part_by_part(no_attack):

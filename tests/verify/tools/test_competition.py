@@ -176,7 +176,7 @@ def test_the_scripts_say_error_and_refuse_other_versions(network, tmp_path):
     def script(name, *words):
         return subprocess.run([SCRIPTS / name, *words], env=environment, capture_output=True, text=True, check=False)
 
-    assert script("run_instance.sh", "v1", "any", network, asked(tmp_path, "(assert"), result, "10").returncode == 0
+    assert script("run_instance.sh", "v1", "any", network, asked(tmp_path, "(assert"), result, "600").returncode == 0
     assert result.read_text() == "error\n"
     for name in ("install_tool.sh", "prepare_instance.sh", "run_instance.sh"):
         refused = script(name, "v9")

@@ -32,7 +32,7 @@ from verify.tools.smtlib import SmtLibTool
 from verify.tools.tool import exact_number
 from verify.tools.vnnlib import claim_of
 
-PATIENCE = 30.0  # seconds that no test needs
+PATIENCE = 120.0  # seconds that no test needs
 
 
 def step_query(threshold: float, p: float = 1) -> Query:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from enumeration import violating_point
+from shares import by_day
 from small_queries import exact, in_other_units, random_flow, random_network
 
 from veriflow.piecewise.bounds.alpha_crown import optimised_bounds
@@ -70,7 +71,7 @@ def all_pairs(units):
 
 @pytest.mark.parametrize("split", [0, 3, 8])
 @pytest.mark.parametrize("region", REGIONS, ids=str)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", by_day(range(4), 1))
 def test_products_are_zero_or_less_and_the_matrix_adds_them_up(seed, region, split):
     query, tree, signs, points, inputs = piece(seed, region, split)
     relaxation = relaxed(query, tree, signs, all_pairs(len(signs)))
@@ -94,7 +95,7 @@ def test_products_are_zero_or_less_and_the_matrix_adds_them_up(seed, region, spl
 
 @pytest.mark.parametrize("power", [0, 8, 25])
 @pytest.mark.parametrize("split", [0, 4])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", by_day(range(6), 3))
 def test_what_is_proved_holds_in_rationals(seed, split, power):
     query, tree, signs, points, _ = piece(seed, REGIONS[seed % 3], split, power)
     relaxation = relaxed(query, tree, signs, all_pairs(len(signs))[::7])
@@ -175,12 +176,12 @@ def narrow_query(seed, margin):
     return network_query(graph, Ball(math.inf, 0.7, 3), classified_as(0, margin))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", by_day(range(12), 5))
 def test_a_search_by_programs_alone_decides_what_enumeration_decides(seed):
     query = narrow_query(seed, (-0.3, -0.1, 0.1)[seed % 3])
     truth = Outcome.HOLDS if violating_point(query) is None else Outcome.VIOLATED
     with patch.multiple("verify.bab.sdp_tree", CHEAPEST=0, PRICE=math.inf, LEAF_UNITS=4):
-        found = search_splits(query, SearchOptions(time.monotonic() + 60))
+        found = search_splits(query, SearchOptions(time.monotonic() + 600))
     assert not found.near_misses
     assert found.open == 0 or found.witness is not None
     assert (found.witness is not None) == (truth is Outcome.VIOLATED)
@@ -231,7 +232,7 @@ def test_a_deadline_leaves_the_piece_open():
     with patch.object(DomainSearch, "try_points", lambda *_: None):
         assert trees.step({0: -1.0}, state, deadline=time.monotonic() - 1) is None
     with patch.multiple("verify.bab.sdp_tree", CHEAPEST=0, PRICE=math.inf):
-        assert trees.step({}, state, deadline=time.monotonic() + 60) is None  # closed by the other search
+        assert trees.step({}, state, deadline=time.monotonic() + 600) is None  # closed by the other search
     assert state.domains == 1
     assert not trees.is_due(10**9)
 
@@ -248,7 +249,7 @@ def test_violations_are_found_by_the_moments_of_a_piece():
     root = optimised_bounds(graph, region, query.arrays.conjunctions)
     tree = ReluTree(graph, region, root.bounds, root.rows, root.limits)
     trees, state = SemidefiniteTrees(query, tree, {0: float(root.margins[0])}), DomainSearch()
-    assert trees.step({0: float(root.margins[0])}, state, deadline=time.monotonic() + 60) is None
+    assert trees.step({0: float(root.margins[0])}, state, deadline=time.monotonic() + 600) is None
     assert state.witness is not None
     assert trees.work > 0
 
