@@ -252,7 +252,7 @@ def test_endings_are_taken_off(name, tmp_path):
     points = points_for(network)
     want, (logits,) = run(proto, network, points)[0], computed(network, points)
     np.testing.assert_allclose(finish(port, logits), want, atol=1e-6)
-    with pytest.raises(GraphError, match=rf"got {port.ending.kind} before output 'y', which exporters\.read_logits"):
+    with pytest.raises(GraphError, match=rf"got {port.ending.kind} before output 'y', which read_logits"):
         read_onnx(tmp_path / "m.onnx")
 
 
