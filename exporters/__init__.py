@@ -15,7 +15,7 @@ except ModuleNotFoundError as error:
 with LazyImports(__name__):
     from veriflow.queries.logits import LogitEnding
 
-    from .bundle.tools import BUNDLE_TOOLS, DEFAULT_FORMS, FORMS, TOOLS, forms_for
+    from .bundle.tools import DEFAULT_FORMS, FORMS, TOOLS, Tool, bundle_tools, forms_for
     from .bundle.write import write_bundle
     from .forms.paired_chain import paired_chain
     from .forms.portable_form import PortableForm, portable_form
@@ -36,7 +36,6 @@ with LazyImports(__name__):
     from .vnnlib.writer import to_vnnlib1, to_vnnlib2
 
 __all__ = [
-    "BUNDLE_TOOLS",
     "DEFAULT_FORMS",
     "FORMS",
     "TOOLS",
@@ -50,6 +49,8 @@ __all__ = [
     "OnnxNetwork",
     "Port",
     "PortableForm",
+    "Tool",
+    "bundle_tools",
     "forms_for",
     "graph_to_onnx",
     "highs_model",

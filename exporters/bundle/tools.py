@@ -77,7 +77,7 @@ class Tool:
 _LEAST = "violated where the least objective of any of them is at most 0"
 _VNNLIB2 = "verify {vnnlib2} --network N={onnx} --timeout {s}"
 
-TOOLS: Mapping[str, Tool] = {
+TOOLS: dict[str, Tool] = {
     "marabou": Tool(
         ("marabou",),
         "--input-query {marabou} --timeout={s} --no-merge-ws-layers",
@@ -106,23 +106,24 @@ TOOLS: Mapping[str, Tool] = {
 }
 """Outside tools by name; their command lines are those of their documentation."""
 
-BUNDLE_TOOLS = tuple(name for name, tool in TOOLS.items() if tool.arguments)
-"""Names of the tools that a bundle is written for."""
+
+def bundle_tools() -> list[str]:
+    """Names of the tools that a bundle is written for."""
+    return [name for name, tool in TOOLS.items() if tool.arguments]
 
 
 def forms_for(tools: Iterable[str]) -> tuple[str, ...]:
     """The forms that these tools read, in the order of `FORMS`.
 
     Raises:
-        QueryError: a tool that is not among `BUNDLE_TOOLS`, or none.
+        QueryError: a tool that is not among `bundle_tools`, or none.
     """
-    names = list(tools)
+    names, known = list(tools), bundle_tools()
     for name in names:
-        if name not in BUNDLE_TOOLS:
-            known = ", ".join(BUNDLE_TOOLS)
-            raise QueryError(f"expected tools among {known}; got {name!r}{perhaps(name, BUNDLE_TOOLS)}")
+        if name not in known:
+            raise QueryError(f"expected tools among {', '.join(known)}; got {name!r}{perhaps(name, known)}")
     if not names:
-        raise QueryError(f"expected tools among {', '.join(BUNDLE_TOOLS)}; got none")
+        raise QueryError(f"expected tools among {', '.join(known)}; got none")
     wanted = {form for name in names for form in TOOLS[name].forms}
     return tuple(form for form in FORMS if form in wanted)
 

@@ -5,13 +5,13 @@ import shutil
 
 import corpus
 import pytest
-from enumeration import violating_point
 from form_readers import EXACT, files_of, has_form, readers
 from shares import by_day
 
 from exporters import FORMS, write_bundle
 from veriflow.errors import SolverError
 from veriflow.piecewise.evaluate import evaluate_exact
+from veriflow.testing.enumeration import violating_point
 from verify import ENGINES, Outcome, external_tool, verify
 
 TRUTHS = corpus.truths()

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from veriflow.queries.text.formulas import _NAMED
+from veriflow.queries.text.formulas import PROPERTIES
 from veriflow.queries.text.relations import SIGNATURES
 from verify.cli.kernels import COMMON
 
 ROOT = Path(__file__).parents[2]
 END = "end of a block"
-PAGES = [path for path in (ROOT / "docs").glob("*.md") if path.name in ("properties.md", "formats.md")]
+PAGES = [ROOT / "docs" / name for name in ("properties.md", "formats.md")]
+PAGES += [path for path in (ROOT / "docs" / "extending").glob("*.md") if path.name != "README.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
@@ -41,4 +42,4 @@ def test_the_blocks_of_a_page_run_and_print_what_is_shown(page, tmp_path):
 
 def test_every_named_property_has_its_section():
     text = (ROOT / "docs" / "properties.md").read_text()
-    assert [name for name in (*_NAMED, *SIGNATURES) if f"\n## {name}\n" not in text] == []
+    assert [name for name in (*PROPERTIES, *SIGNATURES) if f"\n## {name}\n" not in text] == []

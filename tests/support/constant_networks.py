@@ -14,9 +14,10 @@ from fractions import Fraction
 
 import numpy as np
 import onnx
-from enumeration import Form, Row, feasible_point
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from veriflow.testing.enumeration import Form, Row, feasible_point
 
 Layer = Callable[[list[Form], bool], list[Form]]
 """From forms to forms; the flag takes the greater end of roots."""

@@ -7,12 +7,12 @@ import time
 from contextlib import ExitStack
 from unittest.mock import patch
 
-from enumeration import violating_point
 from pysmt.shortcuts import Solver
 
 from exporters import query_formula
 from veriflow.piecewise.bounds.crown import symbolic_bounds
 from veriflow.queries.query import Query
+from veriflow.testing.enumeration import violating_point
 from verify import Outcome, Verdict, verify
 from verify.bab.options import SearchOptions
 from verify.bab.relu_split import search_splits

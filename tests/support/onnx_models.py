@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
-import torch
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from exporters import OnnxNetwork, read_network
-from veriflow.piecewise.evaluate import evaluate
+from exporters.testing import check_agreement, inferred, onnxruntime_outputs
 
 Array = NDArray[Any]
 
@@ -60,64 +58,25 @@ def model(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=version)
 
 
-def inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with the shapes of its outputs filled in, without which the checker refuses it."""
-    ends = onnx.shape_inference.infer_shapes(proto).graph.output
-    for end, known in zip(proto.graph.output, ends, strict=True):
-        if known.type.tensor_type.HasField("shape"):
-            end.type.tensor_type.shape.CopyFrom(known.type.tensor_type.shape)
-        else:
-            end.type.tensor_type.shape.SetInParent()
-    return proto
-
-
 def read(proto: onnx.ModelProto, folder: Path) -> OnnxNetwork:
     """The model, through a file."""
     (folder / "m.onnx").write_bytes(inferred(proto).SerializeToString())
     return read_network(folder / "m.onnx")
 
 
-def run(proto: onnx.ModelProto | Path, network: OnnxNetwork, points: Array) -> list[Array]:
-    """The outputs by onnxruntime, flat, one list for each point; inputs have the ports' shapes."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    source = str(proto) if isinstance(proto, Path) else proto.SerializeToString()
-    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    dtype = np.float32 if "float" in session.get_inputs()[0].type else np.float64
-    rows = []
-    for point in points:
-        feeds = {port.name: point[port.slice].reshape(port.shape).astype(dtype) for port in network.inputs}
-        results = session.run(None, feeds)
-        for port, result in zip(network.outputs, results, strict=True):
-            assert result.shape == port.shape
-        rows.append([result.reshape(-1).astype(np.float64) for result in results])
-    return [np.array(column) for column in zip(*rows, strict=True)]
-
-
-def computed(network: OnnxNetwork, points: Array) -> list[Array]:
-    """The outputs by the graph, flat, for each point."""
-    values = evaluate(network.graph, torch.from_numpy(points))[network.graph.output].numpy()
-    values = np.broadcast_to(values, (len(points), network.graph.output_size))
-    return [values[:, port.slice] for port in network.outputs]
-
-
-def points_for(network: OnnxNetwork, seed: int = 0, count: int = 6) -> Array:
-    """Float32 points, some of them whole numbers so that there are ties and zeros."""
-    rng = np.random.default_rng(seed)
-    points = 2 * rng.standard_normal((count, network.graph.input_size))
-    points[::2] = points[::2].round()
-    return points.astype(np.float32).astype(np.float64)
-
-
 def assert_agree(proto: onnx.ModelProto, folder: Path, tolerance: float = 1e-5) -> OnnxNetwork:
     """The graph computes what onnxruntime computes, up to a share of the outputs' scale."""
     network = read(proto, folder)
     assert sum(math.prod(port.shape) for port in network.inputs) == network.graph.input_size
-    points = points_for(network)
-    for want, got in zip(run(proto, network, points), computed(network, points), strict=True):
-        assert np.abs(want - got).max() <= tolerance * max(1.0, np.abs(want).max())
+    check_agreement(network, onnxruntime_outputs(folder / "m.onnx"), tolerance)
     return network
+
+
+def run(proto: onnx.ModelProto | Path, network: OnnxNetwork, points: Array) -> list[Array]:
+    """The outputs by onnxruntime, flat, one list for each point; inputs have the ports' shapes."""
+    reference = onnxruntime_outputs(proto if isinstance(proto, Path) else proto.SerializeToString())
+    rows = [reference([point[port.slice].reshape(port.shape) for port in network.inputs]) for point in points]
+    return [np.array([result.reshape(-1) for result in column]) for column in zip(*rows, strict=True)]
 
 
 def whole(*values: int) -> Array:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
-from enumeration import violating_point
 
 from veriflow.numerics.arrays import Vector
 from veriflow.piecewise.evaluate import evaluate_exact
@@ -24,6 +23,7 @@ from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
 from veriflow.regions.product import Product
 from veriflow.regions.region import Region
+from veriflow.testing.enumeration import violating_point
 
 REGIONS = (
     "L1 ball",

@@ -4,6 +4,8 @@ import inspect
 
 import exporters
 import veriflow
+import veriflow.extending
+import veriflow.testing
 import verify
 from verify.cli.commands.fit import fit as fit_command
 from verify.cli.commands.verify import verify as verify_command
@@ -20,9 +22,16 @@ FACES = {
         rounded_witness run_onnx same_decision save_flow specification_queries to_marabou to_smtlib to_vnnlib1
         to_vnnlib2 trimmed_for_proof trimmed_level_set verdict_at verdict_curve verify verify_all verify_with
         violation_bounds violation_probability violations_in_data write_bundle y""",
-    exporters: """BUNDLE_TOOLS DEFAULT_FORMS Ending EndingKind FORMS FileRun LogitEnding Logits MilpModel OnnxFile OnnxNetwork
+    veriflow.extending: """ADAPTERS AffineBijection BASES Bijection Bounds Chain Claim ENGINES EngineInfo ExternalTool FORMS
+        Formula Importer LAWS Limits NormLaw OPERATORS OnnxTensor Operation PROPERTIES RadialBase Region ResidualBijection
+        SimpleLaw TOOLS Tool ToolRun complete exact_number interval_bounds no_violation non_negative profile_outside
+        symbolic_bounds unreadable""",
+    veriflow.testing: """BASE_LAWS BIJECTION_LAWS NORM_LAWS check_base check_bijection check_bound check_engine check_norm_law
+        check_operator check_property check_tool""",
+    exporters: """DEFAULT_FORMS Ending EndingKind FORMS FileRun LogitEnding Logits MilpModel OnnxFile OnnxNetwork
         Port
-        PortableForm TOOLS forms_for graph_to_onnx highs_model input_symbols linear_form milp_model milp_text paired_chain
+        PortableForm TOOLS Tool
+        bundle_tools forms_for graph_to_onnx highs_model input_symbols linear_form milp_model milp_text paired_chain
         parse_vnnlib
         portable_form query_formula query_from_bytes query_to_bytes read_logits read_network read_onnx read_vnnlib
         run_onnx shifted_chain to_marabou to_smtlib to_vnnlib1 to_vnnlib2 two_networks write_bundle""",

@@ -196,7 +196,7 @@ def _asked(
                 verdict = chosen.run(query, timeout=limits.timeout, memory=limits.memory, stop=stop)
             else:
                 checkpoint = limits.checkpoint if chosen.keeps_checkpoints else None
-                verdict = _in_a_process(query, name, replace(limits, checkpoint=checkpoint), stop)
+                verdict = _in_a_process(query, chosen, replace(limits, checkpoint=checkpoint), stop)
         except OutOfTime:
             verdict = Verdict(Outcome.UNKNOWN, LATE)
         except SolverError as error:
@@ -226,15 +226,25 @@ def _asked(
     return each, is_interrupted
 
 
-def _in_a_process(query: Query, name: str, limits: Limits, stop: threading.Event) -> Verdict:
+def _in_a_process(query: Query, engine: EngineInfo, limits: Limits, stop: threading.Event) -> Verdict:
     """An engine's verdict from a process of its own; its witness is replayed here once more, with the flow."""
-    start, kept = time.monotonic(), [] if limits.checkpoint is None else [limits.checkpoint.resolve()]
+    start, name = time.monotonic(), engine.name
+    kept = [] if limits.checkpoint is None else [limits.checkpoint.resolve()]
     deadline, answering = start + limits.timeout, min(ANSWERING * limits.timeout, MOST_ANSWERING)
     with tempfile.TemporaryDirectory(prefix="veriflow-") as folder:
         path = Path(folder) / "query.npz"
         path.write_bytes(query_to_bytes(query))
         run = run_tool(
-            [sys.executable, "-m", "verify.engines.worker", path, name, f"{deadline - answering!r}", *kept],
+            [
+                sys.executable,
+                "-m",
+                "verify.engines.worker",
+                path,
+                name,
+                engine.registered_by,
+                f"{deadline - answering!r}",
+                *kept,
+            ],
             timeout=max(deadline - time.monotonic(), 0.01),
             memory=limits.memory,
             folder=folder,

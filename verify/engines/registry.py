@@ -53,7 +53,8 @@ def _linear(region: Region) -> bool:
 class EngineInfo:
     """An engine: its name, the module and package that it needs, what it takes in words, how to get it, its function.
 
-    And whether it keeps checkpoints, and which regions it takes.
+    And whether it keeps checkpoints, which regions it takes, and for one that others put into `ENGINES` the module that
+    does so: where several solvers run, the process of the engine imports it first.
     """
 
     name: str
@@ -64,6 +65,7 @@ class EngineInfo:
     run: Engine
     keeps_checkpoints: bool = False
     takes: Callable[[Region], bool] = _anything
+    registered_by: str = ""
 
     @property
     def version(self) -> str | None:

@@ -1,10 +1,12 @@
 """A module run in a process of its own: decides a query file with one of veriflow's engines.
 
-Arguments: the file, the engine's name, the deadline on the clock of `time.monotonic`, and perhaps a checkpoint, which is
-written too when the process is asked to end. Prints one JSON object on the last line: ``{"outcome": …, "reason": …, "point":
-["1/3", …] or null}``, ``{"error": …}`` where the engine failed, ``{"refusal": …}`` where it cannot take the query.
+Arguments: the file, the engine's name, the module that registers it where it is none of veriflow's own, the deadline on the
+clock of `time.monotonic`, and perhaps a checkpoint, which is written too when the process is asked to end. Prints one JSON
+object on the last line: ``{"outcome": …, "reason": …, "point": ["1/3", …] or null}``, ``{"error": …}`` where the engine
+failed, ``{"refusal": …}`` where it cannot take the query.
 """
 
+import importlib
 import json
 import signal
 import sys
@@ -34,5 +36,7 @@ def answer(path: str, engine_name: str, deadline: float, checkpoint: Path | None
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    kept = Path(sys.argv[4]) if len(sys.argv) > 4 else None
-    sys.stdout.write("\n" + json.dumps(answer(sys.argv[1], sys.argv[2], float(sys.argv[3]), kept)))
+    if sys.argv[3]:
+        importlib.import_module(sys.argv[3])
+    kept = Path(sys.argv[5]) if len(sys.argv) > 5 else None
+    sys.stdout.write("\n" + json.dumps(answer(sys.argv[1], sys.argv[2], float(sys.argv[4]), kept)))

@@ -73,7 +73,7 @@ def external_tool(name: str) -> ExternalTool:
 
 def is_by_path(kind: str) -> bool:
     """Whether tools of a kind are named with the path of their program."""
-    return not TOOLS[kind].programs
+    return kind not in TOOLS or not TOOLS[kind].programs
 
 
 def found_tools() -> list[tuple[str, type[ExternalTool], ExternalTool | None]]:

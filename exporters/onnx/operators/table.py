@@ -30,7 +30,7 @@ CHOICES: Mapping[str, Translation] = {
 }
 """Operators that only rearrange entries; they may also follow a last Sigmoid, Softmax, LogSoftmax or ArgMax."""
 
-OPERATORS: Mapping[str, Translation] = {
+OPERATORS: dict[str, Translation] = {
     **CHOICES,
     "Abs": elementwise.absolute,
     "Add": elementwise.total,
@@ -83,7 +83,7 @@ OPERATORS: Mapping[str, Translation] = {
     "Sum": elementwise.total,
     "Where": branches.where,
 }
-"""Operators on tensors that depend on the input."""
+"""Operators on tensors that depend on the input. Networks with one that is added here are read."""
 
 BEHIND_ENDINGS: Mapping[str, Translation] = {
     **CHOICES,

@@ -8,9 +8,10 @@ import pytest
 from classical_models import NAMES, READ, classical, ml, std
 from cli_runs import document, refused, run
 from onnx import TensorProto
-from onnx_models import inferred, model, node, weights
+from onnx_models import model, node, weights
 
 from exporters import LogitEnding, read_logits
+from exporters.testing import inferred
 from veriflow import (
     Box,
     classified_as,

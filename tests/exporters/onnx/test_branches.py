@@ -5,9 +5,10 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from onnx_models import assert_agree, folding, inferred, model, node, points_for, read, weights, whole
+from onnx_models import assert_agree, folding, model, node, read, weights, whole
 
 from exporters import OnnxNetwork, read_logits, read_network, read_onnx
+from exporters.testing import inferred, points_for
 from veriflow.errors import GraphError
 from veriflow.piecewise.evaluate import evaluate
 

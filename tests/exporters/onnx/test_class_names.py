@@ -21,9 +21,10 @@ from classical_models import (
     std,
 )
 from onnx import TensorProto
-from onnx_models import inferred, model, node, points_for, weights
+from onnx_models import model, node, weights
 
 from exporters import OnnxNetwork, read_logits, read_onnx
+from exporters.testing import inferred, points_for
 from veriflow import never_confidently_wrong
 from veriflow.errors import GraphError
 from veriflow.piecewise.evaluate import evaluate_exact

@@ -17,9 +17,9 @@ from classical_models import (
     std,
 )
 from onnx import helper
-from onnx_models import points_for
 
 from exporters import OnnxNetwork, read_logits, read_network, read_onnx
+from exporters.testing import points_for
 from veriflow.errors import GraphError
 
 

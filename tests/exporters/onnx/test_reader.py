@@ -10,21 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from onnx_models import (
-    assert_agree,
-    computed,
-    folding,
-    model,
-    node,
-    points_for,
-    read,
-    residual_network,
-    run,
-    weights,
-    whole,
-)
+from onnx_models import assert_agree, folding, model, node, read, residual_network, run, weights, whole
 
 from exporters import EndingKind, graph_to_onnx, read_network, read_onnx, run_onnx
+from exporters.testing import computed, points_for
 from veriflow.errors import GraphError
 from veriflow.piecewise.evaluate import evaluate, evaluate_exact
 

@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from onnx_models import folding, inferred, model, node, residual_network, weights, whole
+from onnx_models import folding, model, node, residual_network, weights, whole
 
 from exporters import read_network, read_onnx
+from exporters.testing import inferred
 from veriflow.errors import GraphError, StorageError
 
 LINE = {"x": (1, 4)}

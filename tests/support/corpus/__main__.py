@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from fractions import Fraction
 
-from enumeration import violating_point
 from tqdm import tqdm
 
 from corpus import TRUTH_FILE
@@ -14,6 +13,7 @@ from corpus.edges import EDGES
 from corpus.families import FAMILIES
 from veriflow.piecewise.evaluate import evaluate_exact
 from veriflow.queries.query import Query
+from veriflow.testing.enumeration import violating_point
 
 SEEDS, NEAR = 40, Fraction(1, 10**5)
 

@@ -1,4 +1,4 @@
-"""The laws every norm law obeys, over the table of bases, judged by quadrature, mpmath and finite differences."""
+"""The laws every norm law obeys, over the table of bases, those of the test-kit and, by mpmath, of their digits."""
 
 import math
 
@@ -14,10 +14,10 @@ from veriflow.density.radial import BASES, make_base
 from veriflow.density.simple_laws import BallLaw, ChiLaw, GammaLaw, LogNormalLaw, WeibullLaw
 from veriflow.errors import ModelError, RegionError
 from veriflow.numerics.bisection import bisect_doubles
+from veriflow.testing import NORM_LAWS
 
 DIMS = (1, 2, 7, 64, 1000)
 EVERY_LAW = [(name, dim) for name in BASES for dim in DIMS]
-TAILS = np.array([1e-30, 1e-12, 1e-6, 0.01, 0.3, 0.5])
 every_law = pytest.mark.parametrize(("name", "dim"), EVERY_LAW)
 
 
@@ -46,16 +46,9 @@ def exact_tails(law, r):
 
 
 @every_law
-def test_the_density_integrates_to_the_cdf_on_every_panel(name, dim):
-    law = law_of(name, dim)
-    masses = np.concatenate([np.geomspace(1e-12, 0.05, 25), np.linspace(0.06, 0.5, 25)])
-    ends = np.unique(np.concatenate([law.quantile(masses), law.upper_quantile(masses)]))
-    nodes, weights = np.polynomial.legendre.leggauss(24)
-    middle, half = (ends[1:] + ends[:-1])[:, None] / 2, (ends[1:] - ends[:-1])[:, None] / 2
-    r = middle + half * nodes
-    panels = (half * weights * np.exp(law.profile(r) + (dim - 1) * np.log(r))).sum(1)
-    assert panels.sum() == pytest.approx(1, abs=1e-10)
-    assert panels == pytest.approx(law.mass_between(ends[:-1], ends[1:]), rel=1e-8, abs=1e-12)
+@pytest.mark.parametrize("obeys", NORM_LAWS, ids=lambda law: law.__name__)
+def test_a_law_obeys_what_the_kit_asks_of_every_law(name, dim, obeys):
+    obeys(make_base(name, dim).law)
 
 
 @every_law
@@ -69,50 +62,6 @@ def test_both_tails_agree_with_sixty_digits(name, dim):
             # One ulp of r is d ulps of the mass, and the tails of a law cannot be sharper than that.
             assert float(law.cdf(r)) == pytest.approx(below, rel=1e-11 + 1e-14 * dim)
             assert float(law.sf(r)) == pytest.approx(above, rel=1e-11 + 1e-14 * dim)
-
-
-@every_law
-def test_quantiles_invert_both_tails(name, dim):
-    law = law_of(name, dim)
-    assert law.cdf(law.quantile(TAILS)) == pytest.approx(TAILS, rel=1e-11)
-    # Close to the ball's end the doubles are too coarse for 1e-30: the outermost radius answers.
-    upper = TAILS[TAILS > 1e-12] if name == "uniform-ball" else TAILS
-    assert law.sf(law.upper_quantile(upper)) == pytest.approx(upper, rel=1e-8 if name == "uniform-ball" else 1e-11)
-    assert law.cdf(law.upper_quantile(0.25)) == pytest.approx(0.75, rel=1e-12)
-    assert law.quantile([0, 1]).tolist() == [0, float(law.radius) if name == "uniform-ball" else math.inf]
-
-
-@every_law
-def test_single_precision_follows_double(name, dim):
-    single = make_base(name, dim).law
-    r = torch.from_numpy(single.quantile([1e-6, 0.01, 0.5, 0.99])).float()
-    profile = single.log_profile(r)
-    assert profile.dtype == torch.float32
-    exact = single.profile(r.double())
-    assert profile.detach().numpy() == pytest.approx(exact, rel=2e-6, abs=2e-6 * max(10, dim))
-
-
-@every_law
-def test_derivatives_match_finite_differences(name, dim):
-    law = law_of(name, dim)
-    r = torch.from_numpy(law.quantile([0.01, 0.4, 0.9])).requires_grad_()
-    names, parameters = zip(*law.named_parameters(), strict=True) if list(law.parameters()) else ((), ())
-
-    def profile(point, *values):
-        return torch.func.functional_call(
-            _Profile(law), {f"law.{n}": v for n, v in zip(names, values, strict=True)}, point
-        )
-
-    assert torch.autograd.gradcheck(profile, (r, *parameters), eps=1e-7, rtol=1e-4, atol=1e-4 * dim)
-
-
-class _Profile(torch.nn.Module):
-    def __init__(self, law):
-        super().__init__()
-        self.law = law
-
-    def forward(self, r):
-        return self.law.log_profile(r)
 
 
 @pytest.mark.parametrize(
@@ -153,30 +102,6 @@ def test_an_overflowing_component_leaves_the_others_their_gradient():
     assert all(p.grad.isfinite().all() for p in law.parameters())
 
 
-@every_law
-def test_samples_follow_the_cdf(name, dim):
-    law, count = make_base(name, dim).law, 4000
-    torch.manual_seed(dim)
-    norms = law.sample(torch.Size([count // 2, 2]))
-    assert norms.shape == (count // 2, 2)
-    assert norms.dtype == torch.float32
-    assert not norms.requires_grad
-    for mass in (0.1, 0.5, 0.9):
-        share = (norms.double().numpy() <= law.quantile(mass)).mean()
-        assert abs(share - mass) < 4 * math.sqrt(mass * (1 - mass) / count)
-
-
-@every_law
-def test_restricted_samples_are_uniform_in_mass(name, dim):
-    law, count = law_of(name, dim), 4000
-    torch.manual_seed(dim)
-    for low, high in ((1e-9, 2e-9), (0.2, 0.95)):
-        ends = law.quantile([low, high])
-        norms = law.sample_between(np.full(count, ends[0]), np.full(count, ends[1]))
-        assert ((norms >= ends[0]) & (norms <= ends[1])).all()
-        assert abs(((law.cdf(norms) - low) / (high - low)).mean() - 0.5) < 4 / math.sqrt(12 * count)
-
-
 @pytest.mark.parametrize(
     ("law", "decreasing"),
     [
@@ -200,19 +125,6 @@ def test_is_decreasing_says_whether_the_profile_falls(law, decreasing):
     steps = np.diff(law.profile(grid))
     assert law.is_decreasing is decreasing
     assert (steps <= 1e-12).all() == decreasing
-
-
-@every_law
-def test_configuration_and_state_rebuild_the_law(name, dim):
-    law = law_of(name, dim)
-    with torch.no_grad():
-        for parameter in law.parameters():
-            parameter.add_(0.1)
-    again = norm_law_from_config(law.config(), dim).double()
-    again.load_state_dict(law.state_dict())
-    r = law.quantile(TAILS)
-    assert (again.profile(r) == law.profile(r)).all()
-    assert again.config() == law.config()
 
 
 @pytest.mark.parametrize(
@@ -263,26 +175,6 @@ def test_bisection_finds_the_very_double(thresholds):
     found = bisect_doubles(lambda r: r <= target, np.zeros_like(target), np.full_like(target, math.inf))
     assert (found == target).all()
     assert (bisect_doubles(lambda r: r < 0, target, np.full_like(target, math.inf)) == target).all()
-
-
-@every_law
-@pytest.mark.parametrize("factor", [0.3, 1.0, 5.0])
-def test_a_rescaled_law_is_that_of_the_scaled_norm(name, dim, factor):
-    law, scaled = law_of(name, dim), law_of(name, dim)
-    scaled.rescale(factor)
-    r = law.quantile([0.001, 0.2, 0.5, 0.9])
-    assert scaled.cdf(factor * r) == pytest.approx(law.cdf(r), rel=1e-9)
-    assert scaled.profile(factor * r) == pytest.approx(
-        law.profile(r) - dim * math.log(factor), rel=1e-9, abs=1e-9 * dim
-    )
-
-
-@every_law
-def test_the_log_of_the_tail_is_that_of_the_tail_where_it_is_a_float(name, dim):
-    law = law_of(name, dim)
-    r = np.concatenate([law.quantile([1e-12, 0.1, 0.5]), law.upper_quantile([0.3, 1e-6])])
-    assert law.log_sf(r) == pytest.approx(np.log(law.sf(r)), rel=1e-10, abs=1e-15)
-    assert law.log_sf([0.0, math.inf]).tolist() == [0.0, -math.inf]
 
 
 @every_law

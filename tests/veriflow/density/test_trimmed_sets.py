@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from cli_runs import document, refused, run
-from enumeration import feasible_point
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
@@ -35,6 +34,7 @@ from veriflow.queries.constraints import y
 from veriflow.queries.properties import classified_as, formula_property
 from veriflow.queries.query import flow_query, network_query
 from veriflow.regions.ball import Ball
+from veriflow.testing.enumeration import feasible_point
 from verify import Outcome, certify, trimmed_for_proof, verify
 
 DIMS = (1, 2, 10, 64, 1000)

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from veriflow.numerics.rounding import (
@@ -40,7 +40,6 @@ def exact_dot(pairs):
     return sum((Fraction(a) * Fraction(b) for a, b in pairs), Fraction(0))
 
 
-@settings(max_examples=300, deadline=None)
 @given(pairs=PAIRS, data=st.data())
 def test_a_sum_of_products_is_within_gamma_in_any_order(pairs, data):
     truth, pairs = exact_dot(pairs), data.draw(st.permutations(pairs))
@@ -51,7 +50,6 @@ def test_a_sum_of_products_is_within_gamma_in_any_order(pairs, data):
         assert Fraction(found - margin) <= truth <= Fraction(found + margin)
 
 
-@settings(max_examples=300, deadline=None)
 @given(pairs=PAIRS, divisor=st.integers(3, 999).map(float))
 def test_a_rounded_factor_counts_as_one_more_term(pairs, divisor):
     truth = exact_dot(pairs) / Fraction(divisor)
@@ -67,14 +65,12 @@ def test_gamma_without_its_count_is_too_small_for_long_sums():
     assert Fraction(found + gamma(0) * size) < exact_dot(pairs) <= Fraction(found + gamma(len(pairs)) * size)
 
 
-@settings(max_examples=300, deadline=None)
 @given(a=NUMBERS, b=NUMBERS)
 def test_one_sum_is_within_its_margin(a, b):
     margin = ADDITION * (abs(a) + abs(b))
     assert Fraction(a + b - margin) <= Fraction(a) + Fraction(b) <= Fraction(a + b + margin)
 
 
-@settings(max_examples=300, deadline=None)
 @given(a=SIZES, b=SIZES)
 def test_lines_above_a_relu_are_above_it_at_both_ends(a, b):
     """The margin of few operations."""
@@ -87,7 +83,6 @@ def test_lines_above_a_relu_are_above_it_at_both_ends(a, b):
     assert float(offset) <= a + FEW_OPERATIONS * 4 * (a + b)
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     row=st.lists(st.tuples(st.fractions(-1000, 1000, max_denominator=997), NUMBERS), min_size=1, max_size=20),
     limit=st.fractions(-1000, 1000, max_denominator=997),
@@ -100,7 +95,6 @@ def test_constants_that_were_rounded_are_within_their_margin(row, limit):
     assert gamma(4000) < CONSTANTS
 
 
-@settings(max_examples=100, deadline=None)
 @given(sizes=st.lists(st.tuples(SIZES, st.floats(0, 1)), min_size=1, max_size=30))
 def test_sums_that_are_never_negative_are_within_their_growth(sizes):
     found = sum(a * b for a, b in sizes)
@@ -108,7 +102,6 @@ def test_sums_that_are_never_negative_are_within_their_growth(sizes):
     assert growth(10**8) > 2 * gamma(10**8 - 1)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     ends=st.lists(st.tuples(st.floats(-1e150, 1e150), st.floats(0, 1e150)), min_size=1, max_size=8),
     p=st.sampled_from([1, 2, math.inf]),
@@ -130,7 +123,6 @@ def test_norms_of_boxes_are_rounded_outward(ends, p):
 
 
 @pytest.mark.parametrize("p", [1, 2])
-@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 10**6), dim=st.integers(1, 6))
 def test_supports_of_boxes_in_balls_are_above_what_points_attain(p, seed, dim):
     """By weak duality with margins: at the point that the bound is about, in rationals."""
@@ -146,7 +138,6 @@ def test_supports_of_boxes_in_balls_are_above_what_points_attain(p, seed, dim):
             assert exact_dot(zip(row.tolist(), exact, strict=True)) <= Fraction(float(found))
 
 
-@settings(max_examples=200, deadline=None)
 @given(radius=st.floats(0.1, 100), part=st.floats(0.01, 0.99), dim=st.integers(1, 40))
 def test_weights_of_vertices_are_rounded_up(radius, part, dim):
     ball = Ball(1, radius, dim, limit=part * radius)

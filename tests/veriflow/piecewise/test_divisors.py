@@ -17,13 +17,14 @@ from differential import exact_answer, float_answers, splits_are_right, z3_answe
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto
-from onnx_models import inferred, model, node
+from onnx_models import model, node
 from pysmt.fnode import FNode
 from pysmt.shortcuts import And, Equals, Real, Solver
 from small_queries import exact, inside_points, small_query, threshold_query, with_divisors
 
 from exporters import graph_to_onnx, input_symbols, paired_chain, query_formula, read_onnx, run_onnx, shifted_chain
 from exporters.forms.fused_affine import fuse_affine
+from exporters.testing import inferred
 from veriflow.errors import GraphError
 from veriflow.piecewise.bounds.crown import symbolic_bounds
 from veriflow.piecewise.bounds.interval import interval_bounds

@@ -23,6 +23,7 @@ from veriflow.queries.properties import (
 )
 from veriflow.queries.rationals import exact
 from veriflow.queries.text.formulas import DEEPEST_NESTING, LONGEST_TEXT, MOST_DIGITS, parse_property
+from veriflow.testing.properties import some_disjunct_holds
 
 OUTPUTS = 3
 Truth = Callable[[list[Fraction]], bool]
@@ -62,14 +63,10 @@ formulas = st.recursive(
 )
 
 
-def some_row_holds(rows: Disjunction, point: list[Fraction]) -> bool:
-    return any(all(constraint.holds(point) for constraint in row) for row in rows)
-
-
 @given(formulas, points)
 def test_disjuncts_hold_exactly_where_the_formula_does(one: tuple[Formula, Truth], point: list[Fraction]) -> None:
     formula, truth = one
-    assert some_row_holds(formula.disjuncts(), point) == truth(point)
+    assert some_disjunct_holds(formula.disjuncts(), point) == truth(point)
 
 
 @given(formulas, points)
@@ -80,7 +77,7 @@ def test_violation_holds_exactly_where_the_formula_does_not(one: tuple[Formula, 
     except PropertyError as error:
         assert "always holds" in str(error)
         rows = ()
-    assert some_row_holds(rows, point) == (not truth(point))
+    assert some_disjunct_holds(rows, point) == (not truth(point))
 
 
 @given(formulas)
@@ -95,13 +92,13 @@ def test_classified_as_is_the_largest_output_by_more_than_the_margin(
 ) -> None:
     rows = classified_as(c, float(margin)).violation(OUTPUTS)
     wins = all(point[c] - point[j] > margin for j in range(OUTPUTS) if j != c)
-    assert some_row_holds(rows, point) == (not wins)
+    assert some_disjunct_holds(rows, point) == (not wins)
 
 
 @given(st.floats(-8, 8), st.floats(0.5, 0.999))
 def test_never_confidently_wrong_bounds_the_softmax_of_two_classes(gap: float, probability: float) -> None:
     wrong = 1 / (1 + math.exp(-gap))
-    violated = some_row_holds(never_confidently_wrong(1, probability).violation(2), [Fraction(gap), Fraction(0)])
+    violated = some_disjunct_holds(never_confidently_wrong(1, probability).violation(2), [Fraction(gap), Fraction(0)])
     assert violated == (wrong >= probability) or math.isclose(wrong, probability, rel_tol=1e-12)
 
 
@@ -109,7 +106,7 @@ def test_never_confidently_wrong_bounds_the_softmax_of_two_classes(gap: float, p
 def test_output_between_includes_its_ends(point: list[Fraction], one: Fraction, other: Fraction) -> None:
     low, high = sorted([one, other])
     rows = output_between(1, float(low), float(high)).violation(OUTPUTS)
-    assert some_row_holds(rows, point) == (not low <= point[1] <= high)
+    assert some_disjunct_holds(rows, point) == (not low <= point[1] <= high)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +213,7 @@ def sums(draw: st.DrawFn, depth: int = 3) -> tuple[str, Callable[[list[Fraction]
 @given(sums(), sums(), st.sampled_from(sorted(COMPARISONS)), points)
 def test_arithmetic_is_exact(left: tuple, right: tuple, sign: str, point: list[Fraction]) -> None:
     truth = COMPARISONS[sign](left[1](point), right[1](point))
-    assert some_row_holds(rows_of(f"{left[0]} {sign} {right[0]}"), point) == truth
+    assert some_disjunct_holds(rows_of(f"{left[0]} {sign} {right[0]}"), point) == truth
 
 
 @pytest.mark.parametrize(

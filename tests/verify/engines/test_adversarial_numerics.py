@@ -18,7 +18,6 @@ from differential import (
     splits_are_right,
     z3_answer,
 )
-from enumeration import violating_point
 from shares import by_day
 from small_queries import float32_array, random_network
 
@@ -33,6 +32,7 @@ from veriflow.queries.properties import classified_as, formula_property
 from veriflow.queries.query import Query, network_query
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
+from veriflow.testing.enumeration import violating_point
 from verify import Outcome, verify
 from verify.bab.box_domains import RegionBoxes, open_disjuncts
 from verify.bab.options import SearchOptions

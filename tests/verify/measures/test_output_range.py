@@ -6,7 +6,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from enumeration import violating_point
 from small_queries import random_network
 
 from veriflow.density.radial import RadialBase, make_base
@@ -18,6 +17,7 @@ from veriflow.queries.constraints import Expression, y
 from veriflow.queries.properties import formula_property
 from veriflow.queries.query import flow_query
 from veriflow.regions.ball import Ball
+from veriflow.testing.enumeration import violating_point
 from verify import output_range
 
 SCORE = y[0] - y[1] / 3 + 0.25

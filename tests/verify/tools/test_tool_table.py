@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from small_queries import PROPERTIES, random_graph
 
-from exporters import BUNDLE_TOOLS, FORMS, TOOLS
+from exporters import FORMS, TOOLS, bundle_tools
 from veriflow.queries.query import network_query
 from veriflow.regions.ball import Ball
 from verify.tools.registry import ADAPTERS, found_tools, is_by_path
@@ -59,4 +59,4 @@ def test_programs_of_smt_solvers_are_found_under_their_names(tmp_path, monkeypat
 
 
 def test_bundles_are_written_for_tools_whose_commands_are_known():
-    assert set(BUNDLE_TOOLS) == {name for name, tool in TOOLS.items() if tool.arguments}
+    assert set(bundle_tools()) == {name for name, tool in TOOLS.items() if tool.arguments}

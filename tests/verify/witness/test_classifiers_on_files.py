@@ -5,9 +5,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from classical_models import READ
-from onnx_models import inferred, model, node, points_for
+from onnx_models import model, node
 
 from exporters import OnnxNetwork, read_logits
+from exporters.testing import inferred, points_for
 from veriflow.piecewise.evaluate import evaluate_exact
 from veriflow.queries.constraints import y
 from veriflow.queries.logits import property_on_logits, without_ending

@@ -12,12 +12,13 @@ import onnx
 import pytest
 import torch
 from cli_runs import document, run
-from onnx_models import inferred, model, node, weights
+from onnx_models import model, node, weights
 from onnxruntime import InferenceSession
 from small_queries import float32_array, random_network
 
 from exporters import OnnxFile, graph_to_onnx, read_logits, read_network, read_onnx, run_onnx
 from exporters.onnx import writer as onnx_model
+from exporters.testing import inferred
 from veriflow.density.radial import make_base
 from veriflow.errors import GraphError
 from veriflow.flows.flow import USFlow

@@ -72,12 +72,13 @@ _COMPARISONS: dict[str, Callable[[Expression, Expression], Formula]] = {
     "==": lambda left, right: (left >= right) & (left <= right),
 }
 
-_NAMED: dict[str, tuple[Callable[..., Property], tuple[str, ...]]] = {
+PROPERTIES: dict[str, tuple[Callable[..., Property], tuple[str, ...]]] = {
     "classified_as": (classified_as, ("classified_as(class)", "classified_as(class, margin)")),
     "never_confidently_wrong": (never_confidently_wrong, ("never_confidently_wrong(class, probability)",)),
     "output_between": (output_between, ("output_between(output, low, high)",)),
     "confident": (confident, ("confident(class, margin)", "confident(any, margin)")),
 }
+"""Named properties: what makes each from its numbers, and how it is written. One that is added here is read from text."""
 
 
 def parse_property(
@@ -314,11 +315,11 @@ class _Parser:
     def _named(self, name: _Token) -> Statement:
         if name.value in SIGNATURES:
             raise self._error(f"a formula, or {name.value}(…) alone,", name)
-        if name.value not in _NAMED:
-            known = [*_NAMED, *SIGNATURES]
+        if name.value not in PROPERTIES:
+            known = [*PROPERTIES, *SIGNATURES]
             got = f"{name.text!r}{perhaps(name.text, known)}"
             raise self._error(f"a number, an output such as y[0], or one of {', '.join(known)}", name, got)
-        constructor, usages = _NAMED[name.value]
+        constructor, usages = PROPERTIES[name.value]
         if not self._take("("):
             raise self._error("'('")
         start = self._token
@@ -338,7 +339,7 @@ class _Parser:
         numbers: list[Any] = []
         token = self._token
         is_any = takes_any and token.value == "any"
-        if is_any or (takes_class and (token.kind in ("word", "quoted") and token.value not in _NAMED)):
+        if is_any or (takes_class and (token.kind in ("word", "quoted") and token.value not in PROPERTIES)):
             self._position += 1
             name = token.value[1:-1] if token.kind == "quoted" else token.value
             numbers.append(None if is_any else Fraction(class_number(name, self._classes)))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from exporters import BUNDLE_TOOLS, DEFAULT_FORMS, forms_for
+from exporters import DEFAULT_FORMS, bundle_tools, forms_for
 from veriflow.runtime.lazy_imports import LazyImports
 
 from ..options import (
@@ -45,7 +45,7 @@ def export(
     tools: Annotated[
         str | None,
         typer.Option(
-            "--for", metavar="TOOLS", help=f"Write what these tools read, with commas: {', '.join(BUNDLE_TOOLS)}."
+            "--for", metavar="TOOLS", help=f"Write what these tools read, with commas: {', '.join(bundle_tools())}."
         ),
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for each query, in commands and instances.csv.")] = 300.0,

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_queries import random_graph, small_query
 
@@ -35,7 +35,6 @@ def relaxations(draw):
     return found, rng.integers(-2, 3, (rows, units)) * rng.uniform(0, 1, (rows, units)), rng
 
 
-@settings(max_examples=100, deadline=None)
 @given(drawn=relaxations())
 def test_the_adjoint_step_carries_points_as_the_backward_step_carries_rows(drawn):
     """rows · output = part · point + constant + rest · convex: both are the value of the bound at the point."""
@@ -51,7 +50,6 @@ def test_the_adjoint_step_carries_points_as_the_backward_step_carries_rows(drawn
     np.testing.assert_allclose((rows * output).sum(-1), value, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
 @given(drawn=relaxations())
 def test_steps_in_torch_are_those_in_numpy(drawn):
     relaxed, rows, _ = drawn

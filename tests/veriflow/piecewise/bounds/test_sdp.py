@@ -8,7 +8,6 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from enumeration import violating_point
 from shares import by_day
 from small_queries import exact, in_other_units, random_flow, random_network
 
@@ -22,6 +21,7 @@ from veriflow.queries.query import network_query
 from veriflow.regions.ball import Ball
 from veriflow.regions.box import Box
 from veriflow.regions.product import Product
+from veriflow.testing.enumeration import violating_point
 from verify import Outcome
 from verify.bab.options import SearchOptions
 from verify.bab.relu_domains import ReluTree
