@@ -30,7 +30,7 @@ BLOCK = 1 << 18
 _Enclosure: TypeAlias = tuple[dict[str, list[Fraction]], dict[str, list[Fraction]]]
 _POINTS_KEPT = 8
 _ENCLOSED: WeakKeyDictionary[Graph, dict[tuple[Fraction, ...], _Enclosure]] = WeakKeyDictionary()
-"""What was found at the last points of each graph."""
+"""What was found at the last points of each graph; its dictionaries are never changed, as other threads may read them."""
 
 
 def evaluate(graph: Graph, inputs: Tensor) -> dict[str, Tensor]:
@@ -93,7 +93,7 @@ def enclose_exact(graph: Graph, point: Sequence[Fraction]) -> _Enclosure:
     Both are the same where no root is divided by. All entries of a tensor share a denominator, so that the work is
     products of integers; behind a root, ends are rounded outward to `_KEPT` bits, so that denominators stay small.
 
-    A point that is asked for again soon, as a witness is, takes no time again: what is returned is not to be changed.
+    A point that is asked for again soon, as a witness is, is not evaluated again.
 
     Raises:
         GraphError: a point of another length.
@@ -101,12 +101,18 @@ def enclose_exact(graph: Graph, point: Sequence[Fraction]) -> _Enclosure:
     if len(point) != graph.input_size:
         raise GraphError(f"expected a point of {graph.input_size} entries; got {len(point)}")
     check_deadline()
-    known, key = _ENCLOSED.setdefault(graph, {}), tuple(point)
-    if key not in known:
-        while len(known) >= _POINTS_KEPT:
-            known.pop(next(iter(known)), None)
-        known[key] = _enclosed(graph, key)
-    return known[key]
+    known, key = _ENCLOSED.get(graph, {}), tuple(point)
+    found = known.get(key)
+    if found is None:
+        found = _enclosed(graph, key)
+        _ENCLOSED[graph] = dict([*known.items(), (key, found)][-_POINTS_KEPT:])
+    low, high = found
+    copied = _copied(low)
+    return copied, copied if high is low else _copied(high)
+
+
+def _copied(values: Mapping[str, list[Fraction]]) -> dict[str, list[Fraction]]:
+    return {name: list(tensor) for name, tensor in values.items()}
 
 
 def _enclosed(graph: Graph, point: tuple[Fraction, ...]) -> _Enclosure:

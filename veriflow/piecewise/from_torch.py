@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ..errors import GraphError
@@ -11,8 +12,8 @@ from .graph import Affine, Graph, Node, Relu
 
 
 def array_of(tensor: Tensor) -> Vector:
-    """The tensor's numbers in float64."""
-    return tensor.detach().double().cpu().numpy()
+    """The tensor's numbers in float64; they stay as they are where the tensor changes."""
+    return tensor.detach().to("cpu", torch.float64, copy=True).numpy()
 
 
 def from_torch(module: nn.Module, input_size: int) -> Graph:

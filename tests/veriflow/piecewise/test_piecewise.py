@@ -1,6 +1,9 @@
 """Graphs: evaluation, simplification and bounds against each other and against the exact optimum."""
 
 import math
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -8,7 +11,15 @@ import pytest
 import torch
 from scipy import sparse
 from scipy.optimize import linprog
-from small_queries import REGIONS, exact, float32_array, inside_points, random_graph
+from small_queries import (
+    REGIONS,
+    exact,
+    float32_array,
+    inside_points,
+    random_graph,
+    threshold_query,
+    with_divisors,
+)
 from torch import nn
 
 from exporters.forms.fused_affine import fuse_affine
@@ -16,7 +27,7 @@ from veriflow.errors import GraphError
 from veriflow.piecewise.bounds.crown import linear_lower_bounds, symbolic_bounds
 from veriflow.piecewise.bounds.interval import interval_bounds
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
-from veriflow.piecewise.evaluate import evaluate, evaluate_exact
+from veriflow.piecewise.evaluate import enclose_exact, evaluate, evaluate_exact
 from veriflow.piecewise.from_torch import from_torch
 from veriflow.piecewise.graph import Affine, Graph, Relu, compose
 from veriflow.piecewise.simplify import drop_dead_units, join_shifts
@@ -43,6 +54,36 @@ def test_exact_evaluation_takes_any_rational():
     third = Fraction(1, 3)
     assert evaluate_exact(graph, [third])["h"] == [Fraction(0.1) * third + Fraction(0.3), third]
     assert evaluate_exact(graph, [Fraction(-7)])["h"] == [Fraction(0), Fraction(15)]
+
+
+@pytest.mark.parametrize("roots", [False, True])
+def test_an_exact_answer_is_the_callers_own(roots):
+    graph = with_divisors(threshold_query(0), 0, roots=roots).graph
+    point = exact(np.linspace(0.1, 0.3, graph.input_size))
+    first = enclose_exact(graph, point)
+    kept = [{name: tuple(values) for name, values in ends.items()} for ends in first]
+    for ends in first:
+        ends[graph.output][0] += 1
+    assert [{name: tuple(values) for name, values in ends.items()} for ends in enclose_exact(graph, point)] == kept
+    assert (kept[0] != kept[1]) == roots
+
+
+def test_threads_evaluate_one_graph_exactly_at_once():
+    graph, interval = random_graph(0), sys.getswitchinterval()
+    points = [[Fraction(k, 3), Fraction(n, 7), Fraction(1)] for k in range(8) for n in range(11)]
+
+    def outputs(start):
+        return [evaluate_exact(graph, point)[graph.output] for point in (points[start:] + points[:start]) * 4]
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(outputs, range(0, 88, 11)))
+    finally:
+        sys.setswitchinterval(interval)
+    fresh = replace(graph)
+    wanted = [evaluate_exact(fresh, point)[graph.output] for point in points]
+    assert all(found[k] == (wanted[11 * k :] + wanted[: 11 * k]) * 4 for k in range(8))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -199,6 +240,16 @@ def test_networks_are_lowered_exactly():
     assert torch.allclose(evaluate(graph, x)[graph.output].float(), module.eval()(x.reshape(2, 3)), atol=1e-6)
     with pytest.raises(GraphError, match=r"got Tanh at '1\.0'"):
         from_torch(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Tanh())), 2)
+
+
+def test_a_graph_keeps_the_constants_that_a_network_had():
+    network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)).double()
+    graph = from_torch(network, 2)
+    before = evaluate_exact(graph, exact(np.array([0.5, -1.0])))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+    assert evaluate_exact(replace(graph), exact(np.array([0.5, -1.0]))) == before
 
 
 def test_composition_keeps_constants_and_renames():
