@@ -70,7 +70,8 @@ def _root(square: Fraction) -> tuple[float, float]:
 class Affine:
     """``output = (Σ weight @ input + bias) / divisor``, over the terms ``(input name, weight [out, in])``; dense or CSR.
 
-    There is mostly no divisor. Numbers of another kind than float64 become float64.
+    There is mostly no divisor. Numbers of another kind than float64 become float64. Other arrays are shared, not copied: a
+    graph answers rightly only as long as nobody changes them.
 
     Raises:
         GraphError: divisors that are not positive, or that make a quotient leave the normal floats.
