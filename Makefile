@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
-FAST := $(addprefix tests/veriflow/,density flows numerics regions tables)
+FAST := $(addprefix tests/veriflow/,flows numerics regions tables testing)
 
 .PHONY: demo test-fast test nightly coverage lint benchmarks clean
 
