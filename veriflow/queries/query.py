@@ -13,9 +13,9 @@ from ..regions.ball import Ball
 from ..regions.product import Product
 from ..regions.region import Part, Region
 from ..wording import shortened
-from .conjunctions import ViolationArrays
 from .constraints import Disjunction
 from .rationals import is_huge
+from .violation_arrays import ViolationArrays
 
 if TYPE_CHECKING:  # a query needs no torch
     from ..flows.flow import Flow

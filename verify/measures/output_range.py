@@ -21,10 +21,10 @@ from veriflow.piecewise.bounds.interval import interval_bounds
 from veriflow.piecewise.bounds.tensor_bounds import Bounds
 from veriflow.piecewise.evaluate import enclose_exact, evaluate
 from veriflow.piecewise.graph import Graph
-from veriflow.queries.conjunctions import constraint_rows
 from veriflow.queries.constraints import Expression
 from veriflow.queries.properties import formula_property
 from veriflow.queries.query import Query, flow_query
+from veriflow.queries.violation_arrays import constraint_rows
 from veriflow.regions.ball import Ball
 from veriflow.runtime.deadline import OutOfTime, until
 from veriflow.runtime.threads import one_thread

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veriflow.piecewise.graph import Graph
-from veriflow.queries.conjunctions import ViolationArrays
 from veriflow.queries.constraints import Constraint, Expression, total
 from veriflow.queries.query import Query
+from veriflow.queries.violation_arrays import ViolationArrays
 from veriflow.regions.ball import Ball
 
 OUTPUTS = 3
